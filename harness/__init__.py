@@ -1,0 +1,1 @@
+"""Runs, stores, compares, draws, and talks to people."""

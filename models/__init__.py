@@ -1,0 +1,1 @@
+"""Every family of classifiers, one line each."""

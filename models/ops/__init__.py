@@ -1,0 +1,1 @@
+"""Differential operators on pixel grids, and the random numbers that go with them."""

@@ -1,0 +1,90 @@
+"""What a suite is: conditions, what is observed under each, and how that becomes numbers.
+
+A suite never sees a model's name, a path or a device. Observing is the expensive half and gives
+arrays with one row an image; measuring is cheap and can be done again from stored arrays.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from models.registry import Registry
+
+Arrays = Mapping[str, Tensor]  # per-image arrays, first dimension N
+Subject = Callable[[Tensor], Tensor]  # images (N, 3, H, W) in [0, 1] to logits (N, num_classes)
+Prepare = Callable[[Tensor, Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a suite may know before it lists its conditions.
+
+    Args:
+        image_size: Side of the images in pixels.
+        num_classes: Number of classes.
+        corruptions: Names of corruptions, in place of the suite's own choice; empty keeps it.
+        seed: Seed of all random draws on images; the same for all models and training seeds.
+    """
+
+    image_size: int
+    num_classes: int
+    corruptions: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def unchanged(images: Tensor, indices: Tensor, seed: int) -> Tensor:
+    """Return `images` as they are."""
+    return images
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One condition.
+
+    Args:
+        condition: "clean", or a corruption's name.
+        level: Severity 1-5 of a corruption, 0 where there is none.
+        prepare: `(images, indices, seed)`, uint8 (N, 3, H, W) in and out. Row i depends on
+            `images[i]`, `indices[i]` (int64, the image's position in its data set) and `seed`,
+            on nothing else.
+        constants: What else determines the images, such as the set of severity constants.
+    """
+
+    condition: str
+    level: float = 0
+    prepare: Prepare = unchanged
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number: a row of the long table before it has a model, a data set and a seed."""
+
+    condition: str
+    level: float
+    metric: str
+    value: float
+    n: int  # images behind the number
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A question.
+
+    Args:
+        version: Raised by every change that changes numbers.
+        cells: The conditions under a setting.
+        observe: `(subject, images, labels, cell)` to arrays with a row for each image; images are
+            float (N, 3, H, W) in [0, 1], already prepared.
+        measure: `(cell, arrays)` to measurements; the arrays hold `labels` (N,) beside what was
+            observed.
+    """
+
+    version: int
+    cells: Callable[[Setting], tuple[Cell, ...]]
+    observe: Callable[[Subject, Tensor, Tensor, Cell], Arrays]
+    measure: Callable[[Cell, Arrays], Iterable[Measurement]]
+
+
+SUITES: Registry[Callable[[], Suite]] = Registry("suite")

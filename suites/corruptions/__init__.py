@@ -1,0 +1,1 @@
+"""Common corruptions of images: batched, every draw keyed per image."""

@@ -1,0 +1,130 @@
+"""Linear diffusion of the planes of an image, one diffusivity for all or one per channel.
+
+    u_t = diffusivity * Laplacian(u)
+
+on unit cells (dx = 1 pixel) with the five-point Laplacian L. The boundary says what a pixel at the
+border sees beyond it: itself ("neumann", no flux), the opposite border ("periodic"), or 0
+("dirichlet"). The schemes, with D the diffusivity, multiply the modes of L by
+
+    "explicit"   (1 + D dt L)^K                   forward Euler, stable for D dt <= 1/4
+    "implicit"   (1 - D dt L)^-K                  backward Euler, stable for every dt
+    "exact"      exp(D t L)
+    "fed"        prod_i (1 + D tau_i L)           K explicit steps of unequal size, for longer times
+
+    tau_i = tau_max / (2 cos²(pi (2 i + 1) / (4 K + 2))),   sum_i tau_i = tau_max (K² + K) / 3 = t,
+
+stable for D tau_max <= 1/4 though single tau_i are larger.
+
+References: J. Weickert, Anisotropic Diffusion in Image Processing, Teubner 1998. S. Grewenig,
+J. Weickert and A. Bruhn, From box filtering to fast explicit diffusion, DAGM 2010 ("fed").
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from models.ops import steps
+from models.ops.spectral import diffuse
+
+SCHEMES = ("explicit", "implicit", "exact", "fed")
+BOUNDARIES = ("neumann", "periodic", "dirichlet")
+
+
+def heat(
+    u: Tensor,
+    t: float | None = None,
+    *,
+    dt: float | None = None,
+    num_steps: int | None = None,
+    diffusivity: float | Tensor = 1.0,
+    scheme: str = "explicit",
+    boundary: str = "neumann",
+) -> Tensor:
+    """Diffuse `u` for time `t`: u_t = diffusivity * Laplacian(u).
+
+    Differentiable, also twice, in `u` and in `diffusivity`.
+
+    Args:
+        u: State (N, C, H, W), float16, bfloat16, float32 or float64; 16-bit states are diffused
+            in float32 and rounded once.
+        t: Time in pixel², >= 0. Alone, it takes the fewest stable steps; "implicit" takes one.
+        dt: Step size in pixel²; for "fed" the mean of the steps.
+        num_steps: Number of steps; of `t`, `dt` and `num_steps` two are enough. "exact" has none.
+        diffusivity: >= 0; a float, a tensor of shape (), or one per channel (C,). On a CUDA
+            device the limits of a tensor are checked without waiting for the device, and then
+            "explicit" and "fed" need `num_steps`.
+        scheme: "explicit", "implicit", "exact" or "fed".
+        boundary: "neumann", "periodic" or "dirichlet".
+
+    Returns:
+        The diffused state: shape and dtype of `u`.
+
+    Raises:
+        ValueError: An argument is out of range; says the limit and the cure.
+    """
+    steps.check_state(u)
+    for name, value, known in (("scheme", scheme, SCHEMES), ("boundary", boundary, BOUNDARIES)):
+        if value not in known:
+            raise ValueError(
+                f"`{name}` must be one of {', '.join(known)}; got {value!r}. "
+                f"Leave it out for {known[0]!r}."
+            )
+    t, num_steps, words = steps.resolve(t, dt, num_steps)
+    largest = _largest(diffusivity, u)
+    if num_steps is None:
+        num_steps = _fewest(t, largest, scheme)
+    if scheme == "explicit":
+        steps.check_step(t, num_steps, words, largest)
+    if scheme == "fed":
+        _check_fed(t, num_steps, largest)
+    return diffuse(u, diffusivity, step_sizes(t, num_steps, scheme), scheme, boundary)
+
+
+def step_sizes(t: float, num_steps: int, scheme: str) -> list[float]:
+    """Return the steps of `scheme` to time `t`; they sum to t."""
+    if scheme == "exact":
+        return [t]
+    if scheme == "fed":
+        tau_max = 3 * t / max(num_steps**2 + num_steps, 1)
+        angles = (math.pi * (2 * i + 1) / (4 * num_steps + 2) for i in range(num_steps))
+        return [tau_max / (2 * math.cos(angle) ** 2) for angle in angles]
+    return [t / num_steps] * num_steps if num_steps else []
+
+
+def _largest(diffusivity: float | Tensor, u: Tensor) -> float:
+    smallest = largest = diffusivity
+    if isinstance(diffusivity, Tensor):
+        if diffusivity.shape not in (torch.Size([]), u.shape[1:2]):
+            raise ValueError(
+                f"`diffusivity` must be a float or have shape () or ({u.shape[1]},), one per "
+                f"channel; got {tuple(diffusivity.shape)}. Drop its other dimensions."
+            )
+        if not diffusivity.numel():
+            return 0.0
+        smallest, largest = (float(v) for v in diffusivity.detach().aminmax())
+    if not (smallest >= 0 and math.isfinite(largest)):
+        raise ValueError(
+            f"`diffusivity` must be >= 0 and finite; got {smallest if smallest < 0 else largest}. "
+            "Diffusion cannot run backwards."
+        )
+    return float(largest)
+
+
+def _fewest(t: float, diffusivity: float, scheme: str) -> int:
+    if scheme == "explicit":
+        return steps.fewest(t, diffusivity)
+    if scheme == "fed":  # the least n with MAX_DT (n² + n) / 3 >= D t
+        ratio = 3 * diffusivity * t / steps.MAX_DT * (1 - steps.SLACK)
+        return max(1, math.ceil((math.sqrt(1 + 4 * ratio) - 1) / 2))
+    return 1
+
+
+def _check_fed(t: float, num_steps: int, diffusivity: float) -> None:
+    tau_max = diffusivity * 3 * t / max(num_steps**2 + num_steps, 1)
+    if tau_max > steps.MAX_DT * (1 + steps.SLACK):
+        raise ValueError(
+            f"Step size diffusivity * tau_max = {tau_max:.6g} of fast explicit diffusion exceeds "
+            f"the stability limit {steps.MAX_DT}. Use num_steps >= "
+            f"{_fewest(t, diffusivity, 'fed')} for t = {t:.6g}, or give `t` alone."
+        )

@@ -1,1 +1,4 @@
 """Every suite, one line each."""
+
+from suites import clean
+from suites import robustness

@@ -23,7 +23,8 @@ class Setting:
     Args:
         image_size: Side of the images in pixels.
         num_classes: Number of classes.
-        corruptions: Names of corruptions, in place of the suite's own choice; empty keeps it.
+        corruptions: Names of corruptions, or of lists of them, in place of the suite's own choice;
+            empty keeps it.
         seed: Seed of all random draws on images; the same for all models and training seeds.
     """
 

@@ -1,1 +1,13 @@
 """Common corruptions of images: batched, every draw keyed per image."""
+
+from suites.corruptions import blur, noise
+from suites.corruptions.kinds import (
+    BLUR,
+    COMMON,
+    CORRUPTIONS,
+    DIGITAL,
+    NOISE,
+    VALIDATION,
+    WEATHER,
+    corrupt,
+)

@@ -1,0 +1,116 @@
+"""A model's name to its builder: registered, from a user's file, or from timm.
+
+resnet18                  a builder registered here
+path/to/file.py:name      a function in any file: `num_classes` in, a module on images out
+timm/NAME                 any architecture of timm, trained from scratch
+timm/hf-hub:OWNER/NAME    an architecture and its weights, as timm loads them;
+timm/local-dir:FOLDER     the same from a folder
+"""
+
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from models.base import MODELS
+from models.layers import Normalize
+from models.registry import unknown
+
+WITH_WEIGHTS = ("hf-hub:", "local-dir:")  # timm's schemes that bring weights along
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from.
+
+    Args:
+        name: Its name in tables and paths.
+        build: `(num_classes=...)`, and `width=...` where `scalable`, to a module.
+        scalable: Whether the builder takes a `width`.
+        pretrained: Whether the builder brings its own weights.
+        sha256: Of the file that holds the builder; "" for what is registered.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    scalable: bool = True
+    pretrained: bool = False
+    sha256: str = ""
+
+
+class FromTimm(nn.Module):
+    """A network of timm on images (N, 3, H, W) in [0, 1]; normalized, and resized where it must."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        cfg: Any = net.pretrained_cfg  # timm's, a dict
+        self.normalize = Normalize(cfg["mean"], cfg["std"])
+        self.size = cfg["input_size"][-2:] if cfg.get("fixed_input_size") else None
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.size is not None and images.shape[-2:] != tuple(self.size):
+            images = nn.functional.interpolate(
+                images, self.size, mode="bilinear", antialias=True
+            ).clamp(0, 1)
+        return self.net(self.normalize(images))
+
+
+def source(name: str) -> Source:
+    """Find the model called `name`.
+
+    Raises:
+        LookupError: There is no such model.
+        ValueError: A file's model has the name of a registered one.
+        FileNotFoundError: There is no such file.
+    """
+    if name.startswith("timm/"):
+        return _timm(name)
+    if ".py:" in name:
+        return _file(name)
+    return Source(name, MODELS[name])
+
+
+def _timm(name: str) -> Source:
+    architecture = name.removeprefix("timm/")
+    pretrained = architecture.startswith(WITH_WEIGHTS)
+    if not pretrained and not timm.is_model(architecture):
+        raise unknown("timm model", architecture, timm.list_models())
+
+    def build(num_classes: int = 10) -> nn.Module:
+        # A pretrained head stays as it is: a wrong class count is found, not papered over.
+        head: dict[str, Any] = {} if pretrained else {"num_classes": num_classes}
+        return FromTimm(timm.create_model(architecture, pretrained=pretrained, **head))
+
+    return Source(name, build, scalable=False, pretrained=pretrained)
+
+
+def _file(name: str) -> Source:
+    path_text, _, function = name.rpartition(":")
+    path = Path(path_text)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no file {path} for the model `{name}`. Give the path as seen from here."
+        )
+    if function in MODELS:
+        raise ValueError(
+            f"The model `{function}` of {path} has the name of a registered model. Rename it."
+        )
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    spec = importlib.util.spec_from_file_location(f"user_model_{digest[:12]}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    functions = {k: v for k, v in vars(module).items() if inspect.isfunction(v)}
+    if function not in functions:
+        raise unknown(f"builder in {path}", function, functions)
+    build = functions[function]
+    scalable = "width" in inspect.signature(build).parameters
+    return Source(function, build, scalable=scalable, sha256=digest)

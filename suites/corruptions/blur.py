@@ -1,0 +1,250 @@
+"""Blur: defocus_blur, glass_blur, motion_blur, zoom_blur, and gaussian_blur for validation.
+
+Constants: hendrycks/robustness, make_cifar_c.py (cifar10_c); bethgelab/imagecorruptions
+(imagenet_c). x = u / 255; lengths are in pixels.
+
+D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.
+"""
+
+import functools
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from models.ops import philox
+from suites.corruptions import linear
+from suites.corruptions.contract import chosen, corruption, intensities, quantized
+
+DIRECT = 5  # side of the largest kernel that is cheaper tap by tap than as products of matrices
+TIE = 2.0**-11  # levels; a sum that is an integer but for float32 round-off counts as the integer
+
+
+@corruption
+def defocus_blur(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """Correlation with an antialiased disk, border mirror. Nothing is drawn."""
+    radius, sd = chosen(
+        constants,
+        severity,
+        ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+        ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+    )
+    kernel = linear.disk(radius, sd)
+    if exact or len(kernel) <= DIRECT:
+        return quantized(linear.correlate(intensities(images), kernel))
+    x = _real(images)
+    return _levels(linear.two_sided(x, *_disk_matrices(radius, sd, *_side(x), x.dtype, x.device)))
+
+
+@corruption
+def glass_blur(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """Pixels copied from nearby, between two Gaussian blurs.
+
+    From the lower right corner upwards, u[h, w] = u[h + dy, w + dx] with dx and dy uniform in
+    -d..d-1, `passes` times. The published code meant to swap and copies; so does this.
+    """
+    sigma, d, passes = chosen(
+        constants,
+        severity,
+        ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+        ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+    )
+    height, width = _side(images)
+    shape = (len(images), passes, 2, height - 2 * d, width - 2 * d)
+    offsets = philox.integers(shape, -d, d, seed, "glass_blur", severity, indices)
+    u = quantized(linear.gauss(intensities(images), sigma)).flatten(2)
+    for offset in offsets.unbind(1):
+        source = copied(offset, d, height, width)
+        u = u.gather(2, source[:, None].expand_as(u))
+    return quantized(linear.gauss(intensities(u.view_as(images)), sigma))
+
+
+@corruption
+def motion_blur(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """Mean along a line from each pixel, at an angle uniform in [-45, 45] degrees for each image.
+
+    The weights fall off like one half of a Gaussian; see `motion`.
+    """
+    radius, sigma = chosen(
+        constants,
+        severity,
+        ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+        ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+    )
+    angle = philox.uniform((len(images),), seed, "motion_blur", severity, indices)
+    blurred = motion(images.float(), radius, sigma, angle * 90 - 45, stops=constants != "cifar10_c")
+    return blurred.add_(TIE).clamp_(0, 255).to(torch.uint8)
+
+
+@corruption
+def zoom_blur(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """(x + sum over factors of Zoom(x, z)) / (number of factors + 1), in float32.
+
+    Factor 1 is among the factors, so the clean image enters twice. Nothing is drawn. The exact form
+    runs SciPy's own interpolation, whose float32 round-off is in the published files.
+    """
+    stop, step = chosen(
+        constants,
+        severity,
+        ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+        ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+    )
+    factors = tuple(np.arange(1, stop, step).tolist())  # includes the stop where it rounds that way
+    if exact:
+        return _zoomed_by_scipy(images, factors, centered=constants == "cifar10_c")
+    x, centered = _real(images), constants == "cifar10_c"
+    matrices = _zoom_matrices(factors, centered, *_side(x), x.dtype, x.device)
+    return _levels(linear.two_sided(x, *matrices))
+
+
+@corruption
+def gaussian_blur(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """Correlation with Gaussian weights, border nearest. Nothing is drawn."""
+    sigma = chosen(constants, severity, (0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0))
+    return quantized(linear.gauss(intensities(images), sigma))
+
+
+def copied(offset: Tensor, d: int, height: int, width: int) -> Tensor:
+    """Return the flat sources (N, H W) of one pass of glass_blur.
+
+    Pixel (h, w), from (H - d, W - d) down to (d + 1, d + 1) in reading order backwards, takes the
+    value that (h + dy, w + dx) has at that time: a new one if that pixel had its turn, else an old
+    one. So each new value points to another value, and chains of pointers end at old values; they
+    are resolved by doubling. For d = 1 no pixel that had its turn is read: chains have one link.
+
+    Args:
+        offset: (N, 2, H - 2d, W - 2d) int64, dy and dx in -d..d-1, for rows and columns d+1..H-d.
+    """
+    n, area = len(offset), height * width
+    h = torch.arange(d + 1, height - d + 1, device=offset.device)[:, None]
+    w = torch.arange(d + 1, width - d + 1, device=offset.device)
+    turn = h * width + w  # the larger, the earlier
+    to = turn + offset[:, 0] * width + offset[:, 1]
+    pixels = torch.arange(area, device=offset.device).repeat(n, 1)
+    if d == 1:
+        pixels.view(n, height, width)[:, 2:, 2:] = to
+        return pixels
+    old = pixels + area  # values 0..area-1 are new, those from `area` on old
+    in_turn = ((to // width >= d + 1) & (to // width <= height - d)) & (
+        (to % width >= d + 1) & (to % width <= width - d)
+    )
+    # What had its turn is new; what lies outside of all turns is as old as new.
+    link = torch.where((to > turn) & in_turn, to, to + area)
+    pointer = torch.cat([old, old], 1)
+    pointer[:, :area].view(n, height, width)[:, d + 1 : height - d + 1, d + 1 : width - d + 1] = (
+        link
+    )
+    while True:
+        further = pointer.gather(1, pointer)
+        if torch.equal(further, pointer):
+            return pointer[:, :area] - area
+        pointer = further
+
+
+def motion(x: Tensor, radius: int, sigma: float, degrees: Tensor, stops: bool) -> Tensor:
+    """Return the blur along a line of float32 images (N, C, H, W), one angle (N,) for each image.
+
+        sum over i = 0..2 radius of w_i x[h + ceil(i sin - 1/2), w + ceil(i cos - 1/2)],
+
+    w_i proportional to exp(-i^2 / 2 sigma^2), normalized; rows count down, border nearest.
+
+    Args:
+        stops: Leave out the taps from the first on whose offset reaches the image's side, which
+            then darkens (imagenet_c).
+    """
+    n, c, height, width = x.shape
+    device = x.device
+    taps = np.arange(2 * radius + 1)
+    fall = np.exp(-(taps**2) / (2 * sigma**2))
+    weights = torch.tensor(fall / fall.sum(), dtype=torch.float32, device=device).expand(n, -1)
+    i = torch.tensor(taps, dtype=torch.float64, device=device)
+    radians = degrees.double()[:, None] * (np.pi / 180)
+    dy = (i * radians.sin() - 0.5).ceil().long()  # (N, K)
+    dx = (i * radians.cos() - 0.5).ceil().long()
+    if stops:
+        weights = weights * ((dy.abs() < height) & (dx.abs() < width))
+    dx = dx.clamp(1 - width, width - 1)
+    # All windows of a row: a tap is a row of this table, and a pixel row a weighted sum of taps.
+    reach = min(2 * radius, width - 1)
+    at = linear.border(np.arange(-reach, width + reach), width, "nearest")
+    padded = x.index_select(3, torch.from_numpy(at).to(device))
+    windows = padded.unfold(3, width, 1).reshape(-1, width)  # (N C H S, W)
+    h = torch.arange(height, device=device)[:, None]
+    row = (h + dy[:, None]).clamp_(0, height - 1)  # (N, H, K)
+    plane = torch.arange(n * c, device=device).view(n, c, 1, 1) * height
+    bags = (plane + row[:, None]) * (2 * reach + 1) + (dx + reach)[:, None, None]  # (N, C, H, K)
+    flat = bags.view(-1, len(taps))
+    per_tap = weights[:, None, None].expand(bags.shape).reshape(flat.shape)
+    return F.embedding_bag(flat, windows, mode="sum", per_sample_weights=per_tap).view_as(x)
+
+
+def _side(images: Tensor) -> tuple[int, int]:
+    return images.shape[2], images.shape[3]
+
+
+def _real(images: Tensor) -> Tensor:
+    # On a CPU float32 is twice as fast. Elsewhere it may be TF32 by somebody's setting, far too
+    # coarse, and float64 never is.
+    return images.to(torch.float32 if images.device.type == "cpu" else torch.float64)
+
+
+def _levels(values: Tensor) -> Tensor:
+    return values.add_(TIE).clamp_(0, 255).to(torch.uint8)
+
+
+@functools.cache
+def _disk_matrices(
+    radius: float, sd: float, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    left, right = linear.separated(linear.disk(radius, sd))
+    return linear.stacked(
+        [linear.correlation_matrix(a, height, "mirror") for a in left],
+        [linear.correlation_matrix(b, width, "mirror") for b in right],
+        dtype,
+        device,
+    )
+
+
+@functools.cache
+def _zoom_matrices(
+    factors: tuple[float, ...],
+    centered: bool,
+    height: int,
+    width: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    left = [linear.zoom_matrix(height, z, centered) for z in factors]
+    right = [linear.zoom_matrix(width, z, centered) for z in factors]
+    share = 1 / (len(factors) + 1)
+    left[0] = 2 * left[0]  # factor 1, and the image itself
+    return linear.stacked([share * a for a in left], right, dtype, device)
+
+
+def _zoomed_by_scipy(images: Tensor, factors: tuple[float, ...], centered: bool) -> Tensor:
+    x = intensities(images.cpu()).float().numpy()
+    out = np.zeros_like(x)
+    for z in factors:
+        crop, trim = [], []
+        for size in x.shape[2:]:
+            kept = int(np.ceil(size / z))
+            top = (size - kept) // 2
+            crop.append(slice(top, top + kept))
+            first = (round(kept * z) - size) // 2 if centered else 0
+            trim.append(slice(first, first + size))
+        out += ndimage.zoom(x[:, :, *crop], (1, 1, z, z), order=1)[:, :, *trim]
+    out = (x + out) / (len(factors) + 1)
+    return quantized(torch.from_numpy(out)).to(images.device)

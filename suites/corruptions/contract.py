@@ -1,0 +1,106 @@
+"""What a corruption promises: its arguments, their checks, and how a batch is worked through.
+
+A corruption is a function `(images, indices, seed, severity, constants="cifar10_c", exact=False)`,
+uint8 (N, 3, H, W) in and out, on any device. Row i of the result depends on `images[i]` and
+`indices[i]` alone beside the arguments that all rows share, so a batch may be split anywhere. It is
+split, into blocks that fit a core's cache.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from models.registry import unknown
+
+Corruption = Callable[..., Tensor]
+Body = Callable[[Tensor, Tensor, int, int, str, bool], Tensor]
+T = TypeVar("T")
+
+CONSTANTS = ("cifar10_c", "imagenet_c")  # the sets of severity constants
+MIN_SIZE = 32  # pixels; below it the blurs of imagenet_c are wider than the image
+CACHED = 24 << 10  # pixels in a block of work on the CPU
+RESIDENT = 1 << 21  # the same on other devices
+
+
+def corruption(body: Body) -> Corruption:
+    """Put the checks and the blocks in front of `body`, under its name."""
+
+    @functools.wraps(body)
+    def corrupted(
+        images: Tensor,
+        indices: Tensor,
+        seed: int,
+        severity: int,
+        constants: str = "cifar10_c",
+        exact: bool = False,
+    ) -> Tensor:
+        check(images, indices, severity, constants)
+        if images.device.type == "mps":  # it has no float64
+            cpu = corrupted(images.cpu(), indices.cpu(), seed, severity, constants, exact)
+            return cpu.to(images.device)
+        images, indices = images.contiguous(), indices.to(images.device)
+        pixels = CACHED if images.device.type == "cpu" else RESIDENT
+        rows = max(1, pixels // (images.shape[2] * images.shape[3]))
+        out = torch.empty_like(images)
+        with torch.no_grad():
+            for start in range(0, len(images), rows):
+                block = slice(start, start + rows)
+                out[block] = body(images[block], indices[block], seed, severity, constants, exact)
+        return out
+
+    return corrupted
+
+
+def check(images: Tensor, indices: Tensor, severity: int, constants: str) -> None:
+    """Refuse what no corruption can work on.
+
+    Raises:
+        ValueError: Says what is wrong, and the cure.
+        LookupError: There is no such set of constants.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(
+            f"`images` must have shape (N, 3, H, W); got {tuple(images.shape)}. "
+            "Put the channels first; expand gray images to three equal channels."
+        )
+    if images.dtype != torch.uint8:
+        raise ValueError(
+            f"`images` must be uint8 in 0..255; got {images.dtype}. "
+            "Give images in [0, 1] as (255 * images).round().to(torch.uint8)."
+        )
+    if min(images.shape[2:]) < MIN_SIZE:
+        raise ValueError(
+            f"`images` must be at least {MIN_SIZE} pixels high and wide; got "
+            f"{images.shape[2]} x {images.shape[3]}. Enlarge them first."
+        )
+    if indices.shape != images.shape[:1] or indices.dtype != torch.int64:
+        raise ValueError(
+            f"`indices` must be int64 of shape ({len(images)},); got {indices.dtype} of shape "
+            f"{tuple(indices.shape)}. Give each image's position in its data set."
+        )
+    if isinstance(severity, bool) or severity not in (1, 2, 3, 4, 5):
+        raise ValueError(
+            f"`severity` must be 1, 2, 3, 4 or 5; got {severity!r}. Clean is no level."
+        )
+    if constants not in CONSTANTS:
+        raise unknown("set of severity constants", constants, CONSTANTS)
+
+
+def chosen(constants: str, severity: int, cifar10_c: tuple[T, ...], imagenet_c: tuple[T, ...]) -> T:
+    """Return the constant of a severity, 1 to 5, from the set of that name."""
+    return (cifar10_c if constants == "cifar10_c" else imagenet_c)[severity - 1]
+
+
+def intensities(images: Tensor) -> Tensor:
+    """Return images / 255 as float64, equal on every device."""
+    # Division by a Python number is multiplication by its inverse on CUDA, an ulp away.
+    divisor = torch.full((), 255.0, dtype=torch.float64, device=images.device)
+    return images.to(torch.float64) / divisor
+
+
+def quantized(z: Tensor) -> Tensor:
+    """Return trunc(255 clip(z, 0, 1)) as uint8; `z` is overwritten."""
+    return z.clamp_(0, 1).mul_(255).to(torch.uint8)

@@ -1,0 +1,277 @@
+"""Data sets: images that are on disk, or inside a package, to tensors.
+
+A data set is a function `(train, root)` that returns its training or its test half. Nothing is
+fetched here but by `fetch`, and nothing is unpickled that does not match the MD5 its authors
+publish, which torchvision checks.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor
+
+from models.base import MIN_SIZE
+from models.registry import Registry
+
+MAX_SIZE = 224  # pixels; a folder of larger images is read at this size
+
+
+@dataclass(frozen=True)
+class Split:
+    """One half of a data set.
+
+    Args:
+        images: uint8 (N, 3, H, H).
+        labels: int64 (N,), 0 <= label < len(classes).
+        classes: The names of the classes.
+        flip: Whether a mirrored image is an image of the same class.
+        width: Channels that models get by default: 64 is ResNet-18 itself.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    flip: bool
+    width: int = 64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_size(self) -> int:
+        return self.images.shape[-1]
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the images and labels."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy())
+        digest.update(self.labels.contiguous().numpy())
+        return digest.hexdigest()
+
+
+DATASETS: Registry[Callable[[bool, Path], Split]] = Registry("data set")
+
+
+def load(name: str, *, train: bool, root: Path) -> Split:
+    """Return the training or test half of the data set `name`.
+
+    Args:
+        name: A name in `DATASETS`, or "imagefolder:PATH".
+        train: The training half rather than the test half.
+        root: The folder that holds the official files.
+
+    Raises:
+        LookupError: There is no such data set.
+        FileNotFoundError: Its files are not there.
+        ValueError: Its files are damaged, or its images too small.
+    """
+    if name.startswith("imagefolder:"):
+        return imagefolder(train, Path(name.removeprefix("imagefolder:")))
+    return DATASETS[name](train, root)
+
+
+@DATASETS.register
+def digits(train: bool, root: Path) -> Split:
+    """scikit-learn's 1,797 handwritten digits, 8x8 resized to 32x32, three equal channels.
+
+    Every fifth image of each class is a test image: 1,442 for training, 355 for testing.
+    """
+    from sklearn.datasets import load_digits  # half a second that no other data set should pay
+
+    bunch = load_digits()
+    labels = torch.from_numpy(bunch.target).long()
+    gray = torch.from_numpy(bunch.images)[:, None] * (255 / 16)  # (N, 1, 8, 8), 0..255
+    large = torch.nn.functional.interpolate(gray, (32, 32), mode="bilinear").round()
+    position = torch.zeros_like(labels)
+    for k in range(10):
+        of_class = labels == k
+        position[of_class] = torch.arange(int(of_class.sum()))
+    kept = (position % 5 == 4) != train
+    images = large[kept].to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+    return Split(images, labels[kept], tuple("0123456789"), flip=False, width=16)
+
+
+@DATASETS.register
+def cifar10(train: bool, root: Path) -> Split:
+    """60,000 photographs in 10 classes, 32x32 (Krizhevsky 2009), 50,000 for training."""
+    return _cifar("cifar10", torchvision.datasets.CIFAR10, "cifar-10-batches-py", train, root)
+
+
+@DATASETS.register
+def cifar100(train: bool, root: Path) -> Split:
+    """60,000 photographs in 100 classes, 32x32 (Krizhevsky 2009), 50,000 for training."""
+    return _cifar("cifar100", torchvision.datasets.CIFAR100, "cifar-100-python", train, root)
+
+
+@DATASETS.register
+def svhn(train: bool, root: Path) -> Split:
+    """99,289 house numbers, 32x32 (Netzer et al. 2011), 73,257 for training."""
+    return _read(
+        "svhn",
+        lambda folder: torchvision.datasets.SVHN(str(folder), "train" if train else "test"),
+        "train_32x32.mat" if train else "test_32x32.mat",
+        root,
+        tuple("0123456789"),
+        flip=False,
+    )
+
+
+@DATASETS.register
+def stl10(train: bool, root: Path) -> Split:
+    """13,000 photographs in 10 classes, 96x96 (Coates et al. 2011), 5,000 for training."""
+    return _read(
+        "stl10",
+        lambda folder: torchvision.datasets.STL10(str(folder), "train" if train else "test"),
+        "stl10_binary",
+        root,
+        ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
+        flip=True,
+    )
+
+
+@DATASETS.register
+def fashion_mnist(train: bool, root: Path) -> Split:
+    """70,000 articles of clothing, 28x28 in a black frame of 2 (Xiao et al. 2017)."""
+    classes = tuple(torchvision.datasets.FashionMNIST.classes)
+    return _read(
+        "fashion_mnist",
+        lambda folder: torchvision.datasets.FashionMNIST(str(folder), train),
+        "FashionMNIST",
+        root,
+        classes,
+        flip=True,
+    )
+
+
+FETCHED: dict[str, Callable[[Path], object]] = {
+    "cifar10": lambda root: torchvision.datasets.CIFAR10(str(root), download=True),
+    "cifar100": lambda root: torchvision.datasets.CIFAR100(str(root), download=True),
+    "svhn": lambda root: [
+        torchvision.datasets.SVHN(str(root), split, download=True) for split in ("train", "test")
+    ],
+    "stl10": lambda root: torchvision.datasets.STL10(str(root), download=True),
+    "fashion_mnist": lambda root: torchvision.datasets.FashionMNIST(str(root), download=True),
+}
+
+
+def fetch(name: str, root: Path) -> None:
+    """Download the official files of `name` into `root` and verify them; there, do nothing.
+
+    Raises:
+        LookupError: There is no such data set.
+        OSError: The files cannot be had from here.
+    """
+    DATASETS[name]
+    if name in FETCHED:
+        root.mkdir(parents=True, exist_ok=True)
+        FETCHED[name](root)
+
+
+def imagefolder(train: bool, folder: Path) -> Split:
+    """A user's own images, one folder a class, as squares of one size.
+
+    The halves are FOLDER/train and FOLDER/test (or FOLDER/val); without them every fifth file of
+    each class, by name, is a test image. Every image is cropped to its central square and resized
+    to the smallest side found, at most 224.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {folder}. Write `--dataset imagefolder:PATH` with the path of a "
+            "folder that holds one folder for each class."
+        )
+    halves = [
+        folder / "train",
+        next((folder / n for n in ("test", "val") if (folder / n).is_dir()), folder / "test"),
+    ]
+    split = all(half.is_dir() for half in halves)
+    try:
+        everything = [
+            torchvision.datasets.ImageFolder(str(f)) for f in (halves if split else [folder])
+        ]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{folder} holds no folders of images, one for each class: {str(error).splitlines()[0]}"
+        ) from None
+    classes = tuple(everything[0].classes)
+    if any(tuple(half.classes) != classes for half in everything):
+        raise ValueError(f"{halves[0]} and {halves[1]} hold different classes. Make them equal.")
+    sizes = []
+    for half in everything:
+        for path, _ in half.samples:
+            with Image.open(path) as image:  # the header alone
+                sizes.append(min(image.size))
+    size = min(*sizes, MAX_SIZE)
+    if size < MIN_SIZE:
+        raise ValueError(
+            f"The smallest image in {folder} is {size} pixels; at least {MIN_SIZE} are needed. "
+            "Enlarge or remove it."
+        )
+    if split:
+        samples = everything[0 if train else 1].samples
+    else:
+        samples = []
+        for k in range(len(classes)):
+            of_class = [s for s in everything[0].samples if s[1] == k]
+            samples += [s for i, s in enumerate(of_class) if (i % 5 == 4) != train]
+    images = torch.stack([_square(Path(path), size) for path, _ in samples])
+    labels = torch.tensor([label for _, label in samples])
+    return Split(images, labels, classes, flip=True)
+
+
+def _square(path: Path, size: int) -> Tensor:
+    """The central square of an image file, resized; uint8 (3, size, size)."""
+    with Image.open(path) as image:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def _cifar(name: str, kind: Callable, files: str, train: bool, root: Path) -> Split:
+    data: list = []
+
+    def read(folder: Path) -> Any:
+        data.append(kind(str(folder), train))
+        return data[0]
+
+    split = _read(name, read, files, root, (), flip=True)
+    return Split(split.images, split.labels, tuple(data[0].classes), flip=True)
+
+
+def _read(
+    name: str,
+    read: Callable[[Path], Any],
+    files: str,
+    root: Path,
+    classes: tuple[str, ...],
+    flip: bool,
+) -> Split:
+    """A torchvision data set to tensors; `files` is what must lie in the data folder."""
+    folder = next((f for f in (root, root / name) if (f / files).exists()), None)
+    if folder is None:
+        raise FileNotFoundError(
+            f"The files of `{name}` are not at {root}: there is no {files}. Run `harness data "
+            f"{name}`, or set `HARNESS_DATA` or `--data` to the folder that holds it."
+        )
+    try:
+        data = read(folder)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The files of `{name}` at {folder / files} are incomplete or damaged. Remove them and "
+            f"run `harness data {name}`."
+        ) from error
+    images = torch.as_tensor(np.asarray(data.data))
+    if images.ndim == 3:  # gray (N, 28, 28)
+        images = torch.nn.functional.pad(images, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1)
+    elif images.shape[-1] == 3:
+        images = images.permute(0, 3, 1, 2)
+    labels = torch.as_tensor(np.asarray(getattr(data, "targets", getattr(data, "labels", None))))
+    return Split(images.contiguous(), labels.long(), classes, flip)

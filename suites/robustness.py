@@ -1,0 +1,67 @@
+"""Accuracy and calibration under common corruptions at five severities.
+
+By default the seven noise and blur corruptions of Hendrycks and Dietterich, made here from the
+test images: these are not the published CIFAR-10-C files. The severity constants are those of
+CIFAR-10-C for images up to 64 pixels and those of ImageNet-C above.
+
+Reference: D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common
+Corruptions and Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.
+
+Not measured: adversarial noise, adaptation at test time.
+"""
+
+from functools import partial
+
+from models.registry import unknown
+from suites.base import SUITES, Cell, Setting, Suite
+from suites.corruptions import BLUR, COMMON, CORRUPTIONS, DIGITAL, NOISE, VALIDATION, WEATHER
+from suites.corruptions.contract import Corruption
+from suites.observe import classification, logits
+
+SEVERITIES = (1, 2, 3, 4, 5)
+GROUPS = {
+    "noise": NOISE,
+    "blur": BLUR,
+    "weather": WEATHER,
+    "digital": DIGITAL,
+    "validation": VALIDATION,
+}
+LISTS = {"common": COMMON, "all": CORRUPTIONS} | GROUPS  # names that stand for several
+SMALL = 64  # pixels, the largest image that gets the constants of CIFAR-10-C
+
+
+def chosen(names: tuple[str, ...]) -> tuple[Corruption, ...]:
+    """Return the corruptions of these names, or of these lists of them, each once.
+
+    Raises:
+        LookupError: There is no such corruption and no such list.
+    """
+    kinds = {kind.__name__: kind for kind in CORRUPTIONS}
+    found: dict[str, Corruption] = {}
+    for name in names:
+        if name not in kinds and name not in LISTS:
+            raise unknown("corruption", name, [*kinds, *LISTS])
+        for kind in LISTS[name] if name in LISTS else (kinds[name],):
+            found[kind.__name__] = kind
+    return tuple(found.values())
+
+
+def cells(setting: Setting) -> tuple[Cell, ...]:
+    constants = "cifar10_c" if setting.image_size <= SMALL else "imagenet_c"
+    corrupted = (
+        Cell(
+            kind.__name__,
+            severity,
+            partial(kind, severity=severity, constants=constants),
+            {"constants": constants},
+        )
+        for kind in chosen(setting.corruptions or ("noise", "blur"))
+        for severity in SEVERITIES
+    )
+    return (Cell("clean"), *corrupted)
+
+
+@SUITES.register
+def robustness() -> Suite:
+    """Accuracy and calibration under common corruptions at five severities."""
+    return Suite(version=1, cells=cells, observe=logits, measure=classification)

@@ -1,0 +1,156 @@
+"""What every model and every suite promises, over the registries."""
+
+import pytest
+import torch
+
+import models  # noqa: F401  fills the registry
+import suites  # noqa: F401
+from harness.evaluation import observe, subject_of
+from models.base import MODELS, Augmenting, check_images
+from suites.base import SUITES, Setting
+from suites.datasets import Split
+
+CPU = torch.device("cpu")
+
+
+def build(name: str, num_classes: int = 7, width: int = 8) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return MODELS[name](num_classes=num_classes, width=width)
+
+
+def warmed(name: str) -> torch.nn.Module:
+    """A model whose batch statistics and zero-initialized scales are those of some training."""
+    model = build(name).train()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+        model(torch.rand(8, 3, 32, 32))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", MODELS)
+class TestModel:
+    @pytest.mark.parametrize("size, width", [(32, 8), (32, 16), (40, 8), (96, 8)])
+    def test_logits_are_finite_and_one_row_an_image(self, name: str, size: int, width: int) -> None:
+        logits = build(name, width=width).eval()(torch.rand(2, 3, size, size))
+        assert logits.shape == (2, 7) and torch.isfinite(logits).all()
+
+    def test_gradients_reach_every_parameter(self, name: str) -> None:
+        # A zero-initialized scale hides what lies before it, hence after some training.
+        model = warmed(name).train()
+        model(torch.rand(4, 3, 32, 32)).square().sum().backward()
+        assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+    def test_a_prediction_does_not_depend_on_batch_mates(self, name: str) -> None:
+        model, images = warmed(name), torch.rand(6, 3, 32, 32)
+        alone = torch.cat([model(images[i : i + 1]) for i in range(6)])
+        torch.testing.assert_close(model(images), alone, rtol=1e-4, atol=1e-5)
+        order = torch.tensor([3, 0, 5, 1, 4, 2])
+        torch.testing.assert_close(model(images[order]), alone[order], rtol=1e-4, atol=1e-5)
+
+    def test_evaluation_is_deterministic(self, name: str) -> None:
+        model, images = warmed(name), torch.rand(3, 3, 32, 32)
+        assert torch.equal(model(images), model(images))
+
+    def test_the_state_can_be_put_into_another_instance(self, name: str) -> None:
+        model, images = warmed(name), torch.rand(2, 3, 32, 32)
+        other = MODELS[name](num_classes=7, width=8).eval()
+        other.load_state_dict(model.state_dict())
+        assert torch.equal(model(images), other(images))
+
+    def test_width_scales_the_weights(self, name: str) -> None:
+        count = [sum(p.numel() for p in build(name, width=w).parameters()) for w in (8, 16)]
+        assert 3 < count[1] / count[0] < 4.1
+
+    def test_augmentation_keeps_shape_range_and_type_and_follows_its_generator(
+        self, name: str
+    ) -> None:
+        model = build(name)
+        if not isinstance(model, Augmenting):
+            pytest.skip("does not augment")
+        images = torch.rand(16, 3, 32, 32)
+        before = images.clone()
+        once, again, other = (
+            model.augment(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        )
+        check_images(once)
+        assert once.shape == images.shape and once.dtype == images.dtype
+        assert torch.equal(images, before), "the images handed in are not changed"
+        assert torch.equal(once, again) and not torch.equal(once, other)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    """Twenty images whose class shows in their brightness."""
+    torch.manual_seed(0)
+    labels = torch.arange(20) % 10
+    images = (labels[:, None, None, None] * 20 + torch.randint(0, 20, (20, 3, 32, 32))).byte()
+    return Split(images, labels, tuple("abcdefghij"), flip=False)
+
+
+class Oracle(torch.nn.Module):
+    """Knows the classes of `split` from their brightness."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        brightness = images.mean((1, 2, 3)) * 255
+        return -(brightness[:, None] - (torch.arange(10) * 20 + 9.5)).abs()
+
+
+class Constant(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.zeros(len(images)).long(), 10).float()
+
+
+def rows(name: str, model: torch.nn.Module, split: Split, batch_size: int = 20) -> list:
+    suite = SUITES[name]()
+    found = []
+    for cell in suite.cells(Setting(32, 10)):
+        arrays = observe(
+            suite,
+            cell,
+            subject_of(model, CPU, "float32"),
+            split,
+            seed=0,
+            device=CPU,
+            batch_size=batch_size,
+        )
+        found.extend(suite.measure(cell, arrays))
+    return found
+
+
+@pytest.mark.parametrize("name", SUITES)
+class TestSuite:
+    def test_an_oracle_is_right_on_clean_images(self, name: str, split: Split) -> None:
+        clean = [r for r in rows(name, Oracle(), split) if r.condition == "clean"]
+        assert [r.value for r in clean if r.metric == "accuracy"] == [1.0]
+
+    def test_a_constant_answer_scores_the_share_of_its_class(self, name: str, split: Split) -> None:
+        accuracy = [r for r in rows(name, Constant(), split) if r.metric == "accuracy"]
+        assert accuracy and all(r.value == pytest.approx(0.1) and r.n == 20 for r in accuracy)
+
+    def test_rows_are_the_same_for_any_batch_size(self, name: str, split: Split) -> None:
+        whole = rows(name, Oracle(), split)
+        for batch_size in (1, 7):
+            parts = rows(name, Oracle(), split, batch_size)
+            assert [(r.condition, r.level, r.metric, r.n) for r in parts] == [
+                (r.condition, r.level, r.metric, r.n) for r in whole
+            ]
+            assert [r.value for r in parts] == pytest.approx([r.value for r in whole], abs=1e-6)
+
+    def test_conditions_are_told_apart(self, name: str, split: Split) -> None:
+        cells = SUITES[name]().cells(Setting(32, 10))
+        assert len({(c.condition, c.level) for c in cells}) == len(cells) > 0
+
+    def test_severity_5_is_no_closer_to_clean_than_severity_1(
+        self, name: str, split: Split
+    ) -> None:
+        suite, indices = SUITES[name](), torch.arange(20)
+        # A flat image has no edges to blur; this one has.
+        images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+        away = {}
+        for cell in suite.cells(Setting(32, 10)):
+            difference = cell.prepare(images, indices, 0).float() - images.float()
+            away[cell.condition, cell.level] = float(difference.square().mean())
+        for (condition, level), distance in away.items():
+            if level == 5:
+                assert distance >= 0.9 * away[condition, 1] > 0, condition

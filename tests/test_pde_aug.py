@@ -1,0 +1,75 @@
+import torch
+
+from models.ops import heat, perona_malik
+from models.pde_aug import DT, draw, gaussian_blur_aug, pde_aug
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draws(count: int, seed: int = 0):
+    return draw(count, generator(seed), probability=0.5, max_steps=20, kappa=(0.02, 0.2))
+
+
+def test_half_of_the_images_are_drawn_with_the_stated_distributions() -> None:
+    d = draws(20_000)
+    assert abs(len(d.indices) / 20_000 - 0.5) < 0.02
+    steps = torch.tensor(d.num_steps)
+    assert d.num_steps == sorted(d.num_steps, reverse=True)
+    assert steps.min() == 1 and steps.max() == 20 and abs(steps.double().mean() - 10.5) < 0.2
+    assert d.kappa.min() >= 0.0199 and d.kappa.max() <= 0.2001
+    log = d.kappa.log()  # uniform: mean in the middle, variance width^2 / 12
+    assert abs(log.mean() - 0.5 * (torch.tensor(0.02).log() + torch.tensor(0.2).log())) < 0.03
+    assert abs(log.std() - torch.tensor(10.0).log() / 12**0.5) < 0.02
+
+
+def test_each_image_gets_its_own_steps_and_kappa() -> None:
+    images = torch.rand(40, 3, 32, 32, dtype=torch.float64)
+    d = draws(40, seed=3)
+    augmented = pde_aug(width=8).augment(images, generator(3))
+    expected = images.clone()
+    for i, steps, kappa in zip(d.indices.tolist(), d.num_steps, d.kappa.double(), strict=True):
+        alone = images[i : i + 1]
+        expected[i] = perona_malik(alone, dt=DT, num_steps=steps, kappa=float(kappa))[0]
+    torch.testing.assert_close(augmented, expected, rtol=0, atol=1e-12)
+
+
+def test_the_null_blurs_the_same_images_for_the_same_times() -> None:
+    images = torch.rand(40, 3, 32, 32, dtype=torch.float64)
+    d = draws(40, seed=3)
+    augmented = gaussian_blur_aug(width=8).augment(images, generator(3))
+    expected = images.clone()
+    for i, steps in zip(d.indices.tolist(), d.num_steps, strict=True):
+        expected[i] = heat(images[i : i + 1], dt=DT, num_steps=steps)[0]
+    torch.testing.assert_close(augmented, expected, rtol=0, atol=1e-12)
+
+
+def test_brightness_is_kept_and_gray_stays_gray() -> None:
+    images = torch.rand(16, 1, 32, 32).expand(-1, 3, -1, -1)
+    for build in (pde_aug, gaussian_blur_aug):
+        augmented = build(width=8).augment(images, generator())
+        torch.testing.assert_close(augmented.mean((1, 2, 3)), images.mean((1, 2, 3)))
+        torch.testing.assert_close(augmented[:, 0], augmented[:, 2])
+
+
+def test_edges_survive_anisotropic_diffusion_only() -> None:
+    images = torch.zeros(64, 3, 32, 32)
+    images[..., 16:] = 1
+    drops = {}
+    for build in (pde_aug, gaussian_blur_aug):
+        augmented = build(width=8).augment(images, generator())
+        drops[build] = (augmented[..., 16] - augmented[..., 15]).mean()
+    assert drops[pde_aug] > 0.9 > 0.7 > drops[gaussian_blur_aug]
+
+
+def test_evaluation_does_nothing_to_the_images() -> None:
+    model = pde_aug(width=8).eval()
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(model(images), model.backbone(images))
+
+
+def test_an_empty_draw_is_no_accident() -> None:
+    images = torch.rand(1, 3, 32, 32)
+    for seed in range(8):
+        assert pde_aug(width=8).augment(images, generator(seed)).shape == images.shape

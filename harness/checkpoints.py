@@ -25,8 +25,11 @@ def write(path: Path, state: Mapping[str, Tensor], description: Mapping[str, Any
     write_tensors(path, state, description)
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a state dict and its description, which is empty for a file that is not ours.
+def read(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a state dict and its description.
+
+    Args:
+        foreign: Whether a file from elsewhere will do; its description is empty.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -35,7 +38,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"There are no weights at {path}. Check the path.")
     try:
-        return read_tensors(path)
+        return read_tensors(path, foreign=foreign)
     except Damaged as error:
         raise ValueError(f"{error} Remove it and train again, or fetch it again.") from None
 

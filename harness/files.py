@@ -4,10 +4,13 @@ Tensors lie in safetensors files. The header's one entry, "harness", is JSON: `s
 tensors and everything else in it. Nothing is ever unpickled.
 """
 
+import glob
 import hashlib
 import json
 import os
-import tempfile
+import platform
+import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 HEADER = "harness"
+HOST = re.sub(r"\W", "-", platform.node())
 
 
 class Damaged(ValueError):
@@ -42,17 +46,29 @@ def digest(tensors: Mapping[str, Tensor], description: Mapping[str, Any] | None 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a process that was killed while it wrote `path` left behind."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(HOST)}.*"):
+        pid = left.name.split(".")[-2]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            pass  # not ours, or alive and another person's
 
 
 def write_tensors(
@@ -78,8 +94,11 @@ def read_description(path: Path) -> dict[str, Any]:
         raise Damaged(f"{path} is not a safetensors file, or is damaged: {error}.") from None
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors in `path` and their description, less the checksum.
+
+    Args:
+        foreign: Whether a file without a checksum, written by others, will do.
 
     Raises:
         Damaged: It is no safetensors file, or does not match its checksum.
@@ -91,6 +110,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except SafetensorError as error:
         raise Damaged(f"{path} is damaged: {error}.") from None
     expected = description.pop("sha256", None)
-    if expected is not None and digest(tensors, description) != expected:
+    if expected is None and foreign:
+        return tensors, description
+    if digest(tensors, description) != expected:
         raise Damaged(f"{path} does not match its checksum.")
     return tensors, description

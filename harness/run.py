@@ -69,9 +69,9 @@ class Subject:
 
     Args:
         path: Where its trained weights lie, or will.
+        file: The weights to load, None for those that its builder brings and for none yet.
         width: Of the model, None where it has none to choose.
-        trained: Whether there are weights already.
-        description: Of the weights that are there.
+        description: Of the weights in `file`.
     """
 
     source: Source
@@ -80,8 +80,8 @@ class Subject:
     seed: int
     suites: tuple[tuple[str, Suite, tuple[Cell, ...]], ...]
     path: Path
+    file: Path | None
     width: int | None
-    trained: bool
     description: dict[str, Any]
 
     def build(self) -> nn.Module:
@@ -90,6 +90,11 @@ class Subject:
         return initialized(
             lambda: self.source.build(num_classes=len(self.split.classes), **arguments), self.seed
         )
+
+    @property
+    def trained(self) -> bool:
+        """Whether there are weights already."""
+        return self.file is not None or self.source.pretrained
 
     @property
     def label(self) -> str:
@@ -205,15 +210,14 @@ def _subject(
     options: Options,
 ) -> Subject:
     path = checkpoints.weights_path(options.results, dataset, src.name, seed)
-    if options.weights is not None:
-        path = options.weights
-        if not path.is_file():
-            raise FileNotFoundError(f"There are no weights at {path}. Check the path.")
-    trained = path.is_file() or src.pretrained
+    file = options.weights
+    if file is None and path.is_file() and not src.pretrained:
+        file = path
+    state: dict[str, Tensor] = {}
     description: dict[str, Any] = {}
-    if path.is_file() and not (src.pretrained and options.weights is None):
-        state, description = checkpoints.read(path)
-        _check_agreement(path, description, src, dataset, options)
+    if file is not None:
+        state, description = checkpoints.read(file, foreign=options.weights is not None)
+        _check_agreement(file, description, src, dataset, options)
         seed = description.get("seed", seed)
     width = options.width
     if not src.scalable:
@@ -221,11 +225,11 @@ def _subject(
             raise ValueError(f"`{src.name}` has no width to choose. Leave out `--width {width}`.")
     elif width is None:
         width = description.get("arguments", {}).get("width", split.width)
-    subject = Subject(src, dataset, split, seed, suites, path, width, trained, description)
-    if trained:
+    subject = Subject(src, dataset, split, seed, suites, path, file, width, description)
+    if subject.trained:
         model = subject.build()
-        if path.is_file() and not src.pretrained:
-            checkpoints.load(model, state, str(path))
+        if file is not None:
+            checkpoints.load(model, state, str(file))
         check_model(subject, model)
     elif not options.may_train:
         raise FileNotFoundError(
@@ -243,7 +247,7 @@ def _check_agreement(
     path: Path, description: dict[str, Any], src: Source, dataset: str, options: Options
 ) -> None:
     """Refuse weights that were trained otherwise than the command says."""
-    if not description:
+    if "recipe" not in description:
         return  # a file from elsewhere says nothing of itself
     for flag, asked, found in (
         ("width", options.width, description["arguments"].get("width")),
@@ -286,9 +290,11 @@ def trained(subject: Subject, options: Options, teller: Teller) -> tuple[nn.Modu
     device = resolve_device(options.device)
     if not subject.trained:
         return _train(subject, options, teller, device)
+    subject.path.with_suffix(".partial").unlink(missing_ok=True)  # killed before it could
     model = subject.build()
-    if not subject.source.pretrained:
-        checkpoints.load(model, checkpoints.read(subject.path)[0], str(subject.path))
+    if subject.file is not None:
+        state, _ = checkpoints.read(subject.file, foreign=True)
+        checkpoints.load(model, state, str(subject.file))
     return model, subject.description
 
 

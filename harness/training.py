@@ -168,7 +168,9 @@ class State:
         for name, parameter in self.model.named_parameters():
             buffer = tensors.get(f"momentum.{name}")
             if buffer is not None:
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter.device)
+                # In the parameter's own memory format, which the fused step takes for granted.
+                own = torch.empty_like(parameter).copy_(buffer)
+                self.optimizer.state[parameter]["momentum_buffer"] = own
         self.epoch, self.history = description["epoch"], description["history"]
 
 

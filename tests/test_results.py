@@ -1,0 +1,61 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.results import COLUMNS, csv_path, read, run_key, write
+from suites.base import Measurement
+
+KEY = {"model": "m", "suite": "s", "dataset": "d", "seed": 0, "run": "abc"}
+ROWS = [
+    Measurement("clean", 0, "accuracy", 2 / 3, 3),
+    Measurement("linf_pgd", 8 / 255, "accuracy", 1 / 3, 3),
+]
+
+
+def test_ten_columns_come_back(tmp_path: Path) -> None:
+    path = csv_path(tmp_path, "d", "s", "m", 0)
+    assert write(path, KEY, ROWS, {"command": "harness run"})
+    frame = read(tmp_path)
+    assert tuple(frame.columns) == COLUMNS and len(COLUMNS) == 10
+    assert frame["value"].tolist() == [0.666667, 0.333333]
+    assert frame["level"].tolist() == [0, 0.0313725]
+    assert path == tmp_path / "d" / "s" / "m" / "seed0.csv"
+    assert json.loads(path.with_suffix(".json").read_text()) == KEY | {"command": "harness run"}
+
+
+def test_equal_rows_leave_the_files_untouched(tmp_path: Path) -> None:
+    path = csv_path(tmp_path, "d", "s", "m", 0)
+    write(path, KEY, ROWS, {"wall_s": 1})
+    assert not write(path, KEY, ROWS, {"wall_s": 2})
+    assert json.loads(path.with_suffix(".json").read_text())["wall_s"] == 1
+    assert write(path, KEY | {"run": "def"}, ROWS, {"wall_s": 2})
+    path.with_suffix(".json").unlink()
+    assert write(path, KEY | {"run": "def"}, ROWS, {"wall_s": 3})
+
+
+def test_a_models_name_becomes_one_folder(tmp_path: Path) -> None:
+    path = csv_path(tmp_path, "imagefolder:/my/pictures", "s", "timm/hf-hub:a/b", 1)
+    assert path == tmp_path / "imagefolder-my-pictures" / "s" / "timm-hf-hub-a-b" / "seed1.csv"
+
+
+def test_caches_and_quick_runs_are_no_results(tmp_path: Path) -> None:
+    write(csv_path(tmp_path / "quick", "d", "s", "m", 0), KEY, ROWS, {})
+    assert read(tmp_path).empty and len(read(tmp_path / "quick")) == 2
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    path = csv_path(tmp_path, "d", "s", "m", 0)
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    with pytest.raises(ValueError, match="seed0.csv is damaged: .* Remove it and run it again"):
+        read(tmp_path)
+    pd.DataFrame({"model": ["m"]}).to_csv(path)
+    with pytest.raises(ValueError, match="lacks the column `suite`. Remove it and run it again"):
+        read(tmp_path)
+
+
+def test_a_run_is_named_by_its_cells_and_their_measurement() -> None:
+    names = {run_key({"a": "1"}, 1), run_key({"a": "2"}, 1), run_key({"a": "1"}, 2)}
+    assert len(names) == 3 and run_key({"a": "1"}, 1) in names

@@ -1,0 +1,189 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from harness import training
+from harness.training import Recipe, crop_and_flip, initialized, learning_rate, recipe_for, train
+from models.pde_aug import pde_aug
+from models.resnet import resnet18
+from suites.datasets import Split, load
+
+CPU = torch.device("cpu")
+SHORT = Recipe(
+    epochs=3,
+    batch_size=32,
+    peak_lr=0.05,
+    momentum=0.9,
+    weight_decay=5e-4,
+    crop_padding=4,
+    flip=True,
+    dtype="float32",
+)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    whole = load("digits", train=True, root=Path())
+    return dataclasses.replace(whole, images=whole.images[:100], labels=whole.labels[:100])
+
+
+def small() -> nn.Module:
+    return pde_aug(width=8)
+
+
+def trained(split: Split, recipe: Recipe = SHORT, seed: int = 0, **kwargs) -> dict:
+    model, _ = train(small, split, recipe, seed=seed, device=CPU, **kwargs)
+    return model.state_dict()
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_the_same_seed_gives_the_same_weights(split: Split) -> None:
+    once = trained(split)
+    torch.manual_seed(1234)  # the global generator is none of its business
+    before = torch.random.get_rng_state()
+    assert equal(once, trained(split))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not equal(once, trained(split, seed=1))
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [1, 4, 8])  # three steps an epoch
+def test_a_killed_training_goes_on_bit_for_bit(split: Split, step: int, tmp_path: Path) -> None:
+    partial = tmp_path / "seed0.partial"
+
+    def die(*, step: int, **kwargs) -> None:
+        if step >= die.at:
+            raise Killed
+
+    die.at = 0
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as m:
+        m.setattr(training.Clock, "due", lambda self: True)  # report every step
+        die.at = step
+        with pytest.raises(Killed):
+            trained(split, partial=partial, report=die)
+    assert partial.exists() == (step > 3)
+    assert equal(trained(split, partial=partial), trained(split))
+
+
+def test_the_state_of_another_training_is_not_taken_up(split: Split, tmp_path: Path) -> None:
+    partial = tmp_path / "seed0.partial"
+    trained(split, dataclasses.replace(SHORT, epochs=2), partial=partial)
+    assert partial.exists()
+    assert equal(trained(split, partial=partial), trained(split))
+
+
+def test_a_damaged_state_is_not_taken_up(split: Split, tmp_path: Path) -> None:
+    partial = tmp_path / "seed0.partial"
+    partial.write_bytes(b"half of it")
+    assert equal(trained(split, partial=partial), trained(split))
+
+
+def test_models_of_one_seed_see_the_same_order_and_crops(split: Split) -> None:
+    seen: dict[str, list] = {}
+
+    def watched(name: str, augments: bool) -> type:
+        class Watched(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = resnet18(width=8)
+
+            def forward(self, images):
+                seen.setdefault(name, []).append(images.clone())
+                return self.net(images)
+
+        if augments:
+            Watched.augment = lambda self, images, generator: (
+                images + 0 * torch.rand(images.shape, generator=generator)
+            )
+        return Watched
+
+    for name in ("plain", "augmented"):
+        build = watched(name, name == "augmented")
+        train(build, split, dataclasses.replace(SHORT, epochs=1), seed=0, device=CPU)
+    assert len(seen["plain"]) == 3
+    assert all(map(torch.equal, seen["plain"], seen["augmented"]))
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        return next(initialized(small, seed).parameters())
+
+    first = weights(0)
+    torch.manual_seed(99)
+    assert torch.equal(first, weights(0)) and not torch.equal(first, weights(1))
+
+
+def test_crops_are_shifts_into_zeros_and_flips_mirrors() -> None:
+    images = torch.arange(1, 26).view(1, 1, 5, 5).expand(400, 1, 5, 5).to(torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    out = crop_and_flip(images, generator, padding=1, flip=True)
+    padded = nn.functional.pad(images[0], (1, 1, 1, 1))
+    possible = {}
+    for top in range(3):
+        for left in range(3):
+            crop = padded[:, top : top + 5, left : left + 5]
+            possible[tuple(crop.flatten().tolist())] = (top, left, False)
+            possible[tuple(crop.flip(-1).flatten().tolist())] = (top, left, True)
+    found = [possible[tuple(image.flatten().tolist())] for image in out]
+    assert len(set(found)) == 18, "every shift, mirrored and not"
+    assert out.is_contiguous(memory_format=torch.channels_last) and out.dtype == torch.uint8
+    plain = crop_and_flip(images, generator, padding=1, flip=False)
+    assert not any(possible[tuple(image.flatten().tolist())][2] for image in plain)
+
+
+def test_the_learning_rate_is_a_triangle() -> None:
+    rates = [learning_rate(SHORT, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2 * 0.05) and max(rates) == rates[20] == 0.05
+    assert rates[-1] == pytest.approx(0.05 / 80)
+    assert all(a < b for a, b in zip(rates[:20], rates[1:21], strict=True))
+    assert all(a > b for a, b in zip(rates[20:], rates[21:], strict=False))
+
+
+def test_the_recipe_follows_the_data_alone() -> None:
+    digits = recipe_for(load("digits", train=True, root=Path()), 26, CPU)
+    assert (digits.batch_size, digits.flip, digits.crop_padding) == (64, False, 4)
+    assert digits.peak_lr == pytest.approx(0.2 * 64 / 500)
+    large = Split(torch.zeros(50_000, 3, 32, 32, dtype=torch.uint8), torch.zeros(50_000), (), True)
+    assert recipe_for(large, 26, CPU).batch_size == 500
+
+
+def test_divergence_is_said_and_nothing_is_kept(split: Split, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SHORT, peak_lr=1e30)
+    with pytest.raises(FloatingPointError, match="Training diverged: the loss of epoch 1 is"):
+        trained(split, recipe, partial=tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+def test_an_augmentation_outside_0_to_1_is_refused(split: Split) -> None:
+    class Bright(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = resnet18(width=8)
+
+        def augment(self, images, generator):
+            return images + 1
+
+        def forward(self, images):
+            return self.net(images)
+
+    with pytest.raises(ValueError, match=r"`images` must lie in \[0, 1\]; got \[1, 2\]"):
+        train(Bright, split, SHORT, seed=0, device=CPU)
+
+
+@pytest.mark.slow
+def test_the_loss_falls() -> None:
+    recipe = dataclasses.replace(SHORT, peak_lr=0.1, flip=False)
+    digits = load("digits", train=True, root=Path())
+    _, history = train(lambda: resnet18(width=8), digits, recipe, seed=0, device=CPU)
+    assert history[-1]["loss"] < 0.75 * history[0]["loss"]
+    assert history[-1]["accuracy"] > history[0]["accuracy"]

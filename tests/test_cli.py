@@ -1,0 +1,261 @@
+"""The commands as a person types them: exit code, last line, files."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner, Result
+
+from harness.cli import app
+from models.base import MODELS
+
+USER_FILE = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def forward(self, images):
+        return super().forward(images)
+
+def tiny(num_classes):
+    return Net(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, num_classes))
+
+def three(num_classes):
+    return tiny(3)
+
+def broken(num_classes):
+    class Broken(Net):
+        def forward(self, images):
+            logits = super().forward(images)
+            return logits if self.training or len(images) == 2 else logits * torch.nan
+    return Broken(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, num_classes))
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "no data"))
+    (tmp_path / "mine.py").write_text(USER_FILE)
+    return tmp_path
+
+
+def harness(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+TINY = ("--model", "mine.py:tiny", "--epochs", "2")
+RUN = ("run", "--suite", "robustness", *TINY, "--corruption", "gaussian_noise")
+
+
+def refused(result: Result, message: str, code: int = 2) -> None:
+    """One sentence on stderr with the cure, and nothing else."""
+    assert result.exit_code == code, result.output
+    lines = result.stderr.strip().splitlines()
+    assert re.search(message, lines[-1]) and "Traceback" not in result.output, result.output
+
+
+def test_a_run_trains_measures_writes_and_draws(here: Path) -> None:
+    result = harness(*RUN)
+    assert result.exit_code == 0, result.output
+    assert "There are no weights for tiny on digits, seed 0 yet: training 2 epochs" in result.stderr
+    frame = pd.read_csv(here / "results/digits/robustness/tiny/seed0.csv")
+    assert len(frame) == 6 * 4 and set(frame["n"]) == {355}
+    told = json.loads((here / "results/digits/robustness/tiny/seed0.json").read_text())
+    assert told["training"]["recipe"]["epochs"] == 2 and told["images"] == 355
+    assert set(frame["run"]) == {told["run"]} and len(told["cells"]) == 6
+    assert (here / "results/figures/digits-robustness.png").read_bytes()[:4] == b"\x89PNG"
+    assert result.stdout.strip().splitlines()[-1] == "results/figures/digits-robustness.png"
+    assert "gaussian_noise" in result.stdout
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All results but what tells of the time, the command and the machine."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.suffix not in {".json", ".png"}
+    }
+
+
+def test_the_same_command_again_does_nothing(here: Path) -> None:
+    harness(*RUN)
+    before = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.suffix != ".png"}
+    result = harness(*RUN)
+    assert "0 conditions measured, 6 were stored" in result.stderr
+    after = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.suffix != ".png"}
+    folders = {p for p in before if p.is_dir()}
+    assert {p: t for p, t in after.items() if p not in folders} == {
+        p: t for p, t in before.items() if p not in folders
+    }
+
+
+def test_results_do_not_depend_on_the_batch_size(here: Path) -> None:
+    tables = []
+    for batch_size in ("500", "7", "1"):
+        folder = f"b{batch_size}"
+        assert harness(*RUN, "--batch-size", batch_size, "--results", folder).exit_code == 0
+        path = next(Path(folder).glob("digits/*/*/*.csv"))
+        tables.append(pd.read_csv(path))
+        assert sorted(p.name for p in Path(folder, "cells").rglob("*")) == sorted(
+            p.name for p in Path("b500/cells").rglob("*")
+        )
+    for other in tables[1:]:
+        pd.testing.assert_frame_equal(tables[0], other, atol=2e-6, rtol=0)
+
+
+def test_a_limited_run_stays_apart(here: Path) -> None:
+    assert harness(*RUN, "--limit", "20").exit_code == 0
+    frame = pd.read_csv(here / "results/quick/digits/robustness/tiny/seed0.csv")
+    assert set(frame["n"]) == {20} and not (here / "results/digits").exists()
+    refused(harness("table"), "There are no results in results. Run `harness run")
+    refused(harness(*RUN, "--limit", "999"), "`--limit 999` exceeds the 355 test images")
+
+
+def test_only_missing_and_damaged_cells_are_measured(here: Path) -> None:
+    harness(*RUN)
+    before = files(here / "results")
+    cells = sorted(p for p in (here / "results/cells").rglob("*") if p.is_file())
+    cells[0].unlink()
+    cells[1].write_bytes(cells[1].read_bytes()[:100])
+    result = harness(*RUN)
+    assert "2 conditions measured, 4 were stored" in result.stderr
+    after = files(here / "results")
+    damaged = [k for k in after if k.endswith(".damaged")]
+    assert len(damaged) == 1 and {k: v for k, v in after.items() if k not in damaged} == before
+
+
+def test_weights_can_be_brought(here: Path) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Flatten(), torch.nn.Linear(192, 10))
+    save_file(net.state_dict(), "w.safetensors")
+    run = ("run", "--suite", "clean", "--model", "mine.py:tiny", "--no-train")
+    assert harness(*run, "--weights", "w.safetensors").exit_code == 0
+    assert not (here / "results/checkpoints").exists()
+    refused(harness(*run, "--weights", "none.safetensors"), "no weights at none.safetensors")
+    Path("html").write_text("<html>")
+    refused(harness(*run, "--weights", "html"), "is not a safetensors file, or is damaged: .*again")
+    save_file({"2.weight": torch.zeros(3, 192), "2.bias": torch.zeros(3)}, "3.safetensors")
+    refused(harness(*run, "--weights", "3.safetensors"), r"`2.*` has shape \(3.*the model's is")
+    save_file({"a": torch.zeros(3)}, "a.safetensors")
+    refused(harness(*run, "--weights", "a.safetensors"), "of another model: they lack `2.bias`")
+
+
+def test_weights_of_other_settings_are_refused(here: Path) -> None:
+    small = ("--model", "resnet18", "--width", "8", "--epochs", "1")
+    assert harness("train", *small).exit_code == 0
+    again = harness("train", *small)
+    assert again.exit_code == 0 and "is trained already" in again.stderr
+    message = "seed0.safetensors were trained with {}. Leave out `--{}`, or keep the other"
+    for flag, value in (("width", "16"), ("epochs", "9")):
+        found = f"{flag} {8 if flag == 'width' else 1}, not {value}"
+        result = harness("train", "--model", "resnet18", f"--{flag}", value)
+        refused(result, message.format(found, flag))
+    run = harness("run", "--suite", "clean", "--model", "resnet18", "--no-train")
+    assert run.exit_code == 0, run.output  # the width is that of the weights
+    path = here / "results/checkpoints/digits/resnet18/seed0.safetensors"
+    assert load_file(path)["net.conv1.weight"].shape[0] == 8
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    refused(harness("train", *small), "does not match its checksum. Remove it and train again")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--model", "pde_agu"), "There is no model called `pde_agu`. Did you mean `pde_aug`?"),
+        (("--suite", "robustnes"), "no suite called `robustnes`. Did you mean `robustness`?"),
+        (("--dataset", "digit"), "no data set called `digit`. Did you mean `digits`?"),
+        (("--corruption", "glas_blur"), "called `glas_blur`. Did you mean `glass_blur`?"),
+        (("--dataset", "cifar10"), "`cifar10` are not at .*Run `harness data cifar10`, or set"),
+        (("--no-train",), "no weights for `tiny`, seed 0, at .*Leave out `--no-train`, or run"),
+        (("--model", "mine.py:three"), r"`three` gives \(2, 3\) for 2 images; `digits` has 10"),
+        (("--device", "cuda:7"), "device `cuda:7` is not available here. Use `--device auto`"),
+        (("--dtype", "float8"), "There is no dtype `float8`. Use float32 or bfloat16"),
+        (("--batch-size", "0"), "`--batch-size` must be at least 1; got 0"),
+        (("--width", "8"), "`tiny` has no width to choose. Leave out `--width 8`"),
+        (("--results", "mine.py"), "Nothing can be written to mine.py: .* Choose another folder"),
+        (("--recipe", "slow"), "There is no recipe `slow`. Use fast or full"),
+        (("--model", "gone.py:tiny"), "There is no file gone.py for the model"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_any_work(here: Path, arguments, message) -> None:
+    refused(harness(*RUN, *arguments), message)
+    assert not (here / "results/checkpoints").exists() and not (here / "results/cells").exists()
+
+
+def test_numbers_that_are_none_are_one_sentence_and_lose_nothing(here: Path) -> None:
+    result = harness(*RUN, "--model", "mine.py:broken")
+    refused(result, "logits are not finite for 355 of 355 images under clean 0. Train it", code=1)
+    assert (here / "results/digits/robustness/tiny/seed0.csv").exists()
+    assert not (here / "results/digits/robustness/broken").exists()
+    assert not list((here / "results").rglob(".*"))
+
+
+def test_an_interruption_is_one_sentence(here: Path, monkeypatch) -> None:
+    def interrupt(*args, **kwargs) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.run.observe", interrupt)
+    result = harness(*RUN)
+    assert result.exit_code == 130
+    assert "Interrupted. What was finished is kept; the same command goes on" in result.stderr
+
+
+def test_lists_name_everything() -> None:
+    assert all(name in harness("list", "models").stdout for name in MODELS)
+    assert "robustness" in harness("list", "suites").stdout
+    assert "imagefolder:PATH" in harness("list", "datasets").stdout
+    assert "glass_blur" in harness("list", "corruptions").stdout
+
+
+def test_tables_and_plots_are_made_from_files(here: Path) -> None:
+    refused(harness("table"), "no results in results. Run `harness run --suite robustness")
+    refused(harness("plot"), "no results in results. Run `harness run --suite robustness")
+    harness(*RUN)
+    harness("run", "--suite", "clean", *TINY)
+    whole = harness("table").stdout
+    assert "gaussian_noise" in whole and "95 % interval" in whole and "ECE" in whole
+    assert "ECE" not in harness("table", "--suite", "robustness").stdout
+    refused(harness("table", "--model", "tinny"), "called `tinny`. Did you mean `tiny`?")
+    (here / "results/figures/digits-robustness.png").unlink()
+    assert harness("plot").stdout.strip() == "results/figures/digits-robustness.png"
+    assert (here / "results/figures/digits-robustness.png").exists()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from harness.cli import app; from typer.testing import CliRunner;"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
+        "print(sorted({'torch', 'pandas', 'numpy', 'matplotlib', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(here: Path) -> None:
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *RUN[:-1], "noise"]
+    command += ["--epochs", "6", "--results"]
+    subprocess.run([*command, "whole"], check=True, capture_output=True)
+    kills = 0
+    for delay in (6.0, 6.5, 7.0, 7.5):
+        child = subprocess.Popen([*command, "killed"], stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        if child.poll() is None:
+            os.kill(child.pid, signal.SIGKILL)
+            kills += 1
+        child.wait()
+    subprocess.run([*command, "killed"], check=True, capture_output=True)
+    assert kills > 0 and files(Path("whole")) == files(Path("killed"))

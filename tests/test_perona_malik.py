@@ -177,7 +177,7 @@ def test_gradients_are_those_of_finite_differences(edge_stop, coupled, sigma):
     assert torch.autograd.gradgradcheck(f, (u, kappa))
 
 
-@pytest.mark.parametrize("dtype, atol", [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("dtype, atol", [(torch.float32, 4e-6), (torch.bfloat16, 1e-2)])
 def test_low_precision_is_rounded_once(dtype, atol):
     u = noise(2, 3, 32, 32).to(dtype)
     v = perona_malik(u, dt=0.2, num_steps=10, kappa=0.5)

@@ -20,13 +20,15 @@ J. Weickert and A. Bruhn, From box filtering to fast explicit diffusion, DAGM 20
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.ops import steps
-from models.ops.spectral import diffuse
+from models.ops import spectral, steps
+from models.ops.library import define, differentiable, twice
 
+Context = Any  # torch's, of autograd
 SCHEMES = ("explicit", "implicit", "exact", "fed")
 BOUNDARIES = ("neumann", "periodic", "dirichlet")
 
@@ -78,7 +80,11 @@ def heat(
         steps.check_step(t, num_steps, words, largest)
     if scheme == "fed":
         _check_fed(t, num_steps, largest)
-    return diffuse(u, diffusivity, step_sizes(t, num_steps, scheme), scheme, boundary)
+    taus = step_sizes(t, num_steps, scheme)
+    kind = "explicit" if scheme == "fed" else scheme  # explicit steps of any size
+    if isinstance(diffusivity, Tensor):
+        return HEAT(u, diffusivity, taus, kind, boundary)
+    return HEAT(u, None, [diffusivity * tau for tau in taus], kind, boundary)
 
 
 def step_sizes(t: float, num_steps: int, scheme: str) -> list[float]:
@@ -128,3 +134,57 @@ def _check_fed(t: float, num_steps: int, diffusivity: float) -> None:
             f"the stability limit {steps.MAX_DT}. Use num_steps >= "
             f"{_fewest(t, diffusivity, 'fed')} for t = {t:.6g}, or give `t` alone."
         )
+
+
+def _heat(u: Tensor, D: Tensor | None, taus: list[float], scheme: str, boundary: str) -> Tensor:
+    return spectral.march(u, D, tuple(taus), scheme, boundary)
+
+
+def _heat_backward(
+    grad: Tensor, u: Tensor, D: Tensor, taus: list[float], scheme: str, boundary: str
+) -> tuple[Tensor, Tensor]:
+    return spectral.march_backward(grad, u, D, tuple(taus), scheme, boundary)
+
+
+def _save(ctx: Context, inputs: tuple, output: Tensor) -> None:
+    u, D, *ctx.rest = inputs
+    ctx.with_D = D is not None and D.requires_grad  # `u` is of no use to its own gradient
+    ctx.save_for_backward(D, u if ctx.with_D else None)
+
+
+def _backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
+    D, u = ctx.saved_tensors
+    if ctx.with_D:
+        grad_u, grad_D = HEAT_BACKWARD(grad, u, D, *ctx.rest)
+        return grad_u, grad_D, None, None, None
+    # The discrete Laplacian is symmetric, so the adjoint of diffusion is diffusion.
+    return HEAT(grad, D, *ctx.rest), None, None, None, None
+
+
+def _save_backward(ctx: Context, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.rest = inputs[3:]
+
+
+def _backward_backward(ctx: Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    taus, scheme, boundary = ctx.rest
+
+    def diffuse(u: Tensor, D: Tensor) -> Tensor:
+        return spectral.reference(u, D, tuple(taus), scheme, boundary)
+
+    return *twice(diffuse, list(ctx.saved_tensors), list(grads)), None, None, None
+
+
+HEAT = define(
+    "heat(Tensor u, Tensor? diffusivity, float[] taus, str scheme, str boundary) -> Tensor",
+    _heat,
+    lambda u, D, taus, scheme, boundary: torch.empty_like(u),
+)
+HEAT_BACKWARD = define(
+    "heat_backward(Tensor grad, Tensor u, Tensor diffusivity, float[] taus, str scheme, "
+    "str boundary) -> (Tensor, Tensor)",
+    _heat_backward,
+    lambda grad, u, D, taus, scheme, boundary: (torch.empty_like(grad), torch.empty_like(D)),
+)
+differentiable("heat", _backward, _save)
+differentiable("heat_backward", _backward_backward, _save_backward)

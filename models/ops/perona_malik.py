@@ -21,15 +21,16 @@ O. Kübler, R. Kikinis and F. A. Jolesz, Nonlinear anisotropic filtering of MRI 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.ops import steps
-from models.ops.heat import heat
+from models.ops import marching, spectral, steps
+from models.ops.edge_stop import EDGE_STOPS, conductance
+from models.ops.library import define, differentiable, twice
 
-EDGE_STOPS = ("rational", "exponential", "weickert")
-WEICKERT = 3.31488  # makes the flux s g(s) grow for s < kappa and fall for s > kappa
+Context = Any  # torch's, of autograd
 
 
 def perona_malik(
@@ -81,11 +82,11 @@ def perona_malik(
     if num_steps is None:
         num_steps = steps.fewest(t)
     steps.check_step(t, num_steps, words)
-    kappa = _checked(kappa, u)
-    return reference(u, kappa, t / max(num_steps, 1), num_steps, edge_stop, coupled, sigma)
+    size = t / max(num_steps, 1)
+    return PERONA_MALIK(u, _checked(kappa, u), size, num_steps, edge_stop, coupled, sigma)
 
 
-def _checked(kappa: float | Tensor, u: Tensor) -> float | Tensor:
+def _checked(kappa: float | Tensor, u: Tensor) -> Tensor:
     if isinstance(kappa, Tensor):
         if kappa.shape not in (torch.Size([]), u.shape[:1]):
             raise ValueError(
@@ -103,12 +104,12 @@ def _checked(kappa: float | Tensor, u: Tensor) -> float | Tensor:
             f"`kappa` must be > 0 and finite; got kappa={kappa}. "
             "Give a scale in the units of `u`, for example 0.1 for images in [0, 1]."
         )
-    return kappa
+    return torch.tensor(kappa, dtype=torch.float64)  # on the CPU: a device need not wait for it
 
 
 def reference(
     u: Tensor,
-    kappa: float | Tensor,
+    kappa: Tensor,
     dt: float,
     num_steps: int,
     edge_stop: str,
@@ -118,33 +119,60 @@ def reference(
     """Return the same as `perona_malik`, step by step in plain differentiable torch."""
     dtype = u.dtype
     u = u.to(torch.promote_types(dtype, torch.float32), copy=True)
-    if isinstance(kappa, Tensor):
-        kappa = kappa.to(u).reshape(-1, 1, 1, 1)
+    kappa = kappa.to(u).reshape(-1, 1, 1, 1)
     for _ in range(num_steps):
-        smooth = heat(u, sigma * sigma / 2, scheme="exact") if sigma > 0 else u
+        smooth = u
+        if sigma:
+            smooth = spectral.reference(u, None, (sigma**2 / 2,), "exact", "neumann")
         update = torch.zeros_like(u)
         for dim in (-1, -2):
-            difference = u.diff(dim=dim)
-            squared = (smooth.diff(dim=dim) if sigma > 0 else difference).square()
+            squared = smooth.diff(dim=dim).square()
             if coupled:
                 squared = squared.sum(1, keepdim=True)
-            flux = g(squared / (kappa * kappa), edge_stop) * difference  # on the faces
-            wall = flux.new_zeros(()).expand(_one(flux, dim))
+            flux = conductance(squared / kappa**2, edge_stop) * u.diff(dim=dim)  # on the faces
+            wall = torch.zeros_like(u.narrow(dim, 0, 1))
             update = update + torch.cat((flux, wall), dim) - torch.cat((wall, flux), dim)
         u = u + dt * update
     return u.to(dtype)
 
 
-def _one(flux: Tensor, dim: int) -> list[int]:
-    shape = list(flux.shape)
-    shape[dim] = 1
-    return shape
+def _save(ctx: Context, inputs: tuple, output: Tensor) -> None:
+    u, kappa, *ctx.rest = inputs
+    ctx.save_for_backward(u, kappa)
 
 
-def g(q: Tensor, edge_stop: str) -> Tensor:
-    """Return the conductance g at q = (s / kappa)²."""
-    if edge_stop == "rational":
-        return 1 / (1 + q)
-    if edge_stop == "exponential":
-        return torch.exp(-q)
-    return -torch.expm1(-WEICKERT / q.clamp(min=0.2) ** 4)  # g is 1 in float64 at and below 0.2
+def _backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
+    u, kappa = ctx.saved_tensors
+    with_kappa = ctx.needs_input_grad[1]
+    grad_u, grad_kappa = PERONA_MALIK_BACKWARD(grad, u, kappa, *ctx.rest, with_kappa)
+    return grad_u, grad_kappa if with_kappa else None, None, None, None, None, None
+
+
+def _save_backward(ctx: Context, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    *ctx.rest, ctx.with_kappa = inputs[3:]
+
+
+def _backward_backward(ctx: Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def diffuse(u: Tensor, kappa: Tensor) -> Tensor:
+        return reference(u, kappa, *ctx.rest)
+
+    wanted = [grads[0], grads[1] if ctx.with_kappa else None]
+    return *twice(diffuse, list(ctx.saved_tensors), wanted), *[None] * 6
+
+
+ARGUMENTS = (
+    "Tensor u, Tensor kappa, float dt, int num_steps, str edge_stop, bool coupled, float sigma"
+)
+PERONA_MALIK = define(
+    f"perona_malik({ARGUMENTS}) -> Tensor",
+    marching.march,
+    lambda u, *_: torch.empty_like(u),
+)
+PERONA_MALIK_BACKWARD = define(
+    f"perona_malik_backward(Tensor grad, {ARGUMENTS}, bool with_kappa) -> (Tensor, Tensor)",
+    marching.march_backward,
+    lambda grad, u, kappa, *_: (torch.empty_like(u), torch.empty_like(kappa)),
+)
+differentiable("perona_malik", _backward, _save)
+differentiable("perona_malik_backward", _backward_backward, _save_backward)

@@ -7,16 +7,31 @@ The five-point Laplacian is a sum of one matrix per axis, L1 = V diag(lam) Vᵀ,
     dirichlet   V_ik ~ sin(pi (k + 1) (i + 1) / (n + 1))  lam_k = 2 cos(pi (k + 1) / (n + 1)) - 2
 
 so that every linear scheme is one multiplier m of the modes l = lam_i + lam_j, whatever its number
-of steps, for four small matrix products per plane.
+of steps. The operator is self-adjoint, and its slope in the diffusivity D is the multiplier dm/dD:
+
+    <w, du'/dD> = sum (Vᵀ w V) ∘ dm/dD ∘ (Vᵀ u V).
+
+Bases and multipliers are made in float64 and rounded once. Planes go through the products in blocks
+that stay in the cache. Planes of at most 64 pixels take the whole basis V ⊗ V in one product.
 """
 
+import contextlib
 import functools
+from collections import Counter
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+BLOCK = 1 << 18  # elements, 1 MiB of float32: three such buffers stay in the cache of two cores
+SMALL = 64  # pixels of a plane up to which one dense product is cheaper than two thin ones
+
+Taus = tuple[float, ...]
+Size = tuple[int, int]
+
 
 @functools.cache
+@torch.inference_mode(False)
 def eigenbasis(n: int, boundary: str) -> tuple[Tensor, Tensor]:
     """Return V (n, n), columns the modes, and lam (n,) of one axis, in float64 on the CPU."""
     i = torch.arange(n, dtype=torch.float64)
@@ -24,8 +39,7 @@ def eigenbasis(n: int, boundary: str) -> tuple[Tensor, Tensor]:
         angle = torch.pi * i / n
         V = torch.cos((i + 0.5)[:, None] * angle)
     elif boundary == "periodic":
-        half = (i + 1).div(2, rounding_mode="floor")  # 0, 1, 1, 2, 2, ...: cosine and sine
-        angle = 2 * torch.pi * half / n
+        angle = 2 * torch.pi * ((i + 1) / 2).floor() / n  # 0, 1, 1, 2, 2, ...
         phase = i[:, None] * angle
         V = torch.where(i % 2 == 1, torch.cos(phase), torch.sin(phase))
         V[:, 0] = 1
@@ -35,26 +49,168 @@ def eigenbasis(n: int, boundary: str) -> tuple[Tensor, Tensor]:
     return V / V.norm(dim=0), 2 * torch.cos(angle) - 2
 
 
-def multiplier(modes: Tensor, diffusivity: Tensor, taus: list[float], scheme: str) -> Tensor:
-    """Return m (..., H, W) for the modes l (H, W) and diffusivities (..., 1, 1)."""
-    rate = diffusivity * modes
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _bases(
+    size: Size, boundary: str, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor | None, Tensor]:
+    # What acts on the rows' axis from the left (None: nothing) and on the columns' axis.
+    Vh, Vw = (eigenbasis(n, boundary)[0] for n in size)
+    if size[0] * size[1] <= SMALL:
+        return None, torch.kron(Vh, Vw).to(device, dtype)
+    return Vh.to(device, dtype), Vw.to(device, dtype)
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _modes(size: Size, boundary: str, device: torch.device) -> Tensor:
+    lam_h, lam_w = (eigenbasis(n, boundary)[1] for n in size)
+    return (lam_h[:, None] + lam_w).to(device)
+
+
+def multiplier(modes: Tensor, D: Tensor | float, taus: Taus, scheme: str) -> tuple[Tensor, Tensor]:
+    """Return m and dm/dD (..., H, W) for the modes l (H, W) and diffusivities D (..., 1, 1)."""
+    rate = D * modes
     if scheme == "exact":
-        return torch.exp(sum(taus) * rate)
-    m = torch.ones_like(rate)
-    for tau in taus:
-        m = m / (1 - tau * rate) if scheme == "implicit" else m * (1 + tau * rate)
-    return m
+        m = torch.exp(sum(taus) * rate)
+        return m, sum(taus) * modes * m
+    m, slope = torch.ones_like(rate), torch.zeros_like(rate)
+    for tau, n in Counter(taus).items():
+        if scheme == "implicit":
+            factor = (1 - tau * rate) ** -n
+            change = n * tau * modes * (1 - tau * rate) ** (-n - 1)
+        else:  # no division by a factor: it can be 0
+            factor = (1 + tau * rate) ** n
+            change = n * tau * modes * (1 + tau * rate) ** (n - 1)
+        m, slope = m * factor, slope * factor + m * change
+    return m, slope
 
 
-def diffuse(
-    u: Tensor, diffusivity: float | Tensor, taus: list[float], scheme: str, boundary: str
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _kept_multiplier(
+    size: Size, taus: Taus, scheme: str, boundary: str, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Return `u` after the steps `taus` of a linear scheme, in plain differentiable torch."""
-    dtype = torch.promote_types(u.dtype, torch.float32)
-    Vh, lam_h = eigenbasis(u.shape[2], boundary)
-    Vw, lam_w = eigenbasis(u.shape[3], boundary)
-    modes = (lam_h[:, None] + lam_w).to(u.device)
-    kappa = torch.as_tensor(diffusivity, dtype=torch.float64, device=u.device).reshape(-1, 1, 1)
-    m = multiplier(modes, kappa, taus, scheme).to(dtype)
-    Vh, Vw = Vh.to(u.device, dtype), Vw.to(u.device, dtype)
-    return (Vh @ (m * (Vh.T @ u.to(dtype) @ Vw)) @ Vw.T).to(u.dtype)
+    m, _ = multiplier(_modes(size, boundary, device), 1.0, taus, scheme)
+    return m.to(dtype)
+
+
+def _multipliers(
+    D: Tensor, size: Size, taus: Taus, scheme: str, boundary: str, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    modes = _modes(size, boundary, D.device)
+    m, slope = multiplier(modes, D.double()[..., None, None], taus, scheme)
+    return m.to(dtype), slope.to(dtype)
+
+
+def reference(u: Tensor, D: Tensor | None, taus: Taus, scheme: str, boundary: str) -> Tensor:
+    """Return `u` (N, C, H, W) after the steps `taus` of a linear scheme.
+
+    Args:
+        u: Floating point state.
+        D: Diffusivity, of shape () or (C,); None for 1.
+        taus: Sizes of the steps, one for "exact".
+        scheme: "explicit" with any steps, "implicit" or "exact".
+        boundary: "neumann", "periodic" or "dirichlet".
+
+    Returns:
+        The state in the dtype of `u`, by plain differentiable torch.
+    """
+    w = u.to(torch.promote_types(u.dtype, torch.float32))
+    Vh, Vw = (eigenbasis(n, boundary)[0].to(w) for n in w.shape[2:])
+    one = torch.ones((), device=u.device) if D is None else D
+    m, _ = _multipliers(one, (w.shape[2], w.shape[3]), taus, scheme, boundary, w.dtype)
+    return (Vh @ (m * (Vh.T @ w @ Vw)) @ Vw.T).to(u.dtype)
+
+
+class _Transform:
+    """Products with the bases, block by block: planes (B, H, W) to modes and back."""
+
+    def __init__(self, u: Tensor, boundary: str) -> None:
+        self.images = max(1, BLOCK // (u.shape[1] * u.shape[2] * u.shape[3]))
+        self.dtype = torch.promote_types(u.dtype, torch.float32)
+        self.left, self.right = _bases((u.shape[2], u.shape[3]), boundary, self.dtype, u.device)
+        planes = min(self.images, u.shape[0]) * u.shape[1]
+        self.scratch = u.new_empty((planes, u.shape[2], u.shape[3]), dtype=self.dtype)
+
+    def blocks(self, *states: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the same images of all states (N, C, H, W)."""
+        return zip(*(state.split(self.images) for state in states), strict=True)
+
+    def to_modes(self, block: Tensor, out: Tensor) -> Tensor:
+        block = block.to(self.dtype).contiguous()
+        left = None if self.left is None else self.left.T
+        return self._products(block, left, self.right, out[: block.shape[0]])
+
+    def to_planes(self, modes: Tensor, out: Tensor) -> None:
+        direct = out.is_contiguous() and out.dtype == self.dtype
+        target = out if direct else torch.empty_like(modes)
+        self._products(modes, self.left, self.right.T, target)
+        if not direct:
+            out.copy_(target)
+
+    def _products(self, block: Tensor, left: Tensor | None, right: Tensor, out: Tensor) -> Tensor:
+        k = right.shape[0]
+        if left is None:
+            torch.mm(block.view(-1, k), right, out=out.view(-1, k))
+            return out
+        planes = block.shape[0] * block.shape[1]
+        scratch = self.scratch[:planes]
+        torch.mm(block.view(-1, k), right, out=scratch.view(-1, k))
+        torch.bmm(left.expand(planes, -1, -1), scratch, out=out.view(scratch.shape))
+        return out
+
+    def buffer(self, u: Tensor) -> Tensor:
+        return u.new_empty((min(self.images, u.shape[0]), *u.shape[1:]), dtype=self.dtype)
+
+
+def march(u: Tensor, D: Tensor | None, taus: Taus, scheme: str, boundary: str) -> Tensor:
+    """Return the same as `reference`, block by block and in full float32 precision."""
+    result = torch.empty_like(u)
+    if not u.numel():
+        return result
+    transform, size = _Transform(u, boundary), (u.shape[2], u.shape[3])
+    if D is None:
+        m = _kept_multiplier(size, taus, scheme, boundary, transform.dtype, u.device)
+    else:
+        m, _ = _multipliers(D.to(u.device), size, taus, scheme, boundary, transform.dtype)
+    modes = transform.buffer(u)
+    with full_precision(u.device):
+        for block, out in transform.blocks(u, result):
+            transform.to_planes(transform.to_modes(block, modes).mul_(m), out)
+    return result
+
+
+def march_backward(
+    grad: Tensor, u: Tensor, D: Tensor, taus: Taus, scheme: str, boundary: str
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients for `u` and for `D`, given the one for the result of `march`."""
+    result, grad_D = torch.empty_like(grad), torch.zeros_like(D, dtype=torch.float64)
+    if not u.numel():
+        return result, grad_D.to(D.dtype)
+    transform, size = _Transform(u, boundary), (u.shape[2], u.shape[3])
+    m, slope = _multipliers(D, size, taus, scheme, boundary, transform.dtype)
+    modes, modes_u = transform.buffer(u), transform.buffer(u)
+    with full_precision(u.device):
+        for grad_block, block, out in transform.blocks(grad, u, result):
+            g = transform.to_modes(grad_block, modes)
+            product = transform.to_modes(block, modes_u).mul_(g).mul_(slope)
+            per_channel = product.sum((0, 2, 3), dtype=torch.float64)
+            grad_D += per_channel if D.ndim else per_channel.sum()
+            transform.to_planes(g.mul_(m), out)
+    return result, grad_D.to(D.dtype)
+
+
+@contextlib.contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Keep float32 products in float32, whatever the program allows for its own."""
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    allowed = backend.matmul.fp32_precision
+    if allowed in ("none", "ieee"):
+        yield
+        return
+    backend.matmul.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        backend.matmul.fp32_precision = allowed

@@ -1,0 +1,201 @@
+"""Perona-Malik steps in place, block by block: a whole march while its planes are in the cache.
+
+With v = u / kappa the edge scale is 1 for every image. A block is a flat run of pixels, planes one
+after the other, so the differences to the right and to the lower neighbor are two subtractions of
+the run from itself, shifted; those across the border of a plane are then set to 0. Per face:
+
+    v_i += dt g(q) d,  v_j -= dt g(q) d,       d = v_j - v_i,  q = sum_c d²  (or of smoothed v).
+
+The backward pass keeps nothing of the forward pass but `u`: each block marches again, with its
+history, and then back. With lam the gradient after a step, e = lam_j - lam_i and r = sum_c e d,
+
+    lam_i += dt w,  lam_j -= dt w,             w = g e + 2 g' r d
+    grad_kappa += 2 dt sum g' q r,
+
+where the second term of w, smoothed, belongs to the smoothed v if g looks at that.
+"""
+
+import torch
+from torch import Tensor
+
+from models.ops import spectral
+from models.ops.edge_stop import conductance_and_slope, resistance_
+
+BLOCK = 1 << 18  # elements of v; the buffers of a block are four times as many
+MIN_BLOCK = 1 << 14  # elements; below, the time goes into calls
+
+
+class _Faces:
+    """Differences and fluxes between the pixels of a block of fields, planes of (H, W).
+
+    A field (G, H, W) is what shares one conductance: the channels of an image, or one plane.
+    """
+
+    def __init__(self, like: Tensor, fields: int) -> None:
+        self.shape = (fields, *like.shape[1:])
+        self.width = like.shape[-1]
+        self.pixels = fields * like[0].numel()
+
+    def differences(self, v: Tensor, out: Tensor) -> Tensor:
+        """Return v_j - v_i, (2, fields, G, H, W), for the right and the lower neighbor j of i."""
+        flat, shifted = v.view(-1), out.view(2, -1)
+        for axis, shift in enumerate((1, self.width)):
+            end = max(self.pixels - shift, 0)
+            torch.sub(flat[shift:], flat[:end], out=shifted[axis, :end])
+        out[0, ..., -1].zero_()
+        out[1, ..., -1, :].zero_()
+        return out
+
+    def squared(self, d: Tensor, out: Tensor) -> Tensor:
+        """Return sum_c d², (2, fields, 1, H, W)."""
+        torch.mul(d[:, :, :1], d[:, :, :1], out=out)
+        for c in range(1, d.shape[2]):
+            out.addcmul_(d[:, :, c : c + 1], d[:, :, c : c + 1])
+        return out
+
+    def add(self, v: Tensor, flux: Tensor, dt: float) -> None:
+        """Move `dt * flux` from j to i."""
+        flat, fluxes = v.view(-1), flux.view(2, -1)
+        for axis, shift in enumerate((1, self.width)):
+            end = max(self.pixels - shift, 0)
+            flat[:end].add_(fluxes[axis, :end], alpha=dt)
+            flat[shift:].sub_(fluxes[axis, :end], alpha=dt)
+
+
+class _March:
+    """A march of blocks of fields with one set of buffers."""
+
+    def __init__(
+        self, fields: Tensor, dt: float, num_steps: int, edge_stop: str, sigma: float, history: bool
+    ) -> None:
+        self.dt, self.num_steps, self.edge_stop, self.sigma = dt, num_steps, edge_stop, sigma
+        states = num_steps if history else 1
+        size = max(fields[0].numel(), 1)
+        self.fields = max(1, max(BLOCK // states, MIN_BLOCK) // size)
+        shape = (min(self.fields, len(fields)), *fields.shape[1:])
+        dtype = torch.promote_types(fields.dtype, torch.float32)
+        new = fields.new_empty
+        self.v = new(shape, dtype=dtype)
+        self.d = new((2, *shape), dtype=dtype).zero_()
+        self.q = new((2, shape[0], 1, *shape[2:]), dtype=dtype)
+        self.history = new((states, *shape), dtype=dtype)
+
+    def start(self, block: Tensor, kappa: Tensor) -> Tensor:
+        """Return v = u / kappa and make the buffers fit the block."""
+        k = len(block)
+        self.faces = _Faces(block, k)
+        if k < len(self.v):  # the last block
+            self.v, self.history = self.v[:k], self.history[:, :k].contiguous()
+            self.d = self.d[:, :k].contiguous()
+            self.q = self.q[:, :k].contiguous()
+        return torch.div(block, kappa, out=self.v)
+
+    def smooth(self, v: Tensor) -> Tensor:
+        return spectral.march(v, None, (self.sigma**2 / 2,), "exact", "neumann")
+
+    def step(self, v: Tensor) -> None:
+        faces, d, q = self.faces, self.d, self.q
+        faces.squared(faces.differences(self.smooth(v) if self.sigma else v, d), q)
+        if self.sigma:
+            faces.differences(v, d)
+        faces.add(v, d.div_(resistance_(q, self.edge_stop)), self.dt)
+
+    def step_back(self, lam: Tensor, v: Tensor, rate: Tensor | None) -> None:
+        faces, d, q, dt = self.faces, self.d, self.q, self.dt
+        faces.squared(faces.differences(self.smooth(v) if self.sigma else v, d), q)
+        seen = d  # the differences that g sees
+        if self.sigma:
+            d = faces.differences(v, torch.zeros_like(d))
+        g, slope = conductance_and_slope(q, self.edge_stop)
+        e = faces.differences(lam, torch.zeros_like(d))
+        r = torch.mul(e, d).sum(2, keepdim=True).mul_(slope)  # 2 g' r
+        if rate is not None:
+            rate += torch.mul(r, q).sum((0, 2, 3, 4), dtype=torch.float64) * dt
+        if self.sigma:
+            change = torch.zeros_like(lam)
+            faces.add(change, seen.mul_(r), dt)
+            faces.add(lam, e.mul_(g), dt)
+            lam += self.smooth(change)
+        else:
+            faces.add(lam, e.mul_(g).addcmul_(d, r), dt)
+
+
+def _fields(u: Tensor, coupled: bool) -> Tensor:
+    return u.reshape(-1, u.shape[1] if coupled else 1, *u.shape[2:])
+
+
+def _scales(kappa: Tensor, u: Tensor, fields: int) -> Tensor:
+    # One for every field, (fields, 1, 1, 1).
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    kappa = kappa.to(u.device, dtype).expand(u.shape[0])
+    return kappa.repeat_interleave(fields // u.shape[0]).view(-1, 1, 1, 1)
+
+
+def march(
+    u: Tensor,
+    kappa: Tensor,
+    dt: float,
+    num_steps: int,
+    edge_stop: str,
+    coupled: bool,
+    sigma: float,
+) -> Tensor:
+    """Return `u` (N, C, H, W) after the steps, with kappa () or (N,)."""
+    if not u.numel():
+        return torch.empty_like(u)
+    fields = _fields(u, coupled)
+    scales = _scales(kappa, u, len(fields))
+    result = torch.empty_like(fields, memory_format=torch.contiguous_format)
+    run = _March(fields, dt, num_steps, edge_stop, sigma, history=False)
+    n = run.fields
+    for block, scale, out in zip(*(x.split(n) for x in (fields, scales, result)), strict=True):
+        v = run.start(block, scale)
+        for _ in range(num_steps):
+            run.step(v)
+        # u + kappa (v - u / kappa): what does not move stays as it is, to the last bit.
+        v.addcdiv_(block.to(v.dtype), scale, value=-1)
+        torch.addcmul(block.to(v.dtype), v, scale, out=v)
+        out.copy_(v)
+    return _laid_out_like(u, result)
+
+
+def march_backward(
+    grad: Tensor,
+    u: Tensor,
+    kappa: Tensor,
+    dt: float,
+    num_steps: int,
+    edge_stop: str,
+    coupled: bool,
+    sigma: float,
+    with_kappa: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients for `u` and for `kappa` (zeros unless `with_kappa`)."""
+    grad_kappa = torch.zeros_like(kappa)
+    if not u.numel():
+        return torch.empty_like(u), grad_kappa
+    fields = _fields(u, coupled)
+    grads = _fields(grad, coupled)
+    scales = _scales(kappa, u, len(fields))
+    result = torch.empty_like(fields, memory_format=torch.contiguous_format)
+    rates = torch.zeros(len(fields), dtype=torch.float64, device=u.device)
+    run = _March(fields, dt, num_steps, edge_stop, sigma, history=True)
+    states = (x.split(run.fields) for x in (fields, grads, scales, result, rates))
+    for block, grad_block, scale, out, rate in zip(*states, strict=True):
+        v = run.start(block, scale)
+        for past in run.history[:num_steps]:
+            past.copy_(v)
+            run.step(v)
+        lam = v.copy_(grad_block)
+        for past in reversed(run.history[:num_steps].unbind()):
+            run.step_back(lam, past, rate if with_kappa else None)
+        out.copy_(lam)
+    if with_kappa:
+        per_image = rates.view(u.shape[0], -1).sum(1)
+        grad_kappa += (per_image if kappa.ndim else per_image.sum()).to(kappa)
+    return _laid_out_like(u, result), grad_kappa
+
+
+def _laid_out_like(u: Tensor, result: Tensor) -> Tensor:
+    out, result = torch.empty_like(u), result.view(u.shape)
+    return result if out.stride() == result.stride() else out.copy_(result)

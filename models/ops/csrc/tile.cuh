@@ -1,0 +1,128 @@
+// A tile of 32 x 32 pixels in the registers of one warp.
+//
+// Lane l holds the 4 columns from 4 (l % 8) and the 8 rows from 8 (l / 8). Planes of HEIGHT x WIDTH
+// <= 32 x 32, compile-time constants, lie in cells of the next power of two (at least 4), so a tile
+// packs several small planes: 1, 4, 16 or 64 of the sides 32, 16, 8, 4. What a lane needs of its
+// neighbors comes by shuffles around the torus of lanes; a face that leaves its plane is closed, so
+// nothing passes from plane to plane. No shared memory, no barrier, no redundant pixel.
+//
+// STORAGE says what lies in memory: 0 float, 1 double, 2 half, 3 bfloat16. Arithmetic is in `real`,
+// double for double and float for all others. Reads and writes: one of each per pixel, 4 at a time
+// where WIDTH is a multiple of 4.
+
+#if STORAGE == 1
+typedef double real;
+#else
+typedef float real;
+#endif
+
+#if STORAGE == 0
+typedef float stored;
+#elif STORAGE == 1
+typedef double stored;
+#else
+typedef unsigned short stored;
+#endif
+
+#define ROWS 8
+#define COLS 4
+#define EVERYONE 0xffffffffu
+
+__device__ constexpr int cell_of(int n) { return n <= 4 ? 4 : n <= 8 ? 8 : n <= 16 ? 16 : 32; }
+constexpr int CELL_H = cell_of(HEIGHT), CELL_W = cell_of(WIDTH);
+constexpr int ACROSS = 32 / CELL_W, PLANES = ACROSS * (32 / CELL_H);  // planes of a tile
+constexpr int PARTS = CELL_H < ROWS ? ROWS / CELL_H : 1;              // planes of a lane
+constexpr bool WHOLE = WIDTH % COLS == 0;                             // no wall within a lane's row
+
+struct alignas(COLS * sizeof(stored)) Four {
+    stored of[COLS];
+};
+
+struct Lane {
+    int x, y, index;            // of its first pixel in the tile; of the lane in the warp
+    long long plane;            // of its first pixel
+
+    __device__ Lane(long long tile) {
+        index = threadIdx.x % 32;
+        x = COLS * (index % 8);
+        y = ROWS * (index / 8);
+        plane = tile * PLANES + (y / CELL_H) * ACROSS + x / CELL_W;
+    }
+    // The plane of row r: packed cells of 4 rows put two of them into a lane.
+    __device__ long long plane_of(int r) const { return plane + (r / CELL_H) * ACROSS; }
+    __device__ int row(int r) const { return CELL_H <= ROWS ? r % CELL_H : (y + r) % CELL_H; }
+    __device__ int col(int c) const { return (x + c) % CELL_W; }
+    // Is the face to the right of column c, below row r, within a plane?
+    __device__ bool open_right(int c) const {
+        return (WHOLE && c < COLS - 1) || col(c) < WIDTH - 1;
+    }
+    __device__ bool open_below(int r) const {
+        return (HEIGHT % ROWS == 0 && r < ROWS - 1) || row(r) < HEIGHT - 1;
+    }
+    __device__ real from(real value, int lanes_on) const {
+        return __shfl_sync(EVERYONE, value, (index + lanes_on) % 32);
+    }
+    __device__ real right(real value) const { return from(value, 1); }
+    __device__ real left(real value) const { return from(value, 31); }
+    __device__ real below(real value) const { return from(value, 8); }
+    __device__ real above(real value) const { return from(value, 24); }
+};
+
+__device__ inline real to_real(stored s) {
+#if STORAGE < 2
+    return s;
+#elif STORAGE == 2
+    return half_to_float(s);
+#else
+    return __uint_as_float((unsigned)s << 16);
+#endif
+}
+
+__device__ inline stored to_stored(real x) {
+#if STORAGE < 2
+    return x;
+#elif STORAGE == 2
+    return float_to_half(x);
+#else
+    unsigned bits = __float_as_uint(x);  // to nearest, ties to even; NaN stays NaN
+    return x == x ? (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16 : 0x7fc0;
+#endif
+}
+
+__device__ inline void load(const stored* u, long long planes, const Lane& lane, real v[ROWS][COLS]) {
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) {
+        const stored* from = u + (lane.plane_of(r) * HEIGHT + lane.row(r)) * WIDTH + lane.col(0);
+        bool inside = lane.plane_of(r) < planes && (HEIGHT == CELL_H || lane.row(r) < HEIGHT);
+        if (WHOLE) {
+            Four four = {};
+            if (inside && (WIDTH == CELL_W || lane.col(0) < WIDTH))
+                four = *reinterpret_cast<const Four*>(from);
+#pragma unroll
+            for (int c = 0; c < COLS; ++c) v[r][c] = to_real(four.of[c]);
+        } else {
+#pragma unroll
+            for (int c = 0; c < COLS; ++c)
+                v[r][c] = inside && lane.col(c) < WIDTH ? to_real(from[c]) : real(0);
+        }
+    }
+}
+
+__device__ inline void store(stored* u, long long planes, const Lane& lane, const real v[ROWS][COLS]) {
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) {
+        stored* to = u + (lane.plane_of(r) * HEIGHT + lane.row(r)) * WIDTH + lane.col(0);
+        bool inside = lane.plane_of(r) < planes && (HEIGHT == CELL_H || lane.row(r) < HEIGHT);
+        if (WHOLE) {
+            Four four;
+#pragma unroll
+            for (int c = 0; c < COLS; ++c) four.of[c] = to_stored(v[r][c]);
+            if (inside && (WIDTH == CELL_W || lane.col(0) < WIDTH))
+                *reinterpret_cast<Four*>(to) = four;
+        } else {
+#pragma unroll
+            for (int c = 0; c < COLS; ++c)
+                if (inside && lane.col(c) < WIDTH) to[c] = to_stored(v[r][c]);
+        }
+    }
+}

@@ -22,14 +22,17 @@ J. Weickert and A. Bruhn, From box filtering to fast explicit diffusion, DAGM 20
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from models.ops import spectral, steps
+from models.ops import nvrtc, spectral, steps
 from models.ops.library import define, differentiable, twice
 
+NEGATIVE = "`diffusivity` must be >= 0 and finite; got {}. Diffusion cannot run backwards."
 Context = Any  # torch's, of autograd
 SCHEMES = ("explicit", "implicit", "exact", "fed")
+MANY_STEPS = 64  # beyond, the eigenbasis takes less time than a kernel: its time does not grow
 BOUNDARIES = ("neumann", "periodic", "dirichlet")
 
 
@@ -76,13 +79,17 @@ def heat(
     largest = _largest(diffusivity, u)
     if num_steps is None:
         num_steps = _fewest(t, largest, scheme)
-    if scheme == "explicit":
+    if largest is None:
+        assert isinstance(diffusivity, Tensor)
+        _check_far(diffusivity, t, num_steps, scheme)
+    elif scheme == "explicit":
         steps.check_step(t, num_steps, words, largest)
-    if scheme == "fed":
+    elif scheme == "fed":
         _check_fed(t, num_steps, largest)
     taus = step_sizes(t, num_steps, scheme)
     kind = "explicit" if scheme == "fed" else scheme  # explicit steps of any size
     if isinstance(diffusivity, Tensor):
+        diffusivity = diffusivity.to(u.device)
         return HEAT(u, diffusivity, taus, kind, boundary)
     return HEAT(u, None, [diffusivity * tau for tau in taus], kind, boundary)
 
@@ -98,32 +105,50 @@ def step_sizes(t: float, num_steps: int, scheme: str) -> list[float]:
     return [t / num_steps] * num_steps if num_steps else []
 
 
-def _largest(diffusivity: float | Tensor, u: Tensor) -> float:
-    smallest = largest = diffusivity
-    if isinstance(diffusivity, Tensor):
-        if diffusivity.shape not in (torch.Size([]), u.shape[1:2]):
-            raise ValueError(
-                f"`diffusivity` must be a float or have shape () or ({u.shape[1]},), one per "
-                f"channel; got {tuple(diffusivity.shape)}. Drop its other dimensions."
-            )
-        if not diffusivity.numel():
-            return 0.0
-        smallest, largest = (float(v) for v in diffusivity.detach().aminmax())
-    if not (smallest >= 0 and math.isfinite(largest)):
+def _largest(diffusivity: float | Tensor, u: Tensor) -> float | None:
+    # None where only the device knows.
+    if not isinstance(diffusivity, Tensor):
+        if not (diffusivity >= 0 and math.isfinite(diffusivity)):
+            raise ValueError(NEGATIVE.format(diffusivity))
+        return diffusivity
+    if diffusivity.shape not in (torch.Size([]), u.shape[1:2]):
         raise ValueError(
-            f"`diffusivity` must be >= 0 and finite; got {smallest if smallest < 0 else largest}. "
-            "Diffusion cannot run backwards."
+            f"`diffusivity` must be a float or have shape () or ({u.shape[1]},), one per "
+            f"channel; got {tuple(diffusivity.shape)}. Drop its other dimensions."
         )
-    return float(largest)
+    if steps.is_far(diffusivity):
+        return None
+    values = diffusivity.detach()
+    smallest, largest = (float(v) for v in values.aminmax()) if values.numel() else (0.0, 0.0)
+    if not (smallest >= 0 and math.isfinite(largest)):
+        raise ValueError(NEGATIVE.format(smallest if smallest < 0 else largest))
+    return largest
 
 
-def _fewest(t: float, diffusivity: float, scheme: str) -> int:
+def _check_far(D: Tensor, t: float, num_steps: int, scheme: str) -> None:
+    limit = math.inf
+    if scheme in ("explicit", "fed") and t > 0:
+        parts = num_steps if scheme == "explicit" else (num_steps**2 + num_steps) / 3
+        limit = steps.MAX_DT * (1 + steps.SLACK) * parts / t
+    torch._assert_async(
+        ((D >= 0) & (D <= limit) & D.isfinite()).all(),
+        f"`diffusivity` must be finite and between 0 and the stability limit {limit:.6g} of "
+        f"{num_steps} steps to t = {t:.6g}. Clamp it, or take more steps.",
+    )
+
+
+def _fewest(t: float, diffusivity: float | None, scheme: str) -> int:
+    if scheme in ("implicit", "exact"):
+        return 1
+    if diffusivity is None:
+        raise ValueError(
+            f"`num_steps` of the scheme {scheme!r} would depend on a `diffusivity` that only the "
+            "device knows. Give `num_steps`."
+        )
     if scheme == "explicit":
         return steps.fewest(t, diffusivity)
-    if scheme == "fed":  # the least n with MAX_DT (n² + n) / 3 >= D t
-        ratio = 3 * diffusivity * t / steps.MAX_DT * (1 - steps.SLACK)
-        return max(1, math.ceil((math.sqrt(1 + 4 * ratio) - 1) / 2))
-    return 1
+    ratio = 3 * diffusivity * t / steps.MAX_DT * (1 - steps.SLACK)
+    return max(1, math.ceil((math.sqrt(1 + 4 * ratio) - 1) / 2))  # MAX_DT (n² + n) / 3 >= D t
 
 
 def _check_fed(t: float, num_steps: int, diffusivity: float) -> None:
@@ -137,7 +162,30 @@ def _check_fed(t: float, num_steps: int, diffusivity: float) -> None:
 
 
 def _heat(u: Tensor, D: Tensor | None, taus: list[float], scheme: str, boundary: str) -> Tensor:
+    if nvrtc.usable(u, _unsupported(u, taus, scheme, boundary)) and u.numel():
+        if len(taus) <= MANY_STEPS or nvrtc.choice() == "cuda":
+            return _launch(u, D, taus)
     return spectral.march(u, D, tuple(taus), scheme, boundary)
+
+
+def _unsupported(u: Tensor, taus: list[float], scheme: str, boundary: str) -> str | None:
+    if scheme != "explicit" or boundary != "neumann" or len(set(taus)) > 1:
+        return f"It takes explicit steps of one size and no flux through the border. {nvrtc.UNSET}"
+    return nvrtc.too_large(u)
+
+
+def _launch(u: Tensor, D: Tensor | None, taus: list[float]) -> Tensor:
+    state = nvrtc.aligned(u)
+    out, real = torch.empty_like(state), torch.promote_types(u.dtype, torch.float32)
+    sizes = nvrtc.constants(tuple(taus), real, u.device)
+    D = nvrtc.constants((1.0,), real, u.device) if D is None else D.to(sizes).contiguous()
+    channels = u.shape[1] if D.numel() > 1 else 0
+    nvrtc.launch(
+        "heat", "heat", state, nvrtc.macros(u), -(-nvrtc.tiles(u) // 4), 128,
+        state, out, sizes, D, np.int32(len(taus)), np.int32(channels),
+        np.int64(u.shape[0] * u.shape[1]),
+    )  # fmt: skip
+    return spectral.laid_out_like(u, out)
 
 
 def _heat_backward(

@@ -22,6 +22,7 @@ from models.ops import spectral
 from models.ops.edge_stop import conductance_and_slope, resistance_
 
 BLOCK = 1 << 18  # elements of v; with its differences and conductances 5 MiB in float32
+DEVICE_BLOCK = 1 << 24  # elements on a device, where launches cost more than memory
 MIN_BLOCK = 1 << 14  # elements; below, the time goes into calls
 
 
@@ -71,7 +72,8 @@ class _March:
         self.dt, self.num_steps, self.edge_stop, self.sigma = dt, num_steps, edge_stop, sigma
         states = num_steps if history else 1
         size = max(fields[0].numel(), 1)
-        self.fields = max(1, max(BLOCK // states, MIN_BLOCK) // size)
+        block = BLOCK if fields.device.type == "cpu" else DEVICE_BLOCK
+        self.fields = max(1, max(block // states, MIN_BLOCK) // size)
         shape = (min(self.fields, len(fields)), *fields.shape[1:])
         dtype = torch.promote_types(fields.dtype, torch.float32)
         new = fields.new_empty
@@ -156,7 +158,7 @@ def march(
         v.addcdiv_(block.to(v.dtype), scale, value=-1)
         torch.addcmul(block.to(v.dtype), v, scale, out=v)
         out.copy_(v)
-    return _laid_out_like(u, result)
+    return spectral.laid_out_like(u, result)
 
 
 def march_backward(
@@ -193,9 +195,4 @@ def march_backward(
     if with_kappa:
         per_image = rates.view(u.shape[0], -1).sum(1)
         grad_kappa += (per_image if kappa.ndim else per_image.sum()).to(kappa)
-    return _laid_out_like(u, result), grad_kappa
-
-
-def _laid_out_like(u: Tensor, result: Tensor) -> Tensor:
-    out, result = torch.empty_like(u), result.view(u.shape)
-    return result if out.stride() == result.stride() else out.copy_(result)
+    return spectral.laid_out_like(u, result), grad_kappa

@@ -25,6 +25,8 @@ SOURCES = Path(__file__).parent / "csrc"
 STANDARD = "c++17"
 STORAGES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 
+UNSET = "Unset HARNESS_OPS to use the reference."
+
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ def choice() -> str:
 def missing() -> str | None:
     """Return what the kernels lack, with the cure; None if they can run."""
     if not torch.cuda.is_available():
-        return "There is no CUDA device. Unset HARNESS_OPS to use the reference."
+        return f"There is no CUDA device. {UNSET}"
     if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None:
         return "cuda-core is not installed. Run `pip install harness[cuda]`."
     return None
@@ -175,10 +177,28 @@ def launch(
         kernel = _kernel(name, entry, u.device.index, tuple(sorted(defines.items())))
         stream = Stream.from_handle(torch.cuda.current_stream(u.device).cuda_stream)
         config = LaunchConfig(grid=blocks, block=threads, shmem_size=shared)
-        pointers = (
-            a.data_ptr() if isinstance(a, Tensor) else 0 if a is None else a for a in args
-        )
+        pointers = (a.data_ptr() if isinstance(a, Tensor) else 0 if a is None else a for a in args)
         start(stream, config, kernel, *pointers)
+
+
+@functools.lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return `values` on a device; they go there once, so that no later call waits for a copy."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def tiles(u: Tensor) -> int:
+    """Return how many tiles of 32 x 32 pixels the planes of `u` (N, C, H, W) fill."""
+    rows, cols = (max(4, 1 << (n - 1).bit_length()) for n in u.shape[2:])
+    return -(-u.shape[0] * u.shape[1] * rows * cols // 1024)
+
+
+def too_large(u: Tensor) -> str | None:
+    """Return why planes like those of `u` do not fit a tile; None if they do."""
+    if max(u.shape[2:]) <= 32:
+        return None
+    return f"Kernels take planes up to 32 x 32; got {u.shape[2]} x {u.shape[3]}. {UNSET}"
 
 
 def aligned(u: Tensor) -> Tensor:

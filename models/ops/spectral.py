@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 1 << 18  # elements, 1 MiB of float32: three such buffers stay in the cache of two cores
+DEVICE_BLOCK = 1 << 26  # elements on a device, where launches cost more than memory
 SMALL = 64  # pixels of a plane up to which one dense product is cheaper than two thin ones
 
 Taus = tuple[float, ...]
@@ -127,7 +128,8 @@ class _Transform:
     """Products with the bases, block by block: planes (B, H, W) to modes and back."""
 
     def __init__(self, u: Tensor, boundary: str) -> None:
-        self.images = max(1, BLOCK // (u.shape[1] * u.shape[2] * u.shape[3]))
+        block = BLOCK if u.device.type == "cpu" else DEVICE_BLOCK
+        self.images = max(1, block // (u.shape[1] * u.shape[2] * u.shape[3]))
         self.dtype = torch.promote_types(u.dtype, torch.float32)
         self.left, self.right = _bases((u.shape[2], u.shape[3]), boundary, self.dtype, u.device)
         planes = min(self.images, u.shape[0]) * u.shape[1]
@@ -214,3 +216,9 @@ def full_precision(device: torch.device) -> Iterator[None]:
         yield
     finally:
         backend.matmul.fp32_precision = allowed
+
+
+def laid_out_like(u: Tensor, result: Tensor) -> Tensor:
+    """Return a contiguous `result` in the shape and the memory layout of `u`."""
+    out, result = torch.empty_like(u), result.view(u.shape)
+    return result if out.stride() == result.stride() else out.copy_(result)

@@ -31,6 +31,11 @@ def check_state(u: Tensor) -> None:
         )
 
 
+def is_far(x: Tensor) -> bool:
+    """Say whether the values of `x` are out of reach without waiting: on a device, or compiling."""
+    return torch.compiler.is_compiling() or x.device.type != "cpu"
+
+
 def resolve(
     t: float | None, dt: float | None, num_steps: int | None
 ) -> tuple[float, int | None, str]:

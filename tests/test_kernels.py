@@ -1,0 +1,272 @@
+"""The CUDA sources without a GPU: compiled for every architecture, and run lane by lane on the CPU.
+
+On the CPU a kernel is the very same text; only the approximate instructions of device.cuh have
+plain C++ in their place (warp_on_cpu.hpp). What this cannot show: races, coalescing, the error of
+the approximate reciprocal and power of two, and speed. `pytest -m gpu` shows the first three.
+"""
+
+import ctypes
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from models.ops import nvrtc, spectral
+from models.ops.edge_stop import EDGE_STOPS
+from models.ops.perona_malik import reference
+
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
+SIDES = [(32, 32), (16, 16), (8, 8), (4, 4), (31, 31), (12, 20), (3, 5), (1, 7), (1, 1), (24, 8)]
+REAL = {torch.float64: (torch.float64, ctypes.c_double)}
+TOLERANCES = {torch.float64: 1e-13, torch.float32: 4e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+DRIVERS = {
+    "heat": """
+extern "C" int run_heat(int blocks, const stored* u, stored* out, const real* taus, const real* D,
+                        int num_steps, int channels, long long planes) {
+    return warp::run(blocks, 128, [=] { heat(u, out, taus, D, num_steps, channels, planes); });
+}""",
+    "perona_malik": """
+double shared_memory[1 << 16];
+extern "C" int run_forward(int blocks, const stored* u, stored* out, const real* kappas, real dt,
+                           int num_steps, int channels, long long planes) {
+    return warp::run(blocks, 128, [=] {
+        perona_malik(u, out, kappas, dt, num_steps, channels, planes);
+    });
+}
+extern "C" int run_backward(int blocks, const stored* grad, const stored* u, stored* out,
+                            real* rates, const real* kappas, real* history, real dt,
+                            int num_steps, int channels, long long planes) {
+    return warp::run(blocks, 32, [=] {
+        perona_malik_backward(grad, u, out, rates, kappas, history, dt, num_steps, channels,
+                              planes);
+    });
+}""",
+}
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+# Compiled for the GPU
+
+
+def resources(code: bytes, folder: Path) -> dict[str, dict[str, int]]:
+    """Return registers, stack and local memory of each kernel of a cubin, in bytes."""
+    tool = shutil.which("cuobjdump") or next(
+        str(path / "nvidia" / "cu13" / "bin" / "cuobjdump")
+        for path in map(Path, __import__("site").getsitepackages())
+        if (path / "nvidia" / "cu13" / "bin" / "cuobjdump").exists()
+    )
+    file = folder / "kernel.cubin"
+    file.write_bytes(code)
+    text = subprocess.run(
+        [tool, "-res-usage", file], check=True, capture_output=True, text=True
+    ).stdout
+    found = re.findall(r"Function (\w+):\s+(REG:.*)", text)
+    return {name: {k: int(v) for k, v in re.findall(r"(\w+):(\d+)", line)} for name, line in found}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("side", [32, 16, 8, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_heat_stays_in_registers(arch, side, dtype, tmp_path):
+    defines = nvrtc.macros(torch.empty(0, 0, side, side, dtype=dtype))
+    usage = resources(nvrtc.compile_cubin("heat", arch, defines), tmp_path)["heat"]
+    assert usage["LOCAL"] == usage["STACK"] == 0
+    assert usage["REG"] <= 80
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("side", [32, 4])
+@pytest.mark.parametrize("edge_stop", EDGE_STOPS)
+def test_perona_malik_stays_in_registers(arch, side, edge_stop, tmp_path):
+    defines = nvrtc.macros(torch.empty(0, 0, side, side), EDGE_STOP=EDGE_STOPS.index(edge_stop))
+    usage = resources(nvrtc.compile_cubin("perona_malik", arch, defines), tmp_path)
+    assert set(usage) == {"perona_malik", "perona_malik_backward"}
+    assert all(of["LOCAL"] == of["STACK"] == 0 for of in usage.values())
+    assert usage["perona_malik"]["REG"] <= 64
+    assert usage["perona_malik_backward"]["REG"] <= 96
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("size", [(32, 32), (31, 7), (1, 1)])
+@pytest.mark.parametrize("name", ["heat", "perona_malik"])
+def test_other_builds_do_not_spill(name, size, dtype, tmp_path):
+    defines = nvrtc.macros(torch.empty(0, 0, *size, dtype=dtype), EDGE_STOP=0)
+    usage = resources(nvrtc.compile_cubin(name, "sm_90", defines), tmp_path)
+    assert all(of["LOCAL"] == of["STACK"] == 0 for of in usage.values())
+
+
+def test_a_source_that_does_not_compile_says_so_with_the_cure():
+    with pytest.raises(RuntimeError, match="HARNESS_OPS=reference"):
+        nvrtc.compile_cubin("heat", "sm_90", {"STORAGE": 0, "HEIGHT": 32})
+
+
+def test_a_cubin_is_compiled_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    defines = nvrtc.macros(torch.empty(0, 0, 8, 8))
+    first = nvrtc.cubin("heat", "sm_90", defines)
+    (file,) = nvrtc.cache_folder().iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(nvrtc, "compile_cubin", None)
+        assert nvrtc.cubin("heat", "sm_90", defines) == first
+    file.write_bytes(b"damaged")
+    assert nvrtc.cubin("heat", "sm_90", defines) == file.read_bytes() != b"damaged"
+    nvrtc.cubin("heat", "sm_80", defines)
+    assert len(list(nvrtc.cache_folder().iterdir())) == 2
+
+
+# Run on the CPU
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tmp_path_factory):
+    """A function that compiles csrc/NAME.cu for the host and loads it."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler to run the kernels on the CPU")
+    folder = tmp_path_factory.mktemp("kernels")
+    shim = (Path(__file__).parent / "warp_on_cpu.hpp").read_text()
+    loaded: dict[tuple, ctypes.CDLL] = {}
+
+    def build(name: str, u: Tensor, **more: int) -> ctypes.CDLL:
+        defines = nvrtc.macros(u, **more)
+        key = (name, *defines.items())
+        if key not in loaded:
+            device = (nvrtc.SOURCES / "device.cuh").read_text()
+            text = nvrtc.source(name)
+            assert device in text
+            path = folder / f"{len(loaded)}.cpp"
+            path.write_text(shim + text.replace(device, "") + DRIVERS[name])
+            flags = [f"-D{k}={v}" for k, v in defines.items()]
+            command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-w", *flags]
+            library = path.with_suffix(".so")
+            subprocess.run([*command, path, "-o", library], check=True)
+            loaded[key] = ctypes.CDLL(str(library))
+        return loaded[key]
+
+    return build
+
+
+def real(u: Tensor) -> torch.dtype:
+    return torch.promote_types(u.dtype, torch.float32)
+
+
+def call(function, u: Tensor, threads: int, *args) -> None:
+    kind = ctypes.c_double if real(u) == torch.float64 else ctypes.c_float
+    rows, cols = (next(s for s in (4, 8, 16, 32) if s >= n) for n in u.shape[2:])
+    planes = u.shape[0] * u.shape[1]
+    tiles = -(-planes * rows * cols // 1024)
+    converted = [
+        ctypes.c_void_p(a.data_ptr())
+        if isinstance(a, Tensor)
+        else ctypes.c_void_p(None)
+        if a is None
+        else kind(a)
+        if isinstance(a, float)
+        else ctypes.c_int(a)
+        for a in args
+    ]
+    blocks = -(-tiles // (threads // 32))
+    assert function(blocks, *converted, ctypes.c_longlong(planes)) == 1, "the lanes part ways"
+
+
+every_size = pytest.mark.parametrize("size", SIDES)
+every_dtype = pytest.mark.parametrize("dtype", list(TOLERANCES))
+
+
+@every_size
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_heat_on_every_size(on_cpu, size, per_channel):
+    check_heat(on_cpu, size, torch.float64, per_channel)
+
+
+@every_dtype
+def test_heat_in_every_dtype(on_cpu, dtype):
+    check_heat(on_cpu, (16, 16), dtype, True)
+
+
+def check_heat(on_cpu, size, dtype, per_channel):
+    u = noise(3, 7, *size).to(dtype)
+    taus = torch.tensor([0.2, 0.25, 0.0, 0.11, 0.7], dtype=real(u))
+    D = torch.linspace(0, 1, 7 if per_channel else 1, dtype=real(u)) + (not per_channel)
+    out = torch.full_like(u, torch.nan)
+    library = on_cpu("heat", u)
+    call(library.run_heat, u, 128, u, out, taus, D, 5, 7 if per_channel else 0)
+    diffusivity = D.double() if per_channel else None
+    expected = spectral.reference(
+        u.double(), diffusivity, tuple(taus.double().tolist()), "explicit", "neumann"
+    )
+    assert_close(out.double(), expected, rtol=0, atol=4 * TOLERANCES[dtype])
+
+
+@every_size
+@pytest.mark.parametrize("per_image", [True, False])
+def test_perona_malik_on_every_size(on_cpu, size, per_image):
+    check_perona_malik(on_cpu, size, torch.float64, "rational", per_image)
+
+
+@every_dtype
+@pytest.mark.parametrize("edge_stop", EDGE_STOPS)
+def test_perona_malik_in_every_dtype(on_cpu, dtype, edge_stop):
+    check_perona_malik(on_cpu, (16, 16), dtype, edge_stop, True)
+
+
+def check_perona_malik(on_cpu, size, dtype, edge_stop, per_image):
+    u, grad = noise(3, 7, *size).to(dtype), noise(3, 7, *size, seed=1).to(dtype)
+    kappa = torch.tensor([0.3, 0.7, 2.0] if per_image else [0.7], dtype=real(u))
+    channels, dt, num_steps = 7 if per_image else 0, 0.2, 4
+    out, grad_u = torch.full_like(u, torch.nan), torch.full_like(u, torch.nan)
+    rates = torch.full((21,), torch.nan, dtype=real(u))
+    library = on_cpu("perona_malik", u, EDGE_STOP=EDGE_STOPS.index(edge_stop))
+    call(library.run_forward, u, 128, u, out, kappa, dt, num_steps, channels)
+
+    exact_u, exact_kappa = u.double().requires_grad_(), kappa.double().requires_grad_()
+    expected = reference(exact_u, exact_kappa, dt, num_steps, edge_stop, False, 0.0)
+    expected.backward(grad.double())
+    tolerance = TOLERANCES[dtype]
+    assert_close(out.double(), expected.detach(), rtol=0, atol=tolerance)
+    for history in (None, torch.empty(21 * num_steps * 1024, dtype=real(u))):
+        call(
+            library.run_backward, u, 32, grad, u, grad_u, rates, kappa, history, dt, num_steps,
+            channels,
+        )  # fmt: skip
+        assert_close(grad_u.double(), exact_u.grad, rtol=0, atol=20 * tolerance)
+        per_image_rates = rates.double().view(3, 7).sum(1)
+        total = per_image_rates if per_image else per_image_rates.sum()[None]
+        assert_close(total, exact_kappa.grad, rtol=20 * tolerance, atol=20 * tolerance)
+
+
+def test_a_kernel_with_a_fault_is_found(on_cpu, monkeypatch):
+    wrong = nvrtc.source("heat").replace("return from(value, 31)", "return from(value, 1)")
+    monkeypatch.setattr(nvrtc, "source", lambda name: wrong)
+    with pytest.raises(AssertionError, match="not close"):
+        check_heat(on_cpu, (20, 32), torch.float64, False)
+
+
+# Asked for by name
+
+
+def test_asking_for_kernels_without_a_device_is_an_error(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    from models.ops import heat, perona_malik
+
+    monkeypatch.setenv("HARNESS_OPS", "cuda")
+    u = torch.zeros(1, 1, 4, 4)
+    for operator in (lambda: heat(u, 1.0), lambda: perona_malik(u, 1.0, kappa=1.0)):
+        with pytest.raises(ValueError, match="There is no CUDA device. Unset HARNESS_OPS"):
+            operator()
+    monkeypatch.setenv("HARNESS_OPS", "fast")
+    with pytest.raises(ValueError, match="HARNESS_OPS must be `reference` or `cuda`; got 'fast'"):
+        heat(u, 1.0)
+    monkeypatch.setenv("HARNESS_OPS", "reference")
+    assert np.isfinite(heat(u, 1.0).numpy()).all()

@@ -79,7 +79,7 @@ def test_defocus_blur_is_opencvs(constants, disks, exact, severity, pictures) ->
 
     answer = corrupted(blur.defocus_blur, pictures, severity, constants=constants, exact=exact)
     apart, share = different(answer, per_image(pictures, reference))
-    assert apart <= 1 and share <= (0 if constants == "cifar10_c" else 0.01)
+    assert apart <= 1 and share <= (0 if constants == "cifar10_c" else 0.05)
 
 
 def test_the_kernels_of_small_disks_are_the_published_weights() -> None:

@@ -20,7 +20,7 @@ def border(position: np.ndarray, size: int, rule: str) -> np.ndarray:
     if rule == "nearest":
         return np.clip(position, 0, size - 1)
     period = 2 * size if rule == "reflect" else 2 * size - 2
-    folded: np.ndarray = position % period
+    folded = position % period
     return np.where(folded < size, folded, period - (rule == "reflect") - folded)
 
 

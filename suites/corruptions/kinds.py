@@ -6,13 +6,27 @@ from torch import Tensor
 from models.registry import unknown
 from suites.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
 from suites.corruptions.contract import Corruption
+from suites.corruptions.digital import (
+    contrast,
+    elastic_transform,
+    jpeg_compression,
+    pixelate,
+    saturate,
+)
 from suites.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from suites.corruptions.weather import brightness, fog, frost, snow, spatter
 
 NOISE: tuple[Corruption, ...] = (gaussian_noise, shot_noise, impulse_noise)
 BLUR: tuple[Corruption, ...] = (defocus_blur, glass_blur, motion_blur, zoom_blur)
-WEATHER: tuple[Corruption, ...] = ()
-DIGITAL: tuple[Corruption, ...] = ()
-VALIDATION: tuple[Corruption, ...] = (speckle_noise, gaussian_blur)  # never in a headline mean
+WEATHER: tuple[Corruption, ...] = (snow, frost, fog, brightness)
+DIGITAL: tuple[Corruption, ...] = (
+    contrast,
+    elastic_transform,
+    pixelate,
+    jpeg_compression,
+)
+# Never in a headline mean:
+VALIDATION: tuple[Corruption, ...] = (speckle_noise, gaussian_blur, spatter, saturate)
 COMMON: tuple[Corruption, ...] = NOISE + BLUR + WEATHER + DIGITAL
 CORRUPTIONS: tuple[Corruption, ...] = COMMON + VALIDATION
 

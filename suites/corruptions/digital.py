@@ -1,0 +1,210 @@
+"""Digital: contrast, elastic_transform, pixelate, jpeg_compression, and saturate for validation.
+
+Constants: hendrycks/robustness, make_cifar_c.py (cifar10_c); bethgelab/imagecorruptions
+(imagenet_c). x = u / 255; lengths are in pixels.
+
+D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.
+"""
+
+import functools
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.ops import philox
+from suites.corruptions import color, jpeg, linear
+from suites.corruptions.contract import chosen, corruption, intensities, quantized
+
+# What made the published files, and what the package runs on today's Pillow.
+CODECS = {"cifar10_c": "libjpeg", "imagenet_c": "libjpeg-turbo"}
+TIE = 2.0**-18  # of 1; a sum that is u / 255 but for round-off counts as that
+BITS = 22  # of the weights in Pillow's resampling
+
+
+@corruption
+def contrast(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """(x - mean) c + mean, mean per image and channel. Nothing is drawn."""
+    c = chosen(constants, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
+    x = intensities(images)
+    mean = x.mean((2, 3), keepdim=True)
+    return quantized(x.sub_(mean).mul_(c).add_(mean))
+
+
+@corruption
+def elastic_transform(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """A random affine map (cifar10_c only), then a smooth random displacement of every pixel.
+
+    Three points are moved by uniform jitter; the displacements are alpha times a blurred field
+    uniform in [-1, 1] (imagenet_c: [-H / 200, H / 200]). Both sample linearly.
+    """
+    if constants != "cifar10_c":
+        alpha = (12.5, 16.25, 21.25, 25.0, 30.0)[severity - 1]
+        height, width = images.shape[2:]
+        sigmas = (0.01 * height, 0.01 * width)
+        return _displaced(
+            intensities(images), indices, seed, severity, alpha * 0.005 * height, sigmas
+        )
+    alpha, sigma, jitter = (
+        (0, 0, 2.56),
+        (1.6, 6.4, 2.24),
+        (2.56, 1.92, 1.92),
+        (3.2, 1.28, 1.6),
+        (3.2, 0.96, 0.96),
+    )[severity - 1]
+    u = philox.uniform((len(images), 3, 2), seed, "elastic_transform", severity, indices)
+    x = warped(intensities(images), u.double().mul_(2).sub_(1).mul_(jitter))
+    if not alpha:
+        return quantized(x.add_(TIE))
+    return _displaced(x, indices, seed, severity, alpha, (sigma, sigma))
+
+
+@corruption
+def pixelate(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """Shrunk to a share of its side by means of whole pixels, enlarged by repeating them.
+
+    Integer arithmetic, equal to Pillow's. Nothing is drawn.
+    """
+    share = chosen(constants, severity, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25))
+    x = images.to(torch.float32)  # exact: sums are below 2^24
+    for dim in (3, 2):
+        size = images.shape[dim]
+        sums, weights = _box(size, int(size * share), images.device)
+        if dim == 3:
+            x = (x.reshape(-1, size) @ sums.T).view(*x.shape[:3], size)
+        else:
+            weights = weights[:, None]
+            x = torch.bmm(sums.expand(x.shape[0] * 3, size, size), x.flatten(0, 1)).view(x.shape)
+        x = x.to(torch.int32).mul_(weights).add_(1 << BITS - 1).bitwise_right_shift_(BITS)
+        x = x.to(torch.float32 if dim == 3 else torch.uint8)
+    return x
+
+
+@corruption
+def jpeg_compression(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """JPEG of a quality, in the arithmetic of `codec(constants)`. Nothing is drawn."""
+    quality = chosen(constants, severity, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7))
+    return jpeg.roundtrip(images, quality, CODECS[constants])
+
+
+@corruption
+def saturate(
+    images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
+) -> Tensor:
+    """a S + b for the saturation, hue and value kept; gray turns red. Nothing is drawn."""
+    a, b = chosen(
+        constants,
+        severity,
+        ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+        ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+    )
+    h, s, v = color.hsv(intensities(images))
+    return quantized(color.rgb(h, s.mul_(a).add_(b).clamp_(0, 1), v))
+
+
+def codec(constants: str = "cifar10_c") -> str:
+    """Return which codec's arithmetic `jpeg_compression` follows, for a result's provenance."""
+    return {"libjpeg": "IJG libjpeg 9", "libjpeg-turbo": "libjpeg-turbo 3"}[CODECS[constants]]
+
+
+def warped(x: Tensor, moves: Tensor) -> Tensor:
+    """Return images (N, 3, H, W) under the affine maps that move three points, border mirror.
+
+    The points (x, y) are center + (s, s), center + (s, -s), center - (s, s) with s a third of the
+    side. Sources are rounded to 1/32 pixel, as OpenCV before 5 does:
+
+        (rint(1024 a x) + rint(1024 (b y + c)) + 16 >> 5) / 32.
+
+    Args:
+        moves: (N, 3, 2) float64, what is added to each point.
+    """
+    height, width = x.shape[2:]
+    s = min(height, width) // 3
+    origin = torch.tensor([height // 2 - s, height // 2 - s], device=x.device).double()
+    m0, m1, m2 = moves.unbind(1)
+    # Forward: p to (1 + J) (p - origin) + origin + m2, the columns of J divided differences.
+    (xx, yx), (xy, yy) = ((m1 - m2) / (2 * s)).unbind(1), ((m0 - m1) / (2 * s)).unbind(1)
+    xx, yy = xx + 1, yy + 1
+    determinant = xx * yy - xy * yx
+    inverse = torch.stack([yy, -xy, -yx, xx], 1).view(-1, 2, 2) / determinant[:, None, None]
+    shift = origin - (inverse @ (origin + m2)[:, :, None])[:, :, 0]
+    rows = torch.arange(height, device=x.device).double()
+    columns = torch.arange(width, device=x.device).double()
+    at = []
+    for axis in (0, 1):
+        a, b = inverse[:, axis].unbind(1)
+        along = (1024 * a[:, None] * columns).round()
+        down = (1024 * (b[:, None] * rows + shift[:, axis, None])).round()
+        at.append(((along[:, None] + down[:, :, None] + 16) / 32).floor() / 32)
+    return _sampled(x, at[1], at[0], mirror=True)
+
+
+def _displaced(
+    x: Tensor,
+    indices: Tensor,
+    seed: int,
+    severity: int,
+    alpha: float,
+    sigmas: tuple[float, float],
+) -> Tensor:
+    """Return the quantized images, each value read at a displaced place, border reflect."""
+    n, _, height, width = x.shape
+    shape = (n, 2, height, width)
+    u = philox.uniform(shape, seed, "elastic_transform", severity, indices, draw=1)
+    rows, columns = _smooth(*sigmas, height, width, x.device)
+    dx, dy = linear.two_sided(u.double().mul_(2).sub_(1).mul_(alpha), rows, columns).unbind(1)
+    h = torch.arange(height, device=x.device)[:, None]
+    w = torch.arange(width, device=x.device)
+    return quantized(_sampled(x, dy.add_(h), dx.add_(w), mirror=False).add_(TIE))
+
+
+def _sampled(x: Tensor, row: Tensor, column: Tensor, mirror: bool) -> Tensor:
+    """Return images (N, C, H, W) read at places (N, H, W), linearly, border mirror or reflect."""
+    height, width = x.shape[2:]
+    if mirror:
+        grid = torch.stack([2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1], -1)
+    else:
+        grid = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], -1)
+    return F.grid_sample(x, grid, "bilinear", "reflection", align_corners=mirror)
+
+
+@functools.cache
+def _smooth(
+    sigma_rows: float, sigma_columns: float, height: int, width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    matrices = [
+        linear.correlation_matrix(linear.gauss_weights(sigma, 3), size, "reflect")
+        for sigma, size in ((sigma_rows, height), (sigma_columns, width))
+    ]
+    return linear.stacked(matrices[:1], matrices[1:], torch.float64, device)
+
+
+@functools.cache
+def _box(size: int, points: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return which pixels each output sums, (size, size) of 0 and 1, and their weights (size,).
+
+    Point i of `points` is the mean of the pixels whose centers lie within half a step of
+    (i + 1/2) size / points; output j repeats point floor((j + 1/2) points / size).
+    """
+    step = size / points
+    sums, weights = np.zeros((size, size)), np.zeros(size)
+    for j in range(size):
+        center = (math.floor((j + 0.5) * points / size) + 0.5) * step
+        first, last = int(center - step / 2 + 0.5), int(center + step / 2 + 0.5)
+        sums[j, max(first, 0) : min(last, size)] = 1
+        weights[j] = int(0.5 + (1 << BITS) / sums[j].sum())
+    return (
+        torch.tensor(sums, dtype=torch.float32, device=device),
+        torch.tensor(weights, dtype=torch.int32, device=device),
+    )

@@ -21,3 +21,12 @@ def pictures() -> Tensor:
     images.append(np.zeros((3, 32, 32)))
     images.append(np.full((3, 32, 32), 255))
     return torch.from_numpy(np.stack(images).astype(np.uint8))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a CUDA device where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))

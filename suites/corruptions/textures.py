@@ -34,7 +34,9 @@ def frost(height: int, width: int, constants: str, device: torch.device) -> tupl
     textures = [_decoded(name) for name in FILES]
     if constants == "cifar10_c":
         fifths = [t[2::5, 2::5][: round(len(t) / 5), : round(t.shape[1] / 5)] for t in textures]
-    if constants == "cifar10_c" and all(h > height and w > width for h, w, _ in map(np.shape, fifths)):
+    if constants == "cifar10_c" and all(
+        h > height and w > width for h, w, _ in map(np.shape, fifths)
+    ):
         textures = fifths
     else:
         textures = [_enlarged(t, height, width) for t in textures]

@@ -1,0 +1,69 @@
+"""What the README shows is so."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import models  # noqa: F401  fills the registry
+import suites  # noqa: F401
+from harness.cli import app
+from models.base import MODELS
+from suites.base import SUITES
+from suites.datasets import DATASETS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+INTERVAL = re.compile(r"\d+\.\d-\d+\.\d")
+
+
+def block(after: str) -> str:
+    """The first fenced block after some words."""
+    return README[README.index(after) :].split("```")[1].partition("\n")[2]
+
+
+@pytest.mark.parametrize("name", [*MODELS, *SUITES, *DATASETS])
+def test_everything_there_is_is_named(name: str) -> None:
+    assert f"`{name}`" in README
+
+
+def test_the_table_is_the_one_that_the_program_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    command = ["table", "--suite", "robustness", "--dataset", "digits"]
+    made = CliRunner().invoke(app, command).stdout
+    # The interval is narrower where the per-image answers are stored, which are not in git.
+    made_words = [INTERVAL.sub("", line).split() for line in made.splitlines()]
+    shown = [INTERVAL.sub("", line).split() for line in block("<!-- table:").splitlines()]
+    assert len(shown) >= 4
+    assert [line for line in shown if line not in made_words] == []
+
+
+def test_the_figure_is_there() -> None:
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / path).read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    "package, registry, name", [("models", MODELS, "halved"), ("suites", SUITES, "dark")]
+)
+def test_the_examples_work(package, registry, name: str, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / f"{name}.py").write_text(block(f"`{package}/{name}.py`"))
+    monkeypatch.setattr(sys.modules[package], "__path__", [str(tmp_path)])
+    try:
+        test: dict = {}
+        exec(block(f"`tests/test_{name}.py`"), test)
+        assert name in registry
+        for key, function in test.items():
+            if key.startswith("test_"):
+                function()
+    finally:
+        registry._entries.pop(name, None)
+        sys.modules.pop(f"{package}.{name}", None)
+
+
+def test_the_commands_exist() -> None:
+    helped = CliRunner().invoke(app, ["--help"]).stdout
+    for command in re.findall(r"^harness (\w+)", block("## Use"), re.M):
+        assert command in helped

@@ -8,6 +8,7 @@ the approximate reciprocal and power of two, and speed. `pytest -m gpu` shows th
 import ctypes
 import re
 import shutil
+import site
 import subprocess
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def resources(code: bytes, folder: Path) -> dict[str, dict[str, int]]:
     """Return registers, stack and local memory of each kernel of a cubin, in bytes."""
     tool = shutil.which("cuobjdump") or next(
         str(path / "nvidia" / "cu13" / "bin" / "cuobjdump")
-        for path in map(Path, __import__("site").getsitepackages())
+        for path in map(Path, site.getsitepackages())
         if (path / "nvidia" / "cu13" / "bin" / "cuobjdump").exists()
     )
     file = folder / "kernel.cubin"

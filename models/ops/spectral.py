@@ -20,6 +20,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,22 +33,24 @@ Size = tuple[int, int]
 
 
 @functools.cache
-@torch.inference_mode(False)
-def eigenbasis(n: int, boundary: str) -> tuple[Tensor, Tensor]:
-    """Return V (n, n), columns the modes, and lam (n,) of one axis, in float64 on the CPU."""
-    i = torch.arange(n, dtype=torch.float64)
+def eigenbasis(n: int, boundary: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return V (n, n), columns the modes, and lam (n,) of one axis, in float64.
+
+    In numpy, so that what is kept is not a tensor of the mode (fake, inference) of the first call.
+    """
+    i = np.arange(n, dtype=np.float64)
     if boundary == "neumann":
-        angle = torch.pi * i / n
-        V = torch.cos((i + 0.5)[:, None] * angle)
+        angle = np.pi * i / n
+        V = np.cos((i + 0.5)[:, None] * angle)
     elif boundary == "periodic":
-        angle = 2 * torch.pi * ((i + 1) / 2).floor() / n  # 0, 1, 1, 2, 2, ...
+        angle = 2 * np.pi * np.floor((i + 1) / 2) / n  # 0, 1, 1, 2, 2, ...
         phase = i[:, None] * angle
-        V = torch.where(i % 2 == 1, torch.cos(phase), torch.sin(phase))
+        V = np.where(i % 2 == 1, np.cos(phase), np.sin(phase))
         V[:, 0] = 1
     else:
-        angle = torch.pi * (i + 1) / (n + 1)
-        V = torch.sin((i + 1)[:, None] * angle)
-    return V / V.norm(dim=0), 2 * torch.cos(angle) - 2
+        angle = np.pi * (i + 1) / (n + 1)
+        V = np.sin((i + 1)[:, None] * angle)
+    return V / np.linalg.norm(V, axis=0), 2 * np.cos(angle) - 2
 
 
 @functools.lru_cache(maxsize=64)
@@ -56,7 +59,7 @@ def _bases(
     size: Size, boundary: str, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor | None, Tensor]:
     # What acts on the rows' axis from the left (None: nothing) and on the columns' axis.
-    Vh, Vw = (eigenbasis(n, boundary)[0] for n in size)
+    Vh, Vw = (torch.tensor(eigenbasis(n, boundary)[0]) for n in size)
     if size[0] * size[1] <= SMALL:
         return None, torch.kron(Vh, Vw).to(device, dtype)
     return Vh.to(device, dtype), Vw.to(device, dtype)
@@ -65,8 +68,12 @@ def _bases(
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _modes(size: Size, boundary: str, device: torch.device) -> Tensor:
+    return _new_modes(size, boundary, device)
+
+
+def _new_modes(size: Size, boundary: str, device: torch.device) -> Tensor:
     lam_h, lam_w = (eigenbasis(n, boundary)[1] for n in size)
-    return (lam_h[:, None] + lam_w).to(device)
+    return torch.tensor(lam_h[:, None] + lam_w, device=device)
 
 
 def multiplier(modes: Tensor, D: Tensor | float, taus: Taus, scheme: str) -> tuple[Tensor, Tensor]:
@@ -118,10 +125,12 @@ def reference(u: Tensor, D: Tensor | None, taus: Taus, scheme: str, boundary: st
         The state in the dtype of `u`, by plain differentiable torch.
     """
     w = u.to(torch.promote_types(u.dtype, torch.float32))
-    Vh, Vw = (eigenbasis(n, boundary)[0].to(w) for n in w.shape[2:])
-    one = torch.ones((), device=u.device) if D is None else D
-    m, _ = _multipliers(one, (w.shape[2], w.shape[3]), taus, scheme, boundary, w.dtype)
-    return (Vh @ (m * (Vh.T @ w @ Vw)) @ Vw.T).to(u.dtype)
+    size = (int(u.shape[2]), int(u.shape[3]))
+    Vh, Vw = (torch.tensor(eigenbasis(n, boundary)[0]).to(w) for n in size)
+    rates = torch.ones((), device=u.device) if D is None else D
+    modes = _new_modes(size, boundary, u.device)
+    m, _ = multiplier(modes, rates.double()[..., None, None], taus, scheme)
+    return (Vh @ (m.to(w.dtype) * (Vh.T @ w @ Vw)) @ Vw.T).to(u.dtype)
 
 
 class _Transform:

@@ -12,7 +12,6 @@ import functools
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from models.ops import philox
@@ -57,11 +56,13 @@ def glass_blur(
         ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
     )
     height, width = _side(images)
-    shape = (len(images), passes, 2, height - 2 * d, width - 2 * d)
-    offsets = philox.integers(shape, -d, d, seed, "glass_blur", severity, indices)
+    shape = (len(images), passes, height - 2 * d, width - 2 * d)
+    word = philox.words(shape, seed, "glass_blur", severity, indices)
+    down = (word >> 16).mul_(2 * d).bitwise_right_shift_(16).sub_(d)
+    right = word.bitwise_and_(0xFFFF).mul_(2 * d).bitwise_right_shift_(16).sub_(d)
     u = quantized(linear.gauss(intensities(images), sigma)).flatten(2)
-    for offset in offsets.unbind(1):
-        source = copied(offset, d, height, width)
+    for dy, dx in zip(down.unbind(1), right.unbind(1), strict=True):
+        source = copied(dy, dx, d, height, width)
         u = u.gather(2, source[:, None].expand_as(u))
     return quantized(linear.gauss(intensities(u.view_as(images)), sigma))
 
@@ -81,7 +82,8 @@ def motion_blur(
         ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
     )
     angle = philox.uniform((len(images),), seed, "motion_blur", severity, indices)
-    blurred = motion(images.float(), radius, sigma, angle * 90 - 45, stops=constants != "cifar10_c")
+    stops = constants != "cifar10_c"
+    blurred = motion(images.float(), radius, sigma, angle * 90 - 45, 0, 2 * radius, stops)
     return blurred.add_(TIE).clamp_(0, 255).to(torch.uint8)
 
 
@@ -92,7 +94,7 @@ def zoom_blur(
     """(x + sum over factors of Zoom(x, z)) / (number of factors + 1), in float32.
 
     Factor 1 is among the factors, so the clean image enters twice. Nothing is drawn. The exact form
-    runs SciPy's own interpolation, whose float32 round-off is in the published files.
+    rounds as SciPy does, whose float32 round-off is in the published files.
     """
     stop, step = chosen(
         constants,
@@ -101,9 +103,12 @@ def zoom_blur(
         ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
     )
     factors = tuple(np.arange(1, stop, step).tolist())  # includes the stop where it rounds that way
-    if exact:
-        return _zoomed_by_scipy(images, factors, centered=constants == "cifar10_c")
     x, centered = _real(images), constants == "cifar10_c"
+    if exact:
+        left, right = (
+            [linear.zoom_matrix(size, z, centered) for z in factors] for size in _side(x)
+        )
+        return quantized(_zoomed_as_published(intensities(images), left, right))
     matrices = _zoom_matrices(factors, centered, *_side(x), x.dtype, x.device)
     return _levels(linear.two_sided(x, *matrices))
 
@@ -117,7 +122,7 @@ def gaussian_blur(
     return quantized(linear.gauss(intensities(images), sigma))
 
 
-def copied(offset: Tensor, d: int, height: int, width: int) -> Tensor:
+def copied(dy: Tensor, dx: Tensor, d: int, height: int, width: int) -> Tensor:
     """Return the flat sources (N, H W) of one pass of glass_blur.
 
     Pixel (h, w), from (H - d, W - d) down to (d + 1, d + 1) in reading order backwards, takes the
@@ -126,35 +131,37 @@ def copied(offset: Tensor, d: int, height: int, width: int) -> Tensor:
     are resolved by doubling. For d = 1 no pixel that had its turn is read: chains have one link.
 
     Args:
-        offset: (N, 2, H - 2d, W - 2d) int64, dy and dx in -d..d-1, for rows and columns d+1..H-d.
+        dy, dx: (N, H - 2d, W - 2d) int64 in -d..d-1, for rows and columns d+1..H-d, d+1..W-d.
     """
-    n, area = len(offset), height * width
-    h = torch.arange(d + 1, height - d + 1, device=offset.device)[:, None]
-    w = torch.arange(d + 1, width - d + 1, device=offset.device)
+    area = height * width
+    h = torch.arange(d + 1, height - d + 1, device=dy.device)[:, None]
+    w = torch.arange(d + 1, width - d + 1, device=dy.device)
+    pixels = torch.arange(area, device=dy.device).expand(len(dy), -1)
     turn = h * width + w  # the larger, the earlier
-    to = turn + offset[:, 0] * width + offset[:, 1]
-    pixels = torch.arange(area, device=offset.device).repeat(n, 1)
+    step = dy * width + dx
     if d == 1:
-        pixels.view(n, height, width)[:, 2:, 2:] = to
-        return pixels
-    old = pixels + area  # values 0..area-1 are new, those from `area` on old
-    in_turn = ((to // width >= d + 1) & (to // width <= height - d)) & (
-        (to % width >= d + 1) & (to % width <= width - d)
-    )
-    # What had its turn is new; what lies outside of all turns is as old as new.
-    link = torch.where((to > turn) & in_turn, to, to + area)
-    pointer = torch.cat([old, old], 1)
-    pointer[:, :area].view(n, height, width)[:, d + 1 : height - d + 1, d + 1 : width - d + 1] = (
-        link
-    )
+        source = pixels.clone()
+        source.view(-1, height, width)[:, 2:, 2:] = step.add_(turn)
+        return source
+    # Values 0..area-1 are new, those from `area` on old. A new value is read only from what had
+    # its turn; what has no turn is as old as new.
+    column = w + dx
+    new = (step > 0) & (dy <= height - d - h) & (column > d) & (column <= width - d)
+    link = step.add_(turn).add_(area).sub_(new * area)
+    pointer = (pixels + area).repeat(1, 2)
+    links = pointer[:, :area]
+    inner = slice(d + 1, height - d + 1), slice(d + 1, width - d + 1)
+    links.unflatten(1, (height, width))[:, *inner] = link
     while True:
-        further = pointer.gather(1, pointer)
-        if torch.equal(further, pointer):
-            return pointer[:, :area] - area
-        pointer = further
+        further = pointer.gather(1, links)
+        if torch.equal(further, links):
+            return further.sub_(area)
+        links.copy_(further)
 
 
-def motion(x: Tensor, radius: int, sigma: float, degrees: Tensor, stops: bool) -> Tensor:
+def motion(
+    x: Tensor, radius: int, sigma: float, degrees: Tensor, left: int, right: int, stops: bool
+) -> Tensor:
     """Return the blur along a line of float32 images (N, C, H, W), one angle (N,) for each image.
 
         sum over i = 0..2 radius of w_i x[h + ceil(i sin - 1/2), w + ceil(i cos - 1/2)],
@@ -162,6 +169,7 @@ def motion(x: Tensor, radius: int, sigma: float, degrees: Tensor, stops: bool) -
     w_i proportional to exp(-i^2 / 2 sigma^2), normalized; rows count down, border nearest.
 
     Args:
+        left, right: How far the angles' taps reach to either side at most.
         stops: Leave out the taps from the first on whose offset reaches the image's side, which
             then darkens (imagenet_c).
     """
@@ -176,16 +184,15 @@ def motion(x: Tensor, radius: int, sigma: float, degrees: Tensor, stops: bool) -
     dx = (i * radians.cos() - 0.5).ceil().long()
     if stops:
         weights = weights * ((dy.abs() < height) & (dx.abs() < width))
-    dx = dx.clamp(1 - width, width - 1)
     # All windows of a row: a tap is a row of this table, and a pixel row a weighted sum of taps.
-    reach = min(2 * radius, width - 1)
-    at = linear.border(np.arange(-reach, width + reach), width, "nearest")
-    padded = x.index_select(3, torch.from_numpy(at).to(device))
+    left, right = min(left, width - 1), min(right, width - 1)
+    padded = F.pad(x, (left, right, 0, 0), mode="replicate")
     windows = padded.unfold(3, width, 1).reshape(-1, width)  # (N C H S, W)
     h = torch.arange(height, device=device)[:, None]
     row = (h + dy[:, None]).clamp_(0, height - 1)  # (N, H, K)
+    column = dx.clamp_(-left, right).add_(left)
     plane = torch.arange(n * c, device=device).view(n, c, 1, 1) * height
-    bags = (plane + row[:, None]) * (2 * reach + 1) + (dx + reach)[:, None, None]  # (N, C, H, K)
+    bags = (plane + row[:, None]) * (left + right + 1) + column[:, None, None]  # (N, C, H, K)
     flat = bags.view(-1, len(taps))
     per_tap = weights[:, None, None].expand(bags.shape).reshape(flat.shape)
     return F.embedding_bag(flat, windows, mode="sum", per_sample_weights=per_tap).view_as(x)
@@ -234,17 +241,12 @@ def _zoom_matrices(
     return linear.stacked([share * a for a in left], right, dtype, device)
 
 
-def _zoomed_by_scipy(images: Tensor, factors: tuple[float, ...], centered: bool) -> Tensor:
-    x = intensities(images.cpu()).float().numpy()
-    out = np.zeros_like(x)
-    for z in factors:
-        crop, trim = [], []
-        for size in x.shape[2:]:
-            kept = int(np.ceil(size / z))
-            top = (size - kept) // 2
-            crop.append(slice(top, top + kept))
-            first = (round(kept * z) - size) // 2 if centered else 0
-            trim.append(slice(first, first + size))
-        out += ndimage.zoom(x[:, :, *crop], (1, 1, z, z), order=1)[:, :, *trim]
-    out = (x + out) / (len(factors) + 1)
-    return quantized(torch.from_numpy(out)).to(images.device)
+def _zoomed_as_published(x: Tensor, left: list[np.ndarray], right: list[np.ndarray]) -> Tensor:
+    # SciPy interpolates in float64 and rounds to float32; the sum is in float32, in order.
+    x = x.float()
+    total = torch.zeros_like(x)
+    for a, b in zip(left, right, strict=True):
+        total += linear.two_sided(
+            x.double(), *linear.stacked([a], [b], torch.float64, x.device)
+        ).float()
+    return (x + total).div_(torch.full_like(x[:1], len(left) + 1))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -42,8 +43,8 @@ def gauss(x: Tensor, sigma: float) -> Tensor:
     radius = len(weights) // 2
     for dim in (-2, -1) if radius else ():
         size = x.shape[dim]
-        at = border(np.arange(-radius, size + radius), size, "nearest")
-        padded = x.index_select(dim, torch.from_numpy(at).to(x.device))
+        rows, columns = (radius, 0) if dim == -2 else (0, radius)
+        padded = F.pad(x, (columns, columns, rows, rows), "replicate")
         x = x * weights[radius]
         for j in range(radius, 0, -1):
             pair = padded.narrow(dim, radius - j, size) + padded.narrow(dim, radius + j, size)
@@ -55,10 +56,7 @@ def correlate(x: Tensor, kernel: np.ndarray) -> Tensor:
     """Correlate images (..., H, W) with an odd kernel, border mirror, tap by tap in row order."""
     height, width = x.shape[-2:]
     rows, columns = (n // 2 for n in kernel.shape)
-    for dim, radius in ((-2, rows), (-1, columns)):
-        size = x.shape[dim]
-        at = border(np.arange(-radius, size + radius), size, "mirror")
-        x = x.index_select(dim, torch.from_numpy(at).to(x.device))
+    x = F.pad(x, (columns, columns, rows, rows), "reflect")
     out = torch.zeros((), dtype=x.dtype, device=x.device)
     for (i, j), weight in np.ndenumerate(kernel):
         if weight:

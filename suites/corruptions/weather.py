@@ -8,6 +8,7 @@ Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.
 """
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -61,7 +62,9 @@ def snow(
     layer = field.masked_fill_(field < threshold, 0).clamp_(0, 1).mul_(255)
     if published:
         layer = layer.floor_()
-    layer = motion(layer.float(), radius, sigma, turn * 90 - 135, stops=not published)
+    reach = math.ceil(2 * radius * math.sqrt(0.5))
+    angle = turn * 90 - 135
+    layer = motion(layer.float(), radius, sigma, angle, reach, reach, stops=not published)
     # The layer is 8 bits deep: cut off at them as published, rounded to them in the package.
     layer = layer.add_(2.0**-11).floor_() if published else layer.round_()
     layer = layer.div_(torch.full_like(layer[:1], 255))

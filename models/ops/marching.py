@@ -21,7 +21,7 @@ from torch import Tensor
 from models.ops import spectral
 from models.ops.edge_stop import conductance_and_slope, resistance_
 
-BLOCK = 1 << 18  # elements of v; with its differences and conductances 5 MiB in float32
+BLOCK = 1 << 19  # elements of v; with its differences and conductances 10 MiB in float32
 DEVICE_BLOCK = 1 << 24  # elements on a device, where launches cost more than memory
 MIN_BLOCK = 1 << 14  # elements; below, the time goes into calls
 

@@ -107,8 +107,9 @@ def test_glass_blur_copies_as_published(constants, table, severity, pictures, mo
     pictures = pictures[2:5]
     side = 32 - 2 * d
     offsets = np.random.default_rng(severity).integers(-d, d, (3, passes, 2, side, side))
-    halves = -(-(offsets + d) * 2**16 // (2 * d))  # the smallest 16 bits that give the offset
-    word = torch.from_numpy(halves[:, :, 0] << 16 | halves[:, :, 1])
+    digits = offsets + d  # the leading ones of a fraction in base 2d, cut off at 32 bits
+    fraction = digits[:, :, 0] * 2 * d + digits[:, :, 1]
+    word = torch.from_numpy(-(-(fraction << 32) // (4 * d * d)))
     monkeypatch.setattr(philox, "words", lambda *args, **kwargs: word)
     expected = per_image(pictures, lambda x, i: reference_glass(x, sigma, d, offsets[i]))
     answer = corrupted(blur.glass_blur, pictures, severity, constants=constants)
@@ -117,7 +118,7 @@ def test_glass_blur_copies_as_published(constants, table, severity, pictures, mo
 
 def test_a_true_swap_would_be_another_glass_blur(pictures: Tensor) -> None:
     # A swap keeps every pixel; copying loses some.
-    dy, dx = torch.randint(-1, 1, (2, 1, 30, 30), generator=torch.Generator().manual_seed(0))
+    dy, dx = torch.randint(0, 2, (2, 1, 30, 30), generator=torch.Generator().manual_seed(0))
     assert len(blur.copied(dy, dx, 1, 32, 32).unique()) < 32 * 32
 
 

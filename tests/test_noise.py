@@ -47,9 +47,9 @@ def test_normal_noise_from_given_draws(kind, sds, severity, pictures, monkeypatc
 def test_the_shot_table_holds_the_poisson_law_of_every_input(rate: int) -> None:
     entries = noise.shot_table(rate, torch.device("cpu")).view(256, 256).numpy()
     for u in range(256):
-        threshold, alias = entries[u] >> 8, entries[u] & 255
-        mass = threshold.copy()  # of 2^24 a column
-        np.add.at(mass, alias, (1 << 24) - threshold)
+        alias, end = entries[u] >> 33, entries[u] & (2**33 - 1)
+        mass = end - (np.arange(256) << 24)  # of 2^24 a column
+        np.add.at(mass, alias, (1 << 24) - mass)
         counts = np.arange(4 * rate + 60)
         expected = np.zeros(256)
         reached = (np.clip(counts / rate, 0, 1) * 255).astype(np.uint8)

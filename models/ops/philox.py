@@ -32,7 +32,7 @@ M0, M1 = 0xD2511F53, 0xCD9E8D57  # multipliers
 W0, W1 = 0x9E3779B9, 0xBB67AE85  # what a key grows by in a round: golden ratio, sqrt(3) - 1
 MASK = 0xFFFFFFFF
 ROUNDS = 10
-CACHED = 1 << 15  # counters in a block of work on the CPU: 256 KiB for each of six buffers
+CACHED = 1 << 16  # counters in a block of work on the CPU: 512 KiB for each of six buffers
 RESIDENT = 1 << 24  # the same on other devices, where only memory limits it
 
 Words = tuple[Tensor, Tensor, Tensor, Tensor]

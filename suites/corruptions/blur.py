@@ -16,8 +16,9 @@ from torch import Tensor
 
 from models.ops import philox
 from suites.corruptions import linear
-from suites.corruptions.contract import chosen, corruption, intensities, quantized
+from suites.corruptions.contract import chosen, corruption, intensities, quantized, working
 
+WINDOWS = 1 << 20  # values in the table of `motion`: 4 MiB
 DIRECT = 5  # side of the largest kernel that is cheaper tap by tap than as products of matrices
 TIE = 2.0**-11  # levels; a sum that is an integer but for float32 round-off counts as the integer
 
@@ -36,7 +37,7 @@ def defocus_blur(
     kernel = linear.disk(radius, sd)
     if exact or len(kernel) <= DIRECT:
         return quantized(linear.correlate(intensities(images), kernel))
-    x = _real(images)
+    x = images.to(working(images.device))
     return _levels(linear.two_sided(x, *_disk_matrices(radius, sd, *_side(x), x.dtype, x.device)))
 
 
@@ -58,8 +59,9 @@ def glass_blur(
     height, width = _side(images)
     shape = (len(images), passes, height - 2 * d, width - 2 * d)
     word = philox.words(shape, seed, "glass_blur", severity, indices)
-    down = (word >> 16).mul_(2 * d).bitwise_right_shift_(16).sub_(d)
-    right = word.bitwise_and_(0xFFFF).mul_(2 * d).bitwise_right_shift_(16).sub_(d)
+    # One word holds both offsets plus d, as the leading two digits of a fraction in base 2d.
+    word *= 2 * d
+    down, right = word >> 32, word.bitwise_and_(philox.MASK).mul_(2 * d).bitwise_right_shift_(32)
     u = quantized(linear.gauss(intensities(images), sigma)).flatten(2)
     for dy, dx in zip(down.unbind(1), right.unbind(1), strict=True):
         source = copied(dy, dx, d, height, width)
@@ -103,7 +105,7 @@ def zoom_blur(
         ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
     )
     factors = tuple(np.arange(1, stop, step).tolist())  # includes the stop where it rounds that way
-    x, centered = _real(images), constants == "cifar10_c"
+    x, centered = images.to(working(images.device)), constants == "cifar10_c"
     if exact:
         left, right = (
             [linear.zoom_matrix(size, z, centered) for z in factors] for size in _side(x)
@@ -126,28 +128,30 @@ def copied(dy: Tensor, dx: Tensor, d: int, height: int, width: int) -> Tensor:
     """Return the flat sources (N, H W) of one pass of glass_blur.
 
     Pixel (h, w), from (H - d, W - d) down to (d + 1, d + 1) in reading order backwards, takes the
-    value that (h + dy, w + dx) has at that time: a new one if that pixel had its turn, else an old
-    one. So each new value points to another value, and chains of pointers end at old values; they
-    are resolved by doubling. For d = 1 no pixel that had its turn is read: chains have one link.
+    value that (h + dy - d, w + dx - d) has at that time: a new one if that pixel had its turn, else
+    an old one. So each new value points to another value, and chains of pointers end at old values;
+    they are resolved by doubling. For d = 1 no pixel that had its turn is read: each chain is one
+    link.
 
     Args:
-        dy, dx: (N, H - 2d, W - 2d) int64 in -d..d-1, for rows and columns d+1..H-d, d+1..W-d.
+        dy, dx: (N, H - 2d, W - 2d) int64 in 0..2d-1, d more than the offsets, for rows and columns
+            d+1..H-d, d+1..W-d.
     """
     area = height * width
     h = torch.arange(d + 1, height - d + 1, device=dy.device)[:, None]
     w = torch.arange(d + 1, width - d + 1, device=dy.device)
     pixels = torch.arange(area, device=dy.device).expand(len(dy), -1)
-    turn = h * width + w  # the larger, the earlier
-    step = dy * width + dx
+    step = dy * width + dx  # beyond the pixel d rows up and d columns to the left
+    here = d * width + d
+    old = h * width + w - here
     if d == 1:
         source = pixels.clone()
-        source.view(-1, height, width)[:, 2:, 2:] = step.add_(turn)
+        source.view(-1, height, width)[:, 2:, 2:] = step.add_(old)
         return source
     # Values 0..area-1 are new, those from `area` on old. A new value is read only from what had
-    # its turn; what has no turn is as old as new.
-    column = w + dx
-    new = (step > 0) & (dy <= height - d - h) & (column > d) & (column <= width - d)
-    link = step.add_(turn).add_(area).sub_(new * area)
+    # its turn, later in reading order; what has no turn is as old as new.
+    new = (step > here) & (dy <= height - h) & (dx > 2 * d - w) & (dx <= width - w)
+    link = step.add_(old + area).add_(new, alpha=-area)
     pointer = (pixels + area).repeat(1, 2)
     links = pointer[:, :area]
     inner = slice(d + 1, height - d + 1), slice(d + 1, width - d + 1)
@@ -187,25 +191,27 @@ def motion(
     # All windows of a row: a tap is a row of this table, and a pixel row a weighted sum of taps.
     left, right = min(left, width - 1), min(right, width - 1)
     padded = F.pad(x, (left, right, 0, 0), mode="replicate")
-    windows = padded.unfold(3, width, 1).reshape(-1, width)  # (N C H S, W)
+    starts = left + right + 1
     h = torch.arange(height, device=device)[:, None]
     row = (h + dy[:, None]).clamp_(0, height - 1)  # (N, H, K)
-    column = dx.clamp_(-left, right).add_(left)
-    plane = torch.arange(n * c, device=device).view(n, c, 1, 1) * height
-    bags = (plane + row[:, None]) * (left + right + 1) + column[:, None, None]  # (N, C, H, K)
-    flat = bags.view(-1, len(taps))
-    per_tap = weights[:, None, None].expand(bags.shape).reshape(flat.shape)
-    return F.embedding_bag(flat, windows, mode="sum", per_sample_weights=per_tap).view_as(x)
+    tap = row * starts + dx.clamp_(-left, right).add_(left)[:, None]
+    per_tap = weights[:, None].expand(n, c * height, len(taps))
+    limit = WINDOWS if device.type == "cpu" else 64 * WINDOWS
+    images = max(1, limit // (c * height * starts * width))
+    plane = torch.arange(min(images, n) * c, device=device).view(-1, c, 1, 1) * (height * starts)
+    out = torch.empty_like(x)
+    for start in range(0, n, images):
+        some = slice(start, start + images)
+        windows = padded[some].unfold(3, width, 1).reshape(-1, width)  # (N C H S, W)
+        bags = (plane[: len(tap[some])] + tap[some, None]).view(-1, len(taps))  # (N C H, K)
+        weight = per_tap[some].reshape(bags.shape)
+        blurred = F.embedding_bag(bags, windows, mode="sum", per_sample_weights=weight)
+        out[some] = blurred.view_as(out[some])
+    return out
 
 
 def _side(images: Tensor) -> tuple[int, int]:
     return images.shape[2], images.shape[3]
-
-
-def _real(images: Tensor) -> Tensor:
-    # On a CPU float32 is twice as fast. Elsewhere it may be TF32 by somebody's setting, far too
-    # coarse, and float64 never is.
-    return images.to(torch.float32 if images.device.type == "cpu" else torch.float64)
 
 
 def _levels(values: Tensor) -> Tensor:
@@ -238,7 +244,8 @@ def _zoom_matrices(
     right = [linear.zoom_matrix(width, z, centered) for z in factors]
     share = 1 / (len(factors) + 1)
     left[0] = 2 * left[0]  # factor 1, and the image itself
-    return linear.stacked([share * a for a in left], right, dtype, device)
+    left, right = linear.fewest([share * a for a in left], right)
+    return linear.stacked(left, right, dtype, device)
 
 
 def _zoomed_as_published(x: Tensor, left: list[np.ndarray], right: list[np.ndarray]) -> Tensor:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 CONSTANTS = ("cifar10_c", "imagenet_c")  # the sets of severity constants
 MIN_SIZE = 32  # pixels; below it the blurs of imagenet_c are wider than the image
-CACHED = 24 << 10  # pixels in a block of work on the CPU
+CACHED = 64 << 10  # pixels in a block of work on the CPU
 RESIDENT = 1 << 21  # the same on other devices
 
 
@@ -99,6 +99,14 @@ def intensities(images: Tensor) -> Tensor:
     # Division by a Python number is multiplication by its inverse on CUDA, an ulp away.
     divisor = torch.full((), 255.0, dtype=torch.float64, device=images.device)
     return images.to(torch.float64) / divisor
+
+
+def working(device: torch.device) -> torch.dtype:
+    """Return the type for products of matrices: float32 on a CPU, where it is twice as fast.
+
+    Elsewhere float32 may be TF32 by somebody's setting, far too coarse; float64 never is.
+    """
+    return torch.float32 if device.type == "cpu" else torch.float64
 
 
 def quantized(z: Tensor) -> Tensor:

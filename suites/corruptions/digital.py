@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.ops import philox
 from suites.corruptions import color, jpeg, linear
-from suites.corruptions.contract import chosen, corruption, intensities, quantized
+from suites.corruptions.contract import chosen, corruption, intensities, quantized, working
 
 # What made the published files, and what the package runs on today's Pillow.
 CODECS = {"cifar10_c": "libjpeg", "imagenet_c": "libjpeg-turbo"}
@@ -32,10 +32,12 @@ def contrast(
     """(x - mean) c + mean, mean per image and channel. Nothing is drawn."""
     c = chosen(constants, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
     x = intensities(images)
-    # One value after the other, as the published files want it; a scan over the first dimension is
-    # sequential on every device.
-    total = x.flatten(2).permute(2, 0, 1).cumsum(0)[-1]
-    mean = total.div_(torch.full_like(total[:1, :1], x[0, 0].numel()))[:, :, None, None]
+    # One value after the other, as the published files want it. Elsewhere than on a CPU a scan is
+    # sequential over the first dimension only.
+    flat = x.flatten(2)
+    on_cpu = x.device.type == "cpu"
+    total = flat.cumsum(2)[:, :, -1] if on_cpu else flat.permute(2, 0, 1).cumsum(0)[-1]
+    mean = total.div(torch.full_like(total[:1, :1], x[0, 0].numel()))[:, :, None, None]
     return quantized(x.sub_(mean).mul_(c).add_(mean))
 
 
@@ -144,13 +146,14 @@ def warped(x: Tensor, moves: Tensor) -> Tensor:
     shift = origin - (inverse @ (origin + m2)[:, :, None])[:, :, 0]
     rows = torch.arange(height, device=x.device).double()
     columns = torch.arange(width, device=x.device).double()
-    at = []
-    for axis in (0, 1):
+    grid = torch.empty((*x.shape[:1], height, width, 2), dtype=working(x.device), device=x.device)
+    for axis, size in enumerate((width, height)):
         a, b = inverse[:, axis].unbind(1)
-        along = (1024 * a[:, None] * columns).round()
-        down = (1024 * (b[:, None] * rows + shift[:, axis, None])).round()
-        at.append(((along[:, None] + down[:, :, None] + 16) / 32).floor() / 32)
-    return _sampled(x, at[1], at[0], mirror=True)
+        along = (1024 * a[:, None] * columns).round_()
+        down = (1024 * (b[:, None] * rows + shift[:, axis, None])).round_().add_(16)
+        source = (along[:, None] + down[:, :, None]).mul_(1 / 32).floor_()
+        grid[..., axis] = source.mul_(2 / (32 * (size - 1))).sub_(1)
+    return F.grid_sample(x.to(grid.dtype), grid, "bilinear", "reflection", align_corners=True)
 
 
 def _displaced(
@@ -165,32 +168,30 @@ def _displaced(
     n, _, height, width = x.shape
     shape = (n, 2, height, width)
     u = philox.uniform(shape, seed, "elastic_transform", severity, indices, draw=1)
-    rows, columns = _smooth(*sigmas, height, width, x.device)
-    dx, dy = linear.two_sided(u.double().mul_(2).sub_(1).mul_(alpha), rows, columns).unbind(1)
-    h = torch.arange(height, device=x.device)[:, None]
-    w = torch.arange(width, device=x.device)
-    return quantized(_sampled(x, dy.add_(h), dx.add_(w), mirror=False).add_(TIE))
-
-
-def _sampled(x: Tensor, row: Tensor, column: Tensor, mirror: bool) -> Tensor:
-    """Return images (N, C, H, W) read at places (N, H, W), linearly, border mirror or reflect."""
-    height, width = x.shape[2:]
-    if mirror:
-        grid = torch.stack([2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1], -1)
-    else:
-        grid = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], -1)
-    return F.grid_sample(x, grid, "bilinear", "reflection", align_corners=mirror)
+    x = x.to(working(x.device))
+    rows, columns = _smooth(*sigmas, height, width, x.dtype, x.device)
+    dx, dy = linear.two_sided(u.to(x.dtype).mul_(2).sub_(1).mul_(alpha), rows, columns).unbind(1)
+    h = torch.arange(height, device=x.device)[:, None] + 0.5
+    w = torch.arange(width, device=x.device) + 0.5
+    grid = torch.stack([dx.add_(w).mul_(2 / width), dy.add_(h).mul_(2 / height)], -1).sub_(1)
+    sampled = F.grid_sample(x, grid, "bilinear", "reflection", align_corners=False)
+    return quantized(sampled.add_(TIE))
 
 
 @functools.cache
 def _smooth(
-    sigma_rows: float, sigma_columns: float, height: int, width: int, device: torch.device
+    sigma_rows: float,
+    sigma_columns: float,
+    height: int,
+    width: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     matrices = [
         linear.correlation_matrix(linear.gauss_weights(sigma, 3), size, "reflect")
         for sigma, size in ((sigma_rows, height), (sigma_columns, width))
     ]
-    return linear.stacked(matrices[:1], matrices[1:], torch.float64, device)
+    return linear.stacked(matrices[:1], matrices[1:], dtype, device)
 
 
 @functools.cache

@@ -52,17 +52,17 @@ def edges(level: Tensor) -> Tensor:
     flat, steep = y < x, y > x + dx.abs() * 65536
     along = torch.where((dx < 0) == (dy < 0), 1, -1)
 
-    def neighbor(down: int, right: int) -> Tensor:
+    def moved(down: int, right: int) -> Tensor:
         return m[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
 
-    before = torch.where(along > 0, neighbor(-1, -1), neighbor(-1, 1))
-    after = torch.where(along > 0, neighbor(1, 1), neighbor(1, -1))
+    before = torch.where(along > 0, moved(-1, -1), moved(-1, 1))
+    after = torch.where(along > 0, moved(1, 1), moved(1, -1))
     ridge = torch.where(
         flat,
-        (magnitude > neighbor(0, -1)) & (magnitude >= neighbor(0, 1)),
+        (magnitude > moved(0, -1)) & (magnitude >= moved(0, 1)),
         torch.where(
             steep,
-            (magnitude > neighbor(-1, 0)) & (magnitude >= neighbor(1, 0)),
+            (magnitude > moved(-1, 0)) & (magnitude >= moved(1, 0)),
             (magnitude > before) & (magnitude > after),
         ),
     )

@@ -46,9 +46,10 @@ def gauss(x: Tensor, sigma: float) -> Tensor:
         rows, columns = (radius, 0) if dim == -2 else (0, radius)
         padded = F.pad(x, (columns, columns, rows, rows), "replicate")
         x = x * weights[radius]
+        pair = torch.empty_like(x)
         for j in range(radius, 0, -1):
-            pair = padded.narrow(dim, radius - j, size) + padded.narrow(dim, radius + j, size)
-            x += pair.mul_(weights[radius - j])
+            before, after = (padded.narrow(dim, radius + k, size) for k in (-j, j))
+            x += torch.add(before, after, out=pair).mul_(weights[radius - j])
     return x
 
 
@@ -103,6 +104,25 @@ def stacked(
     return (
         torch.tensor(a.reshape(len(a), -1), dtype=dtype, device=device),
         torch.tensor(np.ascontiguousarray(b), dtype=dtype, device=device),
+    )
+
+
+def fewest(
+    left: Sequence[np.ndarray], right: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return as few matrices as round-off lets, with the same sum of left[k] X right[k]^T.
+
+    Zooms to many factors are mostly combinations of few: a matrix is linear in its factor as long
+    as the factor leaves the crop and the neighbors as they are.
+    """
+    q_left, r_left = np.linalg.qr(np.stack(left, -1).reshape(-1, len(left)))
+    q_right, r_right = np.linalg.qr(np.stack(right, -1).reshape(-1, len(right)))
+    u, s, v = np.linalg.svd(r_left @ r_right.T)
+    kept = s > 1e-12 * s[0]
+    a, b = q_left @ (u[:, kept] * s[kept]), q_right @ v[kept].T
+    return (
+        [a[:, k].reshape(left[0].shape) for k in range(kept.sum())],
+        [b[:, k].reshape(right[0].shape) for k in range(kept.sum())],
     )
 
 

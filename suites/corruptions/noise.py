@@ -41,10 +41,9 @@ def shot_noise(
     rate = chosen(constants, severity, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3))
     word = philox.words(images.shape, seed, "shot_noise", severity, indices)
     column = word >> 24
-    entry = shot_table(rate, images.device).take((images.to(torch.int64) << 8).bitwise_or_(column))
-    return torch.where(
-        word.bitwise_and_(COLUMN - 1) < entry >> 8, column, entry.bitwise_and_(255)
-    ).to(torch.uint8)
+    entry = shot_table(rate, images.device).take(column.add(images, alpha=256))
+    kept = word < entry & (2**33 - 1)
+    return torch.where(kept, column, entry.bitwise_right_shift_(33)).to(torch.uint8)
 
 
 @corruption
@@ -89,10 +88,10 @@ def shot_probabilities(rate: int) -> np.ndarray:
 
 @functools.cache
 def shot_table(rate: int, device: torch.device) -> Tensor:
-    """Return the alias table (65536,) of int64 threshold << 8 | alias, for 256 inputs of 256 each.
+    """Return the alias table (65536,) of int64 alias << 33 | end, for 256 inputs of 256 each.
 
-    A uniform word's upper 8 bits choose a column; its lower 24 bits keep the column, if below the
-    threshold, or go to the alias. The probabilities are multiples of 2^-32.
+    A uniform word's upper 8 bits choose a column, 2^24 words wide; the words below `end` keep the
+    column, the others go to the alias. The probabilities are multiples of 2^-32.
     """
     rows = [_alias(_integers(p)) for p in shot_probabilities(rate)]
     return torch.tensor(rows, dtype=torch.int64, device=device).flatten()
@@ -108,10 +107,10 @@ def _alias(mass: list[int]) -> list[int]:
     # A. J. Walker 1977, in M. D. Vose's order: a light column is filled up from a heavy one.
     light = [i for i, m in enumerate(mass) if m < COLUMN]
     heavy = [i for i, m in enumerate(mass) if m >= COLUMN]
-    entries = [COLUMN - 1 << 8 | i for i in range(256)]  # the whole column, either way
+    entries = [(i + 1) * COLUMN for i in range(256)]  # the whole column
     while light:
         i, j = light.pop(), heavy[-1]
-        entries[i] = mass[i] << 8 | j
+        entries[i] = j << 33 | i * COLUMN + mass[i]
         mass[j] -= COLUMN - mass[i]
         if mass[j] < COLUMN:
             light.append(heavy.pop())

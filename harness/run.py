@@ -167,7 +167,22 @@ def plan(
         for src in sources:
             for seed in seeds:
                 subjects.append(_subject(src, dataset, split, seed, with_cells, options))
+    _check_fairness(subjects, options)
     return subjects
+
+
+def _check_fairness(subjects: Sequence[Subject], options: Options) -> None:
+    """Refuse to train a model longer or shorter than those it will be compared with."""
+    epochs = options.epochs or EPOCHS[options.recipe]
+    for new in subjects:
+        for old in subjects:
+            found = old.description.get("recipe", {}).get("epochs", epochs)
+            if not new.trained and old.dataset == new.dataset and found != epochs:
+                raise ValueError(
+                    f"On {new.dataset}, `{old.source.name}` was trained for {found} epochs, and "
+                    f"`{new.source.name}` would be for {epochs}. Give `--epochs {found}`, or start "
+                    "another folder with `--results`."
+                )
 
 
 def _check_options(options: Options) -> None:

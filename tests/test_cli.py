@@ -163,6 +163,11 @@ def test_weights_of_other_settings_are_refused(here: Path) -> None:
         found = f"{flag} {8 if flag == 'width' else 1}, not {value}"
         result = harness("train", "--model", "resnet18", f"--{flag}", value)
         refused(result, message.format(found, flag))
+    both = ("run", "--suite", "clean", "--model", "resnet18", "--model", "pde_aug")
+    message = (
+        "`resnet18` was trained for 1 epochs, and `pde_aug` would be for 26. Give `--epochs 1`"
+    )
+    refused(harness(*both), message)
     run = harness("run", "--suite", "clean", "--model", "resnet18", "--no-train")
     assert run.exit_code == 0, run.output  # the width is that of the weights
     path = here / "results/checkpoints/digits/resnet18/seed0.safetensors"

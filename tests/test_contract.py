@@ -137,6 +137,15 @@ class TestSuite:
             ]
             assert [r.value for r in parts] == pytest.approx([r.value for r in whole], abs=1e-6)
 
+    def test_an_image_is_the_same_in_any_order_and_any_batch(self, name: str, split: Split) -> None:
+        order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+        for cell in SUITES[name]().cells(Setting(32, 10)):
+            whole = cell.prepare(split.images, torch.arange(20), 0)
+            assert torch.equal(cell.prepare(split.images[order], order, 0), whole[order])
+            for i in (0, 13):
+                alone = cell.prepare(split.images[i : i + 1], torch.tensor([i]), 0)
+                assert torch.equal(alone[0], whole[i])
+
     def test_conditions_are_told_apart(self, name: str, split: Split) -> None:
         cells = SUITES[name]().cells(Setting(32, 10))
         assert len({(c.condition, c.level) for c in cells}) == len(cells) > 0

@@ -309,12 +309,14 @@ def _print_suite(
 ) -> None:
     from functools import partial
 
-    from harness.results import outcomes, read
+    import models as builders  # noqa: F401  fills the registry
+    from harness.results import ordered, outcomes, read
     from harness.statistics import summary
     from harness.tables import clean_table, severity_table, summary_table
+    from models.base import MODELS
     from suites.robustness import GROUPS
 
-    frame = read(results)
+    frame = ordered(read(results), MODELS)  # the baseline first
     frame = frame[
         (frame["suite"] == suite) & frame["model"].isin(models) & frame["dataset"].isin(datasets)
     ]

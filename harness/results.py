@@ -101,6 +101,13 @@ def read(results: Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def ordered(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
+    """Return `frame` with its models in the order of `models`, those not in it last."""
+    place = {name: i for i, name in enumerate(models)}
+    rank = frame["model"].map(lambda name: place.get(name, len(place)))
+    return frame.iloc[rank.argsort(kind="stable")]
+
+
 def outcomes(
     results: Path, dataset: str, suite: str, model: str, seed: int, conditions: set[str]
 ) -> np.ndarray | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.results import COLUMNS, csv_path, read, run_key, write
+from harness.results import COLUMNS, csv_path, ordered, read, run_key, write
 from suites.base import Measurement
 
 KEY = {"model": "m", "suite": "s", "dataset": "d", "seed": 0, "run": "abc"}
@@ -54,6 +54,11 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     pd.DataFrame({"model": ["m"]}).to_csv(path)
     with pytest.raises(ValueError, match="lacks the column `suite`. Remove it and run it again"):
         read(tmp_path)
+
+
+def test_models_are_put_in_order_and_their_rows_kept_in_it() -> None:
+    frame = pd.DataFrame({"model": ["b", "mine", "a", "b"], "value": [1, 2, 3, 4]})
+    assert ordered(frame, ["a", "b"])["value"].tolist() == [3, 1, 4, 2]
 
 
 def test_a_run_is_named_by_its_cells_and_their_measurement() -> None:

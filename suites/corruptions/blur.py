@@ -108,7 +108,8 @@ def zoom_blur(
     x, centered = images.to(working(images.device)), constants == "cifar10_c"
     if exact:
         left, right = (
-            [linear.zoom_matrix(size, z, centered) for z in factors] for size in _side(x)
+            [linear.trimmed(linear.zoom_matrix(size, z), centered) for z in factors]
+            for size in _side(x)
         )
         return quantized(_zoomed_as_published(intensities(images), left, right))
     matrices = _zoom_matrices(factors, centered, *_side(x), x.dtype, x.device)
@@ -240,8 +241,8 @@ def _zoom_matrices(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    left = [linear.zoom_matrix(height, z, centered) for z in factors]
-    right = [linear.zoom_matrix(width, z, centered) for z in factors]
+    left = [linear.trimmed(linear.zoom_matrix(height, z), centered) for z in factors]
+    right = [linear.trimmed(linear.zoom_matrix(width, z), centered) for z in factors]
     share = 1 / (len(factors) + 1)
     left[0] = 2 * left[0]  # factor 1, and the image itself
     left, right = linear.fewest([share * a for a in left], right)

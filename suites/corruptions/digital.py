@@ -83,7 +83,7 @@ def pixelate(
     x = images.to(torch.float32)  # exact: sums are below 2^24
     for dim in (3, 2):
         size = images.shape[dim]
-        sums, weights = _box(size, int(size * share), images.device)
+        sums, weights = _box(size, int(size * share), constants, images.device)
         if dim == 3:
             x = (x.reshape(-1, size) @ sums.T).view(*x.shape[:3], size)
         else:
@@ -195,18 +195,23 @@ def _smooth(
 
 
 @functools.cache
-def _box(size: int, points: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _box(size: int, points: int, constants: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return which pixels each output sums, (size, size) of 0 and 1, and their weights (size,).
 
     Point i of `points` is the mean of the pixels whose centers lie within half a step of
-    (i + 1/2) size / points; output j repeats point floor((j + 1/2) points / size).
+    (i + 1/2) size / points; output j repeats point floor((j + 1/2) points / size). The published
+    files are enlarged by averages too, which is the same; the package picks the nearest point with
+    Pillow's running sum, whose round-off shows where (j + 1/2) points / size is an integer.
     """
     step = size / points
+    place = (np.arange(size) + 0.5) * (points / size)
+    if constants != "cifar10_c":
+        place = np.cumsum(np.r_[0.5 * (points / size), np.full(size - 1, points / size)])
     sums, weights = np.zeros((size, size)), np.zeros(size)
     for j in range(size):
-        center = (math.floor((j + 0.5) * points / size) + 0.5) * step
-        first, last = int(center - step / 2 + 0.5), int(center + step / 2 + 0.5)
-        sums[j, max(first, 0) : min(last, size)] = 1
+        center = (math.floor(place[j]) + 0.5) * step
+        away = (np.arange(size) - center + 0.5) * (1 / step)
+        sums[j] = (away > -0.5) & (away <= 0.5)
         weights[j] = int(0.5 + (1 << BITS) / sums[j].sum())
     return (
         torch.tensor(sums, dtype=torch.float32, device=device),

@@ -74,22 +74,28 @@ def correlation_matrix(weights: np.ndarray, size: int, rule: str) -> np.ndarray:
     return out
 
 
-def zoom_matrix(size: int, factor: float, centered: bool) -> np.ndarray:
-    """Return the matrix (size, size) of a zoom by `factor` about the center.
+def zoom_matrix(size: int, factor: float) -> np.ndarray:
+    """Return the matrix (points, size) of a zoom by `factor` about the center.
 
     The middle ceil(size / factor) pixels are resampled to round(that times factor) points, linearly
-    and with aligned corners; of these the middle `size` are kept, or the first if not `centered`.
+    and with aligned corners.
     """
     crop = math.ceil(size / factor)
     top = (size - crop) // 2
     points = round(crop * factor)
-    first = (points - size) // 2 if centered else 0
-    at = np.arange(first, first + size) * ((crop - 1) / (points - 1))
+    at = np.arange(points) * ((crop - 1) / (points - 1))
     low = np.minimum(np.floor(at).astype(int), crop - 2)
-    out = np.zeros((size, size))
-    out[np.arange(size), top + low] += 1 - (at - low)
-    out[np.arange(size), top + low + 1] += at - low
+    out = np.zeros((points, size))
+    out[np.arange(points), top + low] += 1 - (at - low)
+    out[np.arange(points), top + low + 1] += at - low
     return out
+
+
+def trimmed(matrix: np.ndarray, centered: bool) -> np.ndarray:
+    """Return the middle rows of a zoom, as many as columns, or the first if not `centered`."""
+    points, size = matrix.shape
+    first = (points - size) // 2 if centered else 0
+    return matrix[first : first + size]
 
 
 def stacked(
@@ -98,9 +104,12 @@ def stacked(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Return what `two_sided` needs for the sum of left[k] X right[k]^T: (H, H K) and (W, K W)."""
-    a = np.stack(left, axis=-1)  # (H, H, K)
-    b = np.concatenate(right).T  # (W, K W)
+    """Return what `two_sided` needs for the sum of left[k] X right[k]^T, for left[k] (H', H).
+
+    These are matrices (H', H K) and (W, K W').
+    """
+    a = np.stack(left, axis=-1)  # (H', H, K)
+    b = np.concatenate(right).T  # (W, K W')
     return (
         torch.tensor(a.reshape(len(a), -1), dtype=dtype, device=device),
         torch.tensor(np.ascontiguousarray(b), dtype=dtype, device=device),
@@ -128,9 +137,9 @@ def fewest(
 
 def two_sided(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Return sum over k of A_k X B_k^T for images (N, C, H, W), given the `stacked` matrices."""
-    n, c, h, w = x.shape
-    terms = (x.reshape(-1, w) @ right).view(n * c, -1, w)  # rows (h, k)
-    return torch.bmm(left.expand(n * c, *left.shape), terms).view(n, c, h, w)
+    n, c, _, w = x.shape
+    terms = (x.reshape(-1, w) @ right).view(n * c, left.shape[1], -1)  # rows (h, k)
+    return torch.bmm(left.expand(n * c, *left.shape), terms).unflatten(0, (n, c))
 
 
 @functools.cache

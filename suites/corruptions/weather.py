@@ -58,6 +58,7 @@ def snow(
     turn = philox.uniform((n,), seed, "snow", severity, indices, draw=1)
     field = normal.double().mul_(sd).add_(mean)
     if z != 1:
+        # The package trims the zoomed field only after it was blurred.
         field = linear.two_sided(field, *_zoom(z, published, height, width, field.device))
     layer = field.masked_fill_(field < threshold, 0).clamp_(0, 1).mul_(255)
     if published:
@@ -65,6 +66,7 @@ def snow(
     reach = math.ceil(2 * radius * math.sqrt(0.5))
     angle = turn * 90 - 135
     layer = motion(layer.float(), radius, sigma, angle, reach, reach, stops=not published)
+    layer = layer[:, :, :height, :width]
     # The layer is 8 bits deep: cut off at them as published, rounded to them in the package.
     layer = layer.add_(2.0**-11).floor_() if published else layer.round_()
     layer = layer.div_(torch.full_like(layer[:1], 255))
@@ -208,8 +210,9 @@ def plasma(u: Tensor, side: int, decay: float) -> Tensor:
 
 @functools.cache
 def _zoom(
-    factor: float, centered: bool, height: int, width: int, device: torch.device
+    factor: float, trim: bool, height: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    left = linear.zoom_matrix(height, factor, centered)
-    right = linear.zoom_matrix(width, factor, centered)
-    return linear.stacked([left], [right], torch.float64, device)
+    matrices = [linear.zoom_matrix(size, factor) for size in (height, width)]
+    if trim:
+        matrices = [linear.trimmed(matrix, centered=True) for matrix in matrices]
+    return linear.stacked(matrices[:1], matrices[1:], torch.float64, device)

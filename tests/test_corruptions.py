@@ -162,7 +162,7 @@ def test_with_our_draws_the_package_makes_our_images(name, severity, pictures, m
             theirs = corrupt_one(image, severity=severity, corruption_name=name)
         assert not replay.left
         apart.append(np.abs(ours[0].permute(1, 2, 0).int().numpy() - theirs.astype(int)))
-    assert np.max(apart) <= 1 and np.mean(np.array(apart) > 0) < 0.02
+    assert np.max(apart) <= 1 and np.mean(np.array(apart) > 0) < 0.04
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,149 @@
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from suites import cifar10_c
+from suites.base import Setting
+from suites.cifar10_c import MD5, REPEATABLE, Published, regenerate
+from suites.corruptions import CORRUPTIONS, corrupt
+
+ROWS = 12  # of each severity, in files of the published layout
+NAMES = ("fog", "contrast")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Published:
+    """Two corruptions and the labels, in the layout of the published files."""
+    random = np.random.default_rng(0)
+    arrays = {n: random.integers(0, 256, (5 * ROWS, 32, 32, 3), dtype=np.uint8) for n in NAMES}
+    arrays["labels"] = np.tile(np.arange(ROWS, dtype=np.uint8), 5)
+    table = {}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        table[name] = hashlib.md5((tmp_path / f"{name}.npy").read_bytes()).hexdigest()
+    return Published(tmp_path, table, rows=ROWS)
+
+
+def test_the_table_has_the_nineteen_and_the_labels() -> None:
+    assert set(MD5) == {kind.__name__ for kind in CORRUPTIONS} | {"labels"}
+    assert len(set(MD5.values())) == 20 and set(REPEATABLE) < set(MD5)
+
+
+def test_rows_are_those_of_the_severity_and_the_index(small: Published) -> None:
+    small.verify(NAMES)
+    data = np.load(small.path("fog"))
+    indices = torch.tensor([11, 0, 5])
+    y = small.images("fog", 3, indices)
+    assert y.dtype == torch.uint8 and y.is_contiguous()
+    for row, index in zip(y, indices.tolist(), strict=True):
+        np.testing.assert_array_equal(row.permute(1, 2, 0).numpy(), data[2 * ROWS + index])
+
+
+def test_a_verified_file_is_hashed_again_only_when_it_changed(small, monkeypatch) -> None:
+    hashed: list[str] = []
+    md5 = cifar10_c._md5
+    monkeypatch.setattr(cifar10_c, "_md5", lambda path: hashed.append(path.name) or md5(path))
+    small.verify(NAMES)
+    small.verify(NAMES)
+    assert sorted(hashed) == ["contrast.npy", "fog.npy", "labels.npy"]
+    path = small.path("fog")
+    data = bytearray(path.read_bytes())
+    data[500] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="fog.npy has MD5 .* it is damaged, or not of CIFAR-10-C"):
+        small.verify(NAMES)
+    data[500] ^= 1
+    path.write_bytes(bytes(data))
+    small.verify(NAMES)
+
+
+def test_a_ledger_that_is_no_ledger_is_ignored(small: Published) -> None:
+    (small.folder / cifar10_c.LEDGER).write_text("no json")
+    small.verify(NAMES)
+
+
+def test_an_incomplete_folder_is_refused_with_the_cure(small: Published) -> None:
+    small.path("contrast").unlink()
+    small.verify(["fog"])
+    with pytest.raises(FileNotFoundError, match="lacks contrast.npy .*Unpack CIFAR-10-C.tar"):
+        small.verify(NAMES)
+    with pytest.raises(LookupError, match="no published corruption called `fogg`. Did you mean"):
+        small.verify(["fogg"])
+
+
+def test_rows_that_are_not_there_are_refused(small: Published) -> None:
+    with pytest.raises(ValueError, match="test images 0..11; got indices 3..12"):
+        small.images("fog", 1, torch.tensor([3, 12]))
+    with pytest.raises(ValueError, match="`severity` must be"):
+        small.images("fog", 6, torch.tensor([3]))
+    with pytest.raises(LookupError, match="no published corruption called `snow`"):
+        small.images("snow", 1, torch.tensor([3]))
+
+
+def test_labels_in_another_order_are_refused(small: Published) -> None:
+    small.check_labels(torch.arange(ROWS))
+    small.check_labels(torch.arange(5))
+    with pytest.raises(ValueError, match="labels are not those of"):
+        small.check_labels(torch.arange(ROWS).flip(0))
+
+
+def test_the_suite_reads_what_its_cells_say(small: Published) -> None:
+    suite = cifar10_c.cifar10_c(small, NAMES)
+    cells = suite.cells(Setting(32, 10))
+    assert [(c.condition, c.level) for c in cells] == [("clean", 0)] + [
+        (name, severity) for name in NAMES for severity in range(1, 6)
+    ]
+    indices = torch.tensor([2, 7])
+    clean = torch.zeros((2, 3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(cells[0].prepare(clean, indices, 0), clean)
+    for cell in cells[1:]:
+        expected = small.images(cell.condition, int(cell.level), indices)
+        assert torch.equal(cell.prepare(clean, indices, 0), expected)
+        assert cell.constants == {"published": small.table[cell.condition], "list": "fog contrast"}
+
+
+def test_the_suite_refuses_a_folder_before_any_work(small: Published) -> None:
+    small.path("fog").write_bytes(b"<html>not found</html>")
+    with pytest.raises(ValueError, match="fog.npy has MD5"):
+        cifar10_c.cifar10_c(small, NAMES)
+
+
+def npy(array: np.ndarray) -> str:
+    file = io.BytesIO()
+    np.save(file, array)
+    return hashlib.md5(file.getvalue()).hexdigest()
+
+
+def test_files_are_made_again_only_with_the_right_bytes(tmp_path: Path, pictures: Tensor) -> None:
+    labels = torch.arange(len(pictures))
+    y = [corrupt(pictures, "contrast", s, exact=True).permute(0, 2, 3, 1) for s in range(1, 6)]
+    table = {
+        "contrast": npy(torch.cat(y).numpy()),
+        "labels": npy(np.tile(labels.numpy().astype(np.uint8), 5)),
+        "pixelate": "0" * 32,
+    }
+    folder = tmp_path / "CIFAR-10-C"
+    told: list[str] = []
+    paths = regenerate(folder, pictures, labels, ["contrast"], table, told.append)
+    assert [p.name for p in paths] == told == ["labels.npy", "contrast.npy"]
+    Published(folder, table, len(pictures)).verify(["contrast"])
+    before = os.stat(paths[1]).st_mtime_ns
+    regenerate(folder, pictures, labels, ["contrast"], table, told.append)
+    assert os.stat(paths[1]).st_mtime_ns == before and len(told) == 2
+    with pytest.raises(ValueError, match="pixelate.npy came out with MD5 .* official test images"):
+        regenerate(folder, pictures, labels, ["pixelate"], table)
+    names = sorted(p.name for p in folder.iterdir())
+    assert names == ["contrast.npy", "labels.npy", "verified.json"]
+
+
+def test_what_was_drawn_cannot_be_made_again(tmp_path: Path, pictures: Tensor) -> None:
+    with pytest.raises(ValueError, match="`fog` was published without its random draws"):
+        regenerate(tmp_path, pictures, torch.arange(12), ["fog"])
+    with pytest.raises(LookupError, match="no corruption called `contrasts`. Did you mean"):
+        regenerate(tmp_path, pictures, torch.arange(12), ["contrasts"])

@@ -90,6 +90,7 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Measure models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
+    from harness.results import QUICK
     from harness.run import Options, execute, plan
 
     options = Options(
@@ -115,7 +116,7 @@ def run(
             written.append(file)
             stored = file.cells - file.measured
             teller.say(f"{file.measured} conditions measured, {stored} were stored.")
-    root = results / "quick" if limit else results
+    root = results / QUICK if limit else results
     names = [subject.source.name for subject in work]
     for suite in dict.fromkeys(suites):
         _print_suite(root, suite, list(dict.fromkeys(names)), list(dict.fromkeys(datasets)))

@@ -33,7 +33,7 @@ COLUMNS = (
     "n",
     "run",
 )
-KEY = ["dataset", "suite", "model", "seed"]  # of a file
+QUICK = "quick"  # the folder, in the results, of runs on a subset
 
 
 def csv_path(results: Path, dataset: str, suite: str, model: str, seed: int) -> Path:
@@ -134,5 +134,6 @@ def outcomes(
 
 
 def cells_root(results: Path) -> Path:
-    """Return where the cells of a results folder lie; a quick run shares those of the full one."""
-    return (results.parent if results.name == "quick" else results) / "cells"
+    """Return where the cells of a results folder lie; those of `quick` lie beside it."""
+    own = results / "cells"
+    return results.parent / "cells" if results.name == QUICK and not own.is_dir() else own

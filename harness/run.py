@@ -381,8 +381,8 @@ def _measure(
     teller: Teller,
 ) -> Written:
     device, split, start = resolve_device(options.device), subject.split, time.monotonic()
-    root = options.results / "quick" if options.limit else options.results
-    store = CellStore(results.cells_root(root))
+    root = options.results / results.QUICK if options.limit else options.results
+    store = CellStore(options.results / "cells")
     setting = Setting(split.image_size, len(split.classes), options.corruptions)
     data, count = split.fingerprint(), options.limit or len(split)
     descriptions = [

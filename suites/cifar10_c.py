@@ -35,7 +35,7 @@ from suites.observe import classification, logits
 
 SEVERITIES = (1, 2, 3, 4, 5)
 ROWS = 10_000  # test images
-MD5 = {
+CIFAR_10_C = {
     "gaussian_noise": "ecaf8b9a2399ffeda7680934c33405fd",
     "shot_noise": "3a7239bb118894f013d9bf1984be7f11",
     "impulse_noise": "2090e01c83519ec51427e65116af6b1a",
@@ -57,6 +57,28 @@ MD5 = {
     "saturate": "1cfae0964219c5102abbb883e538cc56",
     "labels": "c439b113295ed5254878798ffe28fd54",
 }
+CIFAR_100_C = {
+    "gaussian_noise": "ecc4d366eac432bdf25c024086f5e97d",
+    "shot_noise": "b0a1fa6e1e465a747c1b204b1914048a",
+    "impulse_noise": "3b3c210ddfa0b5cb918ff4537a429fef",
+    "defocus_blur": "d923e3d9c585a27f0956e2f2ad832564",
+    "glass_blur": "0bf384f38e5ccbf8dd479d9059b913e1",
+    "motion_blur": "732a7e2e54152ff97c742d4c388c5516",
+    "zoom_blur": "0204613400c034a81c4830d5df81cb82",
+    "snow": "0237be164583af146b7b144e73b43465",
+    "frost": "3a39c6823bdfaa0bf8b12fe7004b8117",
+    "fog": "4efc7ebd5e82b028bdbe13048e3ea564",
+    "brightness": "f22d7195aecd6abb541e27fca230c171",
+    "contrast": "322bb385f1d05154ee197ca16535f71e",
+    "elastic_transform": "a0792bd6581f6810878be71acedfc65a",
+    "pixelate": "96c00c60f144539e14cffb02ddbd0640",
+    "jpeg_compression": "c851b7f1324e1d2ffddeb76920576d11",
+    "speckle_noise": "e3f215b1a0f9fd9fd6f0d1cf94a7ce99",
+    "gaussian_blur": "5204ba0d557839772ef5a4196a052c3e",
+    "spatter": "12ccf41d62564d36e1f6a6ada5022728",
+    "saturate": "c0697e9fdd646916a61e9c312c77bf6b",
+    "labels": "bb4026e9ce52996b95f439544568cdb2",
+}
 # Those that draw nothing, so that their files can be made again.
 REPEATABLE = (
     "defocus_blur",
@@ -68,6 +90,11 @@ REPEATABLE = (
     "gaussian_blur",
     "saturate",
 )
+TABLES = {"CIFAR-10-C": CIFAR_10_C, "CIFAR-100-C": CIFAR_100_C}
+SOURCES = {
+    "CIFAR-10-C": "https://zenodo.org/records/2535967",
+    "CIFAR-100-C": "https://zenodo.org/records/3555552",
+}
 LEDGER = "verified.json"  # beside the files: what was hashed, and what it looked like then
 
 Table = Mapping[str, str]
@@ -79,13 +106,15 @@ class Published:
 
     Args:
         folder: Where they lie.
-        table: MD5 of each file, by its name without ".npy"; those of CIFAR-10-C by default. A name
-            without an entry is not part of the data set.
+        table: MD5 of each file, by its name without ".npy". A name without an entry is not part of
+            the data set.
+        name: Of the data set, for errors.
         rows: Images of each severity.
     """
 
     folder: Path
     table: Table
+    name: str = "CIFAR-10-C"
     rows: int = ROWS
 
     def verify(self, names: Sequence[str]) -> None:
@@ -106,8 +135,8 @@ class Published:
         if missing:
             raise FileNotFoundError(
                 f"{self.folder} lacks {', '.join(f'{name}.npy' for name in missing)} of "
-                "CIFAR-10-C. Unpack CIFAR-10-C.tar of https://zenodo.org/records/2535967 there; "
-                f"these can be made from CIFAR-10 instead: {', '.join(REPEATABLE)}."
+                f"{self.name}. Unpack {self.name}.tar of {SOURCES[self.name]} there; these can be "
+                f"made from the test set instead: {', '.join(REPEATABLE)}."
             )
         known = self._remembered()
         for name in wanted:
@@ -117,7 +146,7 @@ class Published:
                 if found != self.table[name]:
                     raise ValueError(
                         f"{self.path(name)} has MD5 {found}, not the published "
-                        f"{self.table[name]}: it is damaged, or not of CIFAR-10-C. Remove it and "
+                        f"{self.table[name]}: it is damaged, or not of {self.name}. Remove it and "
                         "unpack it again."
                     )
                 known[name] = [found, *look]
@@ -137,8 +166,8 @@ class Published:
         rows = indices.cpu().numpy()
         if len(rows) and not (0 <= rows.min() and rows.max() < self.rows):
             raise ValueError(
-                f"CIFAR-10-C has test images 0..{self.rows - 1}; got indices {rows.min()}.."
-                f"{rows.max()}. Evaluate it on the whole test set of CIFAR-10."
+                f"{self.name} has test images 0..{self.rows - 1}; got indices {rows.min()}.."
+                f"{rows.max()}. Evaluate it on the test set that it was made from."
             )
         data = np.load(self.path(name), mmap_mode="r")
         picked = np.ascontiguousarray(data[rows + (severity - 1) * self.rows])
@@ -179,7 +208,18 @@ class Published:
             pass  # a folder that is read-only is hashed every time
 
 
-def cifar10_c(published: Published, names: Sequence[str] = ()) -> Suite:
+def published(name: str, folder: Path) -> Published:
+    """Return the published files of "CIFAR-10-C" or "CIFAR-100-C" in a folder, not yet verified.
+
+    Raises:
+        LookupError: There is no such data set.
+    """
+    if name not in TABLES:
+        raise unknown("published data set", name, TABLES)
+    return Published(folder, TABLES[name], name)
+
+
+def cifar10_c(files: Published, names: Sequence[str] = ()) -> Suite:
     """Accuracy and calibration on the published files.
 
     Rows are picked by the images' indices; the clean images enter the clean cell alone. The files
@@ -190,15 +230,15 @@ def cifar10_c(published: Published, names: Sequence[str] = ()) -> Suite:
             constants, since a mean over another list is not the score of CIFAR-10-C.
     """
     names = tuple(names or (kind.__name__ for kind in COMMON))
-    published.verify(names)
+    files.verify(names)
 
     def prepare(images: Tensor, indices: Tensor, seed: int, name: str, severity: int) -> Tensor:
-        return published.images(name, severity, indices).to(images.device)
+        return files.images(name, severity, indices).to(images.device)
 
     cells = [Cell("clean")]
     for name in names:
         # The file's MD5 is all there is to say about its images.
-        constants = {"published": published.table[name], "list": " ".join(names)}
+        constants = {"published": files.table[name], "list": " ".join(names)}
         for severity in SEVERITIES:
             pick = partial(prepare, name=name, severity=severity)
             cells.append(Cell(name, severity, pick, constants))
@@ -210,16 +250,17 @@ def regenerate(
     images: Tensor,
     labels: Tensor,
     names: Sequence[str] = REPEATABLE,
-    table: Table = MD5,
+    table: Table = CIFAR_10_C,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
-    """Write published files that draw nothing, and labels.npy, from CIFAR-10's test set.
+    """Write published files that draw nothing, and labels.npy, from the clean test set.
 
     A file that is there and right is left alone. A file gets its name only after its MD5 is seen to
     be the published one.
 
     Args:
-        images: uint8 (10000, 3, 32, 32) in the official order.
+        images: uint8 (10000, 3, 32, 32) of CIFAR-10 or CIFAR-100, in the official order.
+        table: The MD5s that must come out: `CIFAR_10_C` or `CIFAR_100_C`.
         labels: (10000,).
         tell: Called with each file's name as it is written.
 
@@ -287,7 +328,7 @@ def _write(path: Path, fill: Callable, expected: str | None = None) -> None:
             if expected is not None and (found := _md5(temporary)) != expected:
                 raise ValueError(
                     f"{path.name} came out with MD5 {found}, not the published {expected}. "
-                    "Use CIFAR-10's official test images in their order."
+                    "Give the official test images and labels in their order."
                 )
         except BaseException:
             temporary.unlink()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from suites import cifar10_c
 from suites.base import Setting
-from suites.cifar10_c import MD5, REPEATABLE, Published, regenerate
+from suites.cifar10_c import CIFAR_10_C, REPEATABLE, TABLES, Published, published, regenerate
 from suites.corruptions import CORRUPTIONS, corrupt
 
 ROWS = 12  # of each severity, in files of the published layout
@@ -30,9 +30,14 @@ def small(tmp_path: Path) -> Published:
     return Published(tmp_path, table, rows=ROWS)
 
 
-def test_the_table_has_the_nineteen_and_the_labels() -> None:
-    assert set(MD5) == {kind.__name__ for kind in CORRUPTIONS} | {"labels"}
-    assert len(set(MD5.values())) == 20 and set(REPEATABLE) < set(MD5)
+def test_the_tables_have_the_nineteen_and_the_labels(tmp_path: Path) -> None:
+    for name, table in TABLES.items():
+        assert set(table) == {kind.__name__ for kind in CORRUPTIONS} | {"labels"}
+        assert published(name, tmp_path) == Published(tmp_path, table, name)
+    assert len({md5 for table in TABLES.values() for md5 in table.values()}) == 40
+    assert set(REPEATABLE) < set(CIFAR_10_C)
+    with pytest.raises(LookupError, match="called `cifar10c`. Did you mean|There are: CIFAR-10-C"):
+        published("cifar10c", tmp_path)
 
 
 def test_rows_are_those_of_the_severity_and_the_index(small: Published) -> None:
@@ -132,7 +137,7 @@ def test_files_are_made_again_only_with_the_right_bytes(tmp_path: Path, pictures
     told: list[str] = []
     paths = regenerate(folder, pictures, labels, ["contrast"], table, told.append)
     assert [p.name for p in paths] == told == ["labels.npy", "contrast.npy"]
-    Published(folder, table, len(pictures)).verify(["contrast"])
+    Published(folder, table, rows=len(pictures)).verify(["contrast"])
     before = os.stat(paths[1]).st_mtime_ns
     regenerate(folder, pictures, labels, ["contrast"], table, told.append)
     assert os.stat(paths[1]).st_mtime_ns == before and len(told) == 2

@@ -15,7 +15,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-BASELINE = "resnet18"
 
 Models = Annotated[
     list[str], typer.Option("--model", help="A name, timm/NAME, or path/to/file.py:NAME; repeats.")
@@ -90,8 +89,10 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Measure models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
+    from harness.figures import draw
+    from harness.planning import Options, plan
     from harness.results import QUICK
-    from harness.run import Options, execute, plan
+    from harness.run import execute
 
     options = Options(
         results=results,
@@ -122,7 +123,7 @@ def run(
         _print_suite(root, suite, list(dict.fromkeys(names)), list(dict.fromkeys(datasets)))
     for file in written:
         _print(str(file.path))
-    for path in _draw(root, list(dict.fromkeys(suites)), list(dict.fromkeys(datasets))):
+    for path in draw(root, suites, datasets):
         _print(str(path))
 
 
@@ -139,7 +140,8 @@ def train(
     results: Results = Path("results"),
 ) -> None:
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
-    from harness.run import Options, plan, trained
+    from harness.planning import Options, plan
+    from harness.run import trained
 
     options = Options(
         results=results,
@@ -169,8 +171,10 @@ def table(
     results: Results = Path("results"),
 ) -> None:
     """Print accuracy by corruption and severity, and its means, from what is in the results."""
+    from harness.results import chosen
+
     with refusals(*CHECKING):
-        frame = _chosen(results, suites, datasets, models)
+        frame = chosen(results, suites, datasets, models)
     for suite in frame["suite"].unique():
         here = frame[frame["suite"] == suite]
         names, sets = list(here["model"].unique()), list(here["dataset"].unique())
@@ -184,9 +188,12 @@ def plot(
     results: Results = Path("results"),
 ) -> None:
     """Draw severity curves; write results/figures/DATASET-SUITE.png."""
+    from harness.figures import draw
+    from harness.results import chosen
+
     with refusals(*CHECKING):
-        frame = _chosen(results, suites, datasets, [])
-        paths = _draw(results, list(frame["suite"].unique()), list(frame["dataset"].unique()))
+        frame = chosen(results, suites, datasets, [])
+        paths = draw(results, list(frame["suite"].unique()), list(frame["dataset"].unique()))
         if not paths:
             raise LookupError(
                 f"There is nothing to draw in {results}. Run `harness run --suite robustness "
@@ -286,76 +293,13 @@ def _teller():  # type: ignore[no-untyped-def]
     return Teller(Console(stderr=True))
 
 
-def _chosen(results: Path, suites: list[str], datasets: list[str], models: list[str]):  # type: ignore[no-untyped-def]
-    from harness.results import read
-    from models.registry import unknown
-
-    frame = read(results)
-    if frame.empty:
-        raise LookupError(
-            f"There are no results in {results}. Run `harness run --suite robustness --model "
-            "pde_aug`."
-        )
-    for column, names in (("suite", suites), ("dataset", datasets), ("model", models)):
-        for name in names:
-            if name not in set(frame[column]):
-                raise unknown(f"{column} in {results}", name, frame[column].unique())
-        if names:
-            frame = frame[frame[column].isin(names)]
-    return frame
-
-
 def _print_suite(
     results: Path, suite: str, models: list[str], datasets: list[str], detail: bool = False
 ) -> None:
-    from functools import partial
+    from harness.tables import of_suite
 
-    import models as builders  # noqa: F401  fills the registry
-    from harness.results import ordered, outcomes, read
-    from harness.statistics import summary
-    from harness.tables import clean_table, severity_table, summary_table
-    from models.base import MODELS
-    from suites.robustness import GROUPS
-
-    frame = ordered(read(results), MODELS)  # the baseline first
-    frame = frame[
-        (frame["suite"] == suite) & frame["model"].isin(models) & frame["dataset"].isin(datasets)
-    ]
-    conditions = set(frame["condition"])
-    corrupted = conditions - {"clean"}
-    named = {group: {kind.__name__ for kind in kinds} for group, kinds in GROUPS.items()}
-    groups = {
-        group: sorted(names & corrupted) for group, names in named.items() if names & corrupted
-    }
-    means = summary(frame, groups, partial(outcomes, results, conditions=corrupted or conditions))
-    if not corrupted:
-        _print(clean_table(frame, means))
-        return
-    if detail or len(means) == 1:
-        for (_, _), part in frame.groupby(["dataset", "model"], sort=False):
-            _print(severity_table(part))
-            _print("")
-    _print(summary_table(means, list(groups)))
-
-
-def _draw(results: Path, suites: list[str], datasets: list[str]) -> list[Path]:
-    import models  # noqa: F401  fills the registry
-    from harness.checkpoints import safe
-    from harness.plots import severity_curve
-    from harness.results import read
-    from models.base import MODELS
-
-    frame, paths = read(results), []
-    for (dataset, suite), part in frame.groupby(["dataset", "suite"], sort=False):
-        if suite not in suites or dataset not in datasets:
-            continue
-        if set(part["condition"]) == {"clean"}:
-            continue
-        path = results / "figures" / f"{safe(dataset)}-{suite}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        severity_curve(part, BASELINE, list(MODELS)).savefig(path, dpi=160)
-        paths.append(path)
-    return paths
+    for line in of_suite(results, suite, models, datasets, detail):
+        _print(line)
 
 
 def main() -> None:

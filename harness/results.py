@@ -8,7 +8,7 @@ Equal cells give equal bytes: values have six decimals, rows the order of the su
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pandas as pd
 from harness.cells import CellStore
 from harness.checkpoints import safe
 from harness.files import canonical, write_bytes
+from models.registry import unknown
 from suites.base import Measurement
 from suites.metrics import hits
 
@@ -99,6 +100,29 @@ def read(results: Path) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(frames, ignore_index=True)
+
+
+def chosen(
+    results: Path, suites: Sequence[str], datasets: Sequence[str], models: Sequence[str]
+) -> pd.DataFrame:
+    """Return the measurements of these suites, data sets and models; of all for an empty list.
+
+    Raises:
+        LookupError: There are none at all, or none of one of these names.
+    """
+    frame = read(results)
+    if frame.empty:
+        raise LookupError(
+            f"There are no results in {results}. Run `harness run --suite robustness --model "
+            "pde_aug`."
+        )
+    for column, names in (("suite", suites), ("dataset", datasets), ("model", models)):
+        for name in names:
+            if name not in set(frame[column]):
+                raise unknown(f"{column} in {results}", name, frame[column].unique())
+        if names:
+            frame = frame[frame[column].isin(names)]
+    return frame
 
 
 def ordered(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:

@@ -1,9 +1,49 @@
 """Frames as a person reads them: rates in per cent, at most 15 rows."""
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
 import pandas as pd
 from rich.table import Table
 
-from harness.statistics import by_condition
+import models as builders  # noqa: F401  fills the registry
+from harness.results import ordered, outcomes, read
+from harness.statistics import by_condition, summary
+from models.base import MODELS
+from suites.robustness import GROUPS
+
+
+def of_suite(
+    results: Path,
+    suite: str,
+    models: Sequence[str],
+    datasets: Sequence[str],
+    detail: bool = False,
+) -> list[Table | str]:
+    """Return what a person wants to see of a suite's results, the baseline first.
+
+    Args:
+        detail: Accuracy by severity for each of several models, not for a single one alone.
+    """
+    frame = ordered(read(results), MODELS)
+    frame = frame[
+        (frame["suite"] == suite) & frame["model"].isin(models) & frame["dataset"].isin(datasets)
+    ]
+    conditions = set(frame["condition"])
+    corrupted = conditions - {"clean"}
+    named = {group: {kind.__name__ for kind in kinds} for group, kinds in GROUPS.items()}
+    groups = {
+        group: sorted(names & corrupted) for group, names in named.items() if names & corrupted
+    }
+    means = summary(frame, groups, partial(outcomes, results, conditions=corrupted or conditions))
+    if not corrupted:
+        return [clean_table(frame, means)]
+    shown: list[Table | str] = []
+    if detail or len(means) == 1:
+        for _, part in frame.groupby(["dataset", "model"], sort=False):
+            shown += [severity_table(part), ""]
+    return [*shown, summary_table(means, list(groups))]
 
 
 def percent(value: float) -> str:

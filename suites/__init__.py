@@ -1,4 +1,5 @@
 """Every suite, one line each."""
 
+from suites import cifar10_c
 from suites import clean
 from suites import robustness

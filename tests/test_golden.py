@@ -54,7 +54,7 @@ FIXED = {
     "saturate": "0a3fda6a3b450e10a99ca9e78e5ae571",
 }
 # Share of values that differ from the published bytes at the worst severity; 0 elsewhere.
-SHARES = {"zoom_blur": 0.0032}
+SHARES = {"zoom_blur": 0.0025}
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,9 @@ from suites.corruptions.contract import chosen, corruption, intensities, quantiz
 
 # What made the published files, and what the package runs on today's Pillow.
 CODECS = {"cifar10_c": "libjpeg", "imagenet_c": "libjpeg-turbo"}
-TIE = 2.0**-18  # of 1; a sum that is u / 255 but for round-off counts as that
+TIE = (
+    2.0**-19
+)  # of 1, half of 1 / 1024 level: what `warped` gives are multiples of that, to round-off
 BITS = 22  # of the weights in Pillow's resampling
 
 

@@ -14,7 +14,16 @@ from functools import partial
 
 from models.registry import unknown
 from suites.base import SUITES, Cell, Setting, Suite
-from suites.corruptions import BLUR, COMMON, CORRUPTIONS, DIGITAL, NOISE, VALIDATION, WEATHER
+from suites.corruptions import (
+    BLUR,
+    COMMON,
+    CORRUPTIONS,
+    DIGITAL,
+    NOISE,
+    VALIDATION,
+    WEATHER,
+    digital,
+)
 from suites.corruptions.contract import Corruption
 from suites.observe import classification, logits
 
@@ -53,12 +62,18 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
             kind.__name__,
             severity,
             partial(kind, severity=severity, constants=constants),
-            {"constants": constants},
+            made_with(kind, constants),
         )
         for kind in chosen(setting.corruptions or ("noise", "blur"))
         for severity in SEVERITIES
     )
     return (Cell("clean"), *corrupted)
+
+
+def made_with(kind: Corruption, constants: str) -> dict[str, str]:
+    """Return what determines a corruption's images beside its name and severity."""
+    codec = {"codec": digital.codec(constants)} if kind is digital.jpeg_compression else {}
+    return {"constants": constants} | codec
 
 
 @SUITES.register

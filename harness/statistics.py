@@ -1,9 +1,10 @@
 """Frame in, frame out: means with their intervals.
 
-Every interval is a 95 % interval. With one training seed it covers the choice of images; with more
-also the choice of seed: the estimate plus or minus t sqrt(V), V = V_seed + V_image from the two-way
-analysis of variance of the (seed, image) outcomes, t with Satterthwaite's degrees of freedom. The
-cells of a suite hold the same images, so an image with all its outcomes is one observation.
+Every interval is a 95 % interval. That of a single rate is Wilson's. Else, with one training seed
+it covers the choice of images, with more also the choice of seed: the estimate plus or minus
+t sqrt(V), V = V_seed + V_image from the two-way analysis of variance of the (seed, image) outcomes,
+t with Satterthwaite's degrees of freedom. The cells of a suite hold the same images, so an image
+with all its outcomes is one observation.
 
 Reference: F. E. Satterthwaite, An approximate distribution of estimates of variance components,
 Biometrics Bulletin 2(6), 1946; E. B. Wilson, Probable inference, the law of succession, and
@@ -34,10 +35,13 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
 def interval(
     value: float, v_seed: float, v_image: float, seeds: int, n: int
 ) -> tuple[float, float]:
-    """Return value -+ t sqrt(V) for V = v_seed + v_image, clipped to [0, 1]."""
+    """Return value -+ t sqrt(V) for V = v_seed + v_image, clipped to [0, 1].
+
+    Outcomes that are all alike show no variance, which is no certainty: then it is Wilson's.
+    """
     v = v_seed + v_image
     if v <= 0:
-        return value, value
+        return wilson(value * n, n)
     parts = v_image**2 / max(n - 1, 1) + (v_seed**2 / (seeds - 1) if seeds > 1 else 0)
     half = student.ppf(0.975, v**2 / parts) * math.sqrt(v)
     return max(0.0, value - half), min(1.0, value + half)
@@ -103,7 +107,10 @@ def summary(
             v_seed = float(of_seed.var(ddof=1)) / len(seeds) if len(seeds) > 1 else 0.0
         else:
             v_seed, v_image = crossed(np.stack([o.mean(axis=0) for o in stored if o is not None]))
-        low, high = interval(value, v_seed, v_image, len(seeds), n)
+        if table.size == 1:  # a single rate
+            low, high = wilson(value * n, n)
+        else:
+            low, high = interval(value, v_seed, v_image, len(seeds), n)
         row = {"dataset": dataset, "suite": suite, "model": model, "clean": clean}
         row |= {"value": value, "low": low, "high": high, "relative": value / clean}
         for group, names in groups.items():

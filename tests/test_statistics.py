@@ -33,6 +33,13 @@ def test_a_t_interval_against_a_printed_table() -> None:
     assert (high - low) / 2 == pytest.approx(0.0196, abs=1e-5)
 
 
+def test_outcomes_that_are_all_alike_are_no_certainty() -> None:
+    assert interval(1.0, 0.0, 0.0, seeds=3, n=10) == pytest.approx((0.72247, 1), abs=5e-6)
+    only = [("a", 0, "clean", 0, 0.95)]
+    row = summary(table(only), {}, lambda *key: np.ones((1, 100))).iloc[0]
+    assert (row["low"], row["high"]) == wilson(95, 100)
+
+
 def test_variance_of_a_single_network_is_that_of_its_images() -> None:
     outcomes = np.array([[0.0, 1.0, 1.0, 0.0]])
     assert crossed(outcomes) == (0.0, pytest.approx(np.var([0, 1, 1, 0], ddof=1) / 4))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from harness import checkpoints
 from harness.training import EPOCHS, initialized
+from models.base import Augmenting, check_images
 from models.lookup import Source, source
 from suites.base import SUITES, Cell, Setting, Suite
 from suites.datasets import Split, load
@@ -265,10 +266,15 @@ def _check_agreement(
 def check_model(subject: Subject, model: nn.Module) -> None:
     """Refuse a model that does not give logits (N, num_classes) for the data set's images.
 
+    One that augments must give images in [0, 1] again, of the test set's first two.
+
     Raises:
         ValueError: Says what it gives.
     """
     size, classes = subject.split.image_size, len(subject.split.classes)
+    if isinstance(model, Augmenting):
+        images = subject.split.images[:2].float() / 255
+        check_images(model.augment(images, torch.Generator().manual_seed(subject.seed)))
     with torch.inference_mode():
         logits = model.eval()(torch.zeros(2, 3, size, size))
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -32,6 +32,12 @@ def tiny(num_classes):
 def three(num_classes):
     return tiny(3)
 
+def bright(num_classes):
+    class Bright(Net):
+        def augment(self, images, generator):
+            return images + 1
+    return Bright(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, num_classes))
+
 def broken(num_classes):
     class Broken(Net):
         def forward(self, images):
@@ -186,6 +192,7 @@ def test_weights_of_other_settings_are_refused(here: Path) -> None:
         (("--dataset", "cifar10"), "`cifar10` are not at .*Run `harness data cifar10`, or set"),
         (("--no-train",), "no weights for `tiny`, seed 0, at .*Leave out `--no-train`, or run"),
         (("--model", "mine.py:three"), r"`three` gives \(2, 3\) for 2 images; `digits` has 10"),
+        (("--model", "mine.py:bright"), r"`images` must lie in .0, 1.; got .1, .*Normalization"),
         (("--device", "cuda:7"), "device `cuda:7` is not available here. Use `--device auto`"),
         (("--dtype", "float8"), "There is no dtype `float8`. Use float32 or bfloat16"),
         (("--batch-size", "0"), "`--batch-size` must be at least 1; got 0"),

@@ -1,0 +1,141 @@
+"""Commands that make results: run, train, data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.app import CHECKING, WORKING, app, refusals, show, teller_on_stderr
+from harness.cli.options import (
+    Data,
+    Datasets,
+    Device,
+    Epochs,
+    Models,
+    RecipeName,
+    Results,
+    Seeds,
+    Suites,
+    Width,
+    data_folder,
+)
+from harness.cli.reading import print_suite
+
+
+@app.command()
+def run(
+    suites: Suites,
+    models: Models,
+    datasets: Datasets = ["digits"],
+    seeds: Seeds = [0],
+    train: Annotated[bool, typer.Option(help="Train what has no weights yet.")] = True,
+    weights: Annotated[Path | None, typer.Option(help="A safetensors file of weights.")] = None,
+    corruptions: Annotated[
+        list[str], typer.Option("--corruption", help="In place of the suite's own; repeats.")
+    ] = [],
+    limit: Annotated[int, typer.Option(help="Test images, 0 for all; results/quick/.")] = 0,
+    width: Width = None,
+    epochs: Epochs = None,
+    recipe: RecipeName = "fast",
+    batch_size: Annotated[int, typer.Option(help="Images at a time; changes no number.")] = 500,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    data: Data = None,
+    results: Results = Path("results"),
+) -> None:
+    """Measure models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
+    from harness.figures import draw
+    from harness.planning import Options, plan
+    from harness.results import QUICK
+    from harness.run import execute
+
+    options = Options(
+        results=results,
+        data=data_folder(data),
+        width=width,
+        epochs=epochs,
+        recipe=recipe,
+        may_train=train,
+        weights=weights,
+        limit=limit,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        corruptions=tuple(corruptions),
+    )
+    teller = teller_on_stderr()
+    with refusals(*CHECKING):
+        work = plan(models, datasets, seeds, suites, options)
+    with refusals(*WORKING):
+        written = []
+        for file in execute(work, options, teller):
+            written.append(file)
+            stored = file.cells - file.measured
+            teller.say(f"{file.measured} conditions measured, {stored} were stored.")
+    root = results / QUICK if limit else results
+    names = [subject.source.name for subject in work]
+    for suite in dict.fromkeys(suites):
+        print_suite(root, suite, list(dict.fromkeys(names)), list(dict.fromkeys(datasets)))
+    for file in written:
+        show(str(file.path))
+    for path in draw(root, suites, datasets):
+        show(str(path))
+
+
+@app.command()
+def train(
+    models: Models,
+    datasets: Datasets = ["digits"],
+    seeds: Seeds = [0],
+    width: Width = None,
+    epochs: Epochs = None,
+    recipe: RecipeName = "fast",
+    device: Device = "auto",
+    data: Data = None,
+    results: Results = Path("results"),
+) -> None:
+    """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
+    from harness.planning import Options, plan
+    from harness.run import trained
+
+    options = Options(
+        results=results,
+        data=data_folder(data),
+        width=width,
+        epochs=epochs,
+        recipe=recipe,
+        device=device,
+    )
+    teller = teller_on_stderr()
+    with refusals(*CHECKING):
+        work = plan(models, datasets, seeds, [], options)
+    with refusals(*WORKING):
+        for subject in work:
+            if subject.trained:
+                teller.say(f"{subject.label} is trained already.")
+            else:
+                trained(subject, options, teller)
+            show(str(subject.path))
+
+
+@app.command(name="data")
+def fetch_data(
+    name: Annotated[str, typer.Argument(help="A data set.")],
+    data: Data = None,
+) -> None:
+    """Download the official files of a data set into the data folder, and verify them."""
+    from suites.datasets import fetch, load
+
+    root = data_folder(data)
+    with refusals(*CHECKING):
+        try:
+            fetch(name, root)
+        except (OSError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"The files of `{name}` cannot be fetched: {error}. Fetch them on another machine, "
+                f"and copy them to {root}."
+            ) from None
+        for half in (True, False):
+            split = load(name, train=half, root=root)
+            which = "training" if half else "test"
+            show(f"{name}: {len(split)} {which} images of {split.image_size} pixels")

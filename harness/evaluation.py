@@ -1,6 +1,8 @@
 """One model under one condition: what is observed of every image, in batches, on a device."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +18,50 @@ def chosen(count: int, limit: int) -> Tensor:
     return torch.arange(limit) * count // limit
 
 
-def subject_of(model: nn.Module, device: torch.device, dtype: str) -> Callable[[Tensor], Tensor]:
-    """Return `model` as a function of images, in evaluation mode, with arithmetic in `dtype`."""
-    model = model.eval().to(device, memory_format=torch.channels_last)
-    if device.type == "cuda" and dtype == "float32":
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+DRAWS = 8  # of a model that is random in evaluation
 
-    def subject(images: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            return model(images)
 
-    return subject
+class Observed:
+    """A model as a function of images, in evaluation mode, with arithmetic in `dtype`.
+
+    What a model is by its structure decides how it is asked: a stochastic one gives the logarithm
+    of its mean probabilities over `DRAWS` draws, keyed by the images' positions.
+
+    Args:
+        seed: Of those draws.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, dtype: str, seed: int = 0) -> None:
+        self.model = model.eval().to(device, memory_format=torch.channels_last)
+        self.device, self.dtype, self.seed = device, dtype, seed
+        self.indices = torch.arange(0)  # positions of the images of the next call
+        if device.type == "cuda" and dtype == "float32":
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+            model: Any = self.model
+            if not getattr(model, "stochastic", False):
+                return model(images)
+            mean = torch.stack(
+                [
+                    model.sample(images, self.indices, self.seed, draw).float().log_softmax(dim=1)
+                    for draw in range(DRAWS)
+                ]
+            )
+            return mean.logsumexp(dim=0) - math.log(DRAWS)
+
+
+def subject_of(model: nn.Module, device: torch.device, dtype: str) -> Observed:
+    """Return `model` as a function of images."""
+    return Observed(model, device, dtype)
 
 
 def observe(
     suite: Suite,
     cell: Cell,
-    subject: Callable[[Tensor], Tensor],
+    subject: Observed,
     split: Split,
     *,
     seed: int,
@@ -57,8 +85,11 @@ def observe(
     """
     indices = chosen(len(split), limit)
     parts: list[dict[str, Tensor]] = []
+    # Which images a transductive model sees together is part of what it is.
+    batch_size = getattr(subject.model, "graph_batch", batch_size)
     with torch.inference_mode():
         for part in indices.split(batch_size):
+            subject.indices = part
             images, labels = split.images[part].to(device), split.labels[part].to(device)
             prepared = cell.prepare(images, part.to(device), seed).float() / 255
             prepared = prepared.contiguous(memory_format=torch.channels_last)

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from harness import checkpoints
 from harness.files import Damaged, read_tensors
-from models.base import Augmenting, check_images
+from models.base import Augmenting, Constrained, Regularized, check_images
 from suites.datasets import Split
 
 EPOCHS = {"fast": 26, "full": 80}
@@ -275,9 +275,13 @@ def _epoch(
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
             logits = model(batch)
         loss = cross_entropy(logits.float(), labels[which])
+        if isinstance(model, Regularized):
+            loss = loss + model.regularization()
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
+        if isinstance(model, Constrained):
+            model.constrain_()
         loss_sum += loss.detach()
         hit_sum += (logits.detach().argmax(dim=1) == labels[which]).float().mean()
         if report is not None and (clock.due() or i + 1 == per_epoch):

@@ -1,4 +1,8 @@
 """Every family of classifiers, one line each."""
 
 from models import resnet
+from models import slots
 from models import pde_aug
+
+# Last: whatever is registered by now can be had from timm, too.
+from models import citizens

@@ -5,18 +5,58 @@ images (N, 3, H, W), float, in [0, 1], any H = W >= 32, and returns logits (N, n
 Whatever else a model can do it shows by structure, never by its name: the protocols below.
 """
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from models.papers import Paper
 from models.registry import Registry
 
 Builder = Callable[..., nn.Module]
 MODELS: Registry[Builder] = Registry("model")
 
 MIN_SIZE = 32  # pixels; four stages of stride 2 leave nothing of a smaller image
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a person wants to know of a model before running it.
+
+    Args:
+        family: "baseline", "touchpoint", "partial differential equation", "review",
+            "convection-diffusion" or "null".
+        equation: The update in one line, in the letters of the paper.
+        papers: It comes from, the first one first; none for what is ours alone.
+        nulls: Names of the trivial models that would explain the same gain.
+    """
+
+    family: str
+    equation: str
+    papers: tuple[Paper, ...] = ()
+    nulls: tuple[str, ...] = ()
+
+
+B = TypeVar("B", bound=Callable[..., nn.Module])
+
+
+def card(
+    family: str, equation: str, papers: tuple[Paper, ...] = (), nulls: tuple[str, ...] = ()
+) -> Callable[[B], B]:
+    """Give a builder its `Card`; stands below `@MODELS.register`."""
+
+    def describe(builder: B) -> B:
+        builder.card = Card(family, equation, papers, nulls)  # type: ignore[attr-defined]
+        return builder
+
+    return describe
+
+
+def card_of(builder: Builder) -> Card:
+    """Return the card of a builder; a blank one for a builder that has none."""
+    return getattr(builder, "card", Card("other", ""))
 
 
 @runtime_checkable
@@ -32,6 +72,104 @@ class Augmenting(Protocol):
                 every device.
         """
         ...
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """Attention of one layer.
+
+    Args:
+        scores: (N, heads, queries, keys), what an ordinary softmax would be taken of: before any
+            diffusion or temperature.
+        weights: (N, heads, queries, keys), what multiplies the values; rows sum to one.
+        height: Of the grid of keys, in tokens; keys = height x width.
+        width: Likewise.
+    """
+
+    scores: Tensor
+    weights: Tensor
+    height: int
+    width: int
+
+
+@runtime_checkable
+class Attending(Protocol):
+    """A model that attends."""
+
+    def attention_maps(self, images: Tensor) -> Mapping[str, AttentionMap]:
+        """Return the attention of each layer by name, for images (N, 3, H, W)."""
+        ...
+
+
+@runtime_checkable
+class Solving(Protocol):
+    """A model that solves a differential equation, by a solver that can be replaced.
+
+    Args:
+        solver: One of `models.ops.solvers`.
+        nfe: Evaluations of the right-hand side spent on each image of the last call, (N,).
+    """
+
+    solver: Any
+    nfe: Tensor
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A model whose depth can be looked into."""
+
+    def blocks(self) -> Mapping[str, nn.Module]:
+        """Return its blocks in the order of evaluation, each a map of features to features."""
+        ...
+
+
+@runtime_checkable
+class Regularized(Protocol):
+    """A model with a penalty of its own; the training loop adds it to the loss."""
+
+    def regularization(self) -> Tensor:
+        """Return the penalty, a scalar."""
+        ...
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """A model whose weights are confined; the training loop asks for it after every step."""
+
+    def constrain_(self) -> None:
+        """Project the weights, in place."""
+        ...
+
+
+@runtime_checkable
+class Stochastic(Protocol):
+    """A model that is random in evaluation too; its answer is the mean over draws.
+
+    Calling it gives the noiseless answer. `stochastic` is True for a model that is to be averaged.
+    """
+
+    stochastic: bool
+
+    def sample(self, images: Tensor, indices: Tensor, seed: int, draw: int) -> Tensor:
+        """Return the logits of one draw.
+
+        Args:
+            indices: (N,), int64, the images' positions in their data set; with `seed` and `draw`
+                they determine the noise of an image, whatever else is in the batch.
+        """
+        ...
+
+
+@runtime_checkable
+class Transductive(Protocol):
+    """A model whose answer for an image depends on the other images of its batch, by definition.
+
+    Args:
+        graph_batch: How many images, in the order of the data set, are seen together.
+    """
+
+    transductive: bool
+    graph_batch: int
 
 
 def check_images(images: Tensor) -> None:

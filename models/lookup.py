@@ -1,17 +1,20 @@
 """A model's name to its builder: registered, from a user's file, or from timm.
 
 resnet18                  a builder registered here
+rk_resnet(method="heun")  the same with other arguments than its defaults
 path/to/file.py:name      a function in any file: `num_classes` in, a module on images out
 timm/NAME                 any architecture of timm, trained from scratch
 timm/hf-hub:OWNER/NAME    an architecture and its weights, as timm loads them;
 timm/local-dir:FOLDER     the same from a folder
 """
 
+import ast
+import functools
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ class Source:
         scalable: Whether the builder takes a `width`.
         pretrained: Whether the builder brings its own weights.
         sha256: Of the file that holds the builder; "" for what is registered.
+        arguments: Given in the name, beside `num_classes` and `width`.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Source:
     scalable: bool = True
     pretrained: bool = False
     sha256: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FromTimm(nn.Module):
@@ -74,7 +79,45 @@ def source(name: str) -> Source:
         return _timm(name)
     if ".py:" in name:
         return _file(name)
+    if "(" in name:
+        return _with_arguments(name)
     return Source(name, MODELS[name])
+
+
+GIVEN = ("num_classes", "width")  # by the data set and by an option, not in a name
+
+
+def _with_arguments(name: str) -> Source:
+    try:
+        call = ast.parse(name, mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise SyntaxError
+        arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+        if len(arguments) < len(call.keywords) or "None" in arguments:
+            raise SyntaxError
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f'`{name}` is no model with arguments. Write it as in `rk_resnet(method="heun")`.'
+        ) from None
+    builder = MODELS[call.func.id]
+    known = [k for k in inspect.signature(builder).parameters if k not in GIVEN]
+    for argument in arguments:
+        if argument in GIVEN:
+            raise ValueError(
+                f"`{argument}` is not given in a model's name. Use `--width`, or another data set."
+            )
+        if argument not in known:
+            raise unknown(f"argument of `{call.func.id}`", argument, known)
+    defaults = {k: p.default for k, p in inspect.signature(builder).parameters.items()}
+    arguments = {k: v for k, v in sorted(arguments.items()) if v != defaults[k]}
+    if not arguments:  # one model, one name
+        return Source(call.func.id, builder)
+    spelled = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
+    return Source(
+        f"{call.func.id}({spelled})",
+        functools.partial(builder, **arguments),
+        arguments=arguments,
+    )
 
 
 def _timm(name: str) -> Source:

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS
+from models.base import MODELS, card
 from models.ops import heat, perona_malik
+from models.papers import DIFFUSIFYNET, MISHRA_2020, PERONA_MALIK
 from models.resnet import resnet18
 
 DT = 0.2  # pixel^2 a step; the explicit scheme is stable up to 1/4
@@ -112,12 +113,19 @@ class DiffusionAugmented(nn.Module):
 
 
 @MODELS.register
+@card(
+    "touchpoint",
+    "u_t = div(g(|grad u|) grad u) on training images",
+    (DIFFUSIFYNET, PERONA_MALIK, MISHRA_2020),
+    ("gaussian_blur_aug",),
+)
 def pde_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
     """ResNet-18 trained with Perona-Malik diffusion of its images."""
     return DiffusionAugmented(resnet18(num_classes, width), edges=True)
 
 
 @MODELS.register
+@card("null", "u_t = Laplacian(u) on training images")
 def gaussian_blur_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `pde_aug`: ResNet-18 trained with isotropic blur of matched strength."""
     return DiffusionAugmented(resnet18(num_classes, width), edges=False)

@@ -16,8 +16,9 @@ from typing import Any
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from models.base import MODELS
+from models.base import MODELS, card
 from models.layers import Normalize
+from models.papers import HE_2016
 
 
 class SmallImageResNet(nn.Module):
@@ -44,6 +45,14 @@ class SmallImageResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.net(self.normalize(images))
 
+    def blocks(self) -> dict[str, nn.Module]:
+        """Return the modules of the four stages by name, such as "layer1.0"."""
+        return {
+            f"layer{stage}.{name}": block
+            for stage in (1, 2, 3, 4)
+            for name, block in getattr(self.net, f"layer{stage}").named_children()
+        }
+
 
 class Stem(nn.Conv2d):
     """3x3 convolution with padding 1: stride 1 below 96 pixels, 2 from there on."""
@@ -57,6 +66,7 @@ class Stem(nn.Conv2d):
 
 
 @MODELS.register
+@card("baseline", "x <- ReLU(x + f(x))", (HE_2016,))
 def resnet18(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Residual network of 18 layers; at width 64 it is ResNet-18 itself."""
     return SmallImageResNet(num_classes, width)

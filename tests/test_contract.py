@@ -1,12 +1,18 @@
 """What every model and every suite promises, over the registries."""
 
+import inspect
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 
 import models  # noqa: F401  fills the registry
 import suites  # noqa: F401
+from harness import checkpoints
 from harness.evaluation import observe, subject_of
-from models.base import MODELS, Augmenting, check_images
+from models.base import MODELS, Augmenting, card_of, check_images
+from models.size import size_of
 from suites.base import SUITES, Setting
 from suites.datasets import Split
 
@@ -30,7 +36,7 @@ def warmed(name: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", MODELS)
 class TestModel:
-    @pytest.mark.parametrize("size, width", [(32, 8), (32, 16), (40, 8), (96, 8)])
+    @pytest.mark.parametrize("size, width", [(32, 16), (32, 64), (40, 8), (96, 16)])
     def test_logits_are_finite_and_one_row_an_image(self, name: str, size: int, width: int) -> None:
         logits = build(name, width=width).eval()(torch.rand(2, 3, size, size))
         assert logits.shape == (2, 7) and torch.isfinite(logits).all()
@@ -43,6 +49,8 @@ class TestModel:
 
     def test_a_prediction_does_not_depend_on_batch_mates(self, name: str) -> None:
         model, images = warmed(name), torch.rand(6, 3, 32, 32)
+        if getattr(model, "transductive", False):
+            pytest.skip("depends on them by definition, and says so")
         alone = torch.cat([model(images[i : i + 1]) for i in range(6)])
         torch.testing.assert_close(model(images), alone, rtol=1e-4, atol=1e-5)
         order = torch.tensor([3, 0, 5, 1, 4, 2])
@@ -52,15 +60,57 @@ class TestModel:
         model, images = warmed(name), torch.rand(3, 3, 32, 32)
         assert torch.equal(model(images), model(images))
 
-    def test_the_state_can_be_put_into_another_instance(self, name: str) -> None:
+    def test_the_state_survives_a_file_and_another_instance(
+        self, name: str, tmp_path: Path
+    ) -> None:
         model, images = warmed(name), torch.rand(2, 3, 32, 32)
+        checkpoints.write(tmp_path / "model.safetensors", model.state_dict(), {})
+        state, _ = checkpoints.read(tmp_path / "model.safetensors")
         other = MODELS[name](num_classes=7, width=8).eval()
-        other.load_state_dict(model.state_dict())
+        checkpoints.load(other, state, "")
         assert torch.equal(model(images), other(images))
 
     def test_width_scales_the_weights(self, name: str) -> None:
         count = [sum(p.numel() for p in build(name, width=w).parameters()) for w in (8, 16)]
         assert 3 < count[1] / count[0] < 4.1
+
+    def test_it_is_one_graph_to_the_compiler(self, name: str) -> None:
+        model, images = warmed(name), torch.rand(2, 3, 32, 32)
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(images), model(images), rtol=1e-4, atol=1e-5)
+        torch.compiler.reset()
+
+    def test_bfloat16_changes_logits_by_its_precision(self, name: str) -> None:
+        model, images = warmed(name), torch.rand(4, 3, 32, 32)
+        with torch.no_grad():
+            exact = model(images)
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = model(images).float()
+        assert torch.isfinite(rounded).all()
+        assert (rounded - exact).abs().max() < 0.1 * exact.abs().max()
+
+    def test_its_card_and_its_file_say_what_it_is(self, name: str) -> None:
+        card, text = card_of(MODELS[name]), inspect.getmodule(MODELS[name]).__doc__
+        assert card.equation and card.family != "other"
+        assert card.papers or card.family == "null"
+        assert card.nulls or card.family in ("baseline", "null")
+        assert all(null in MODELS for null in card.nulls)
+        assert "Reference" in text and "Deviations:" in text
+        assert "=" in text or "<-" in text
+
+    def test_its_nulls_have_its_size_or_say_why_not(self, name: str) -> None:
+        own = size_of(MODELS[name])
+        for null in card_of(MODELS[name]).nulls:
+            other = size_of(MODELS[null])
+            for mine, its in ((own.parameters, other.parameters), (own.macs, other.macs)):
+                if mine is None or its is None or abs(mine - its) > 0.02 * min(mine, its):
+                    told = (MODELS[name].__doc__ or "") + (MODELS[null].__doc__ or "")
+                    assert "weights" in told or "evaluations" in told, (null, mine, its)
+
+    def test_timm_creates_it(self, name: str) -> None:
+        model = timm.create_model(f"diffusify_{name}", num_classes=7, width=8)
+        assert model.eval()(torch.rand(2, 3, 32, 32)).shape == (2, 7)
 
     def test_augmentation_keeps_shape_range_and_type_and_follows_its_generator(
         self, name: str

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 import timm
 import torch
 
+from models.base import MODELS
 from models.lookup import source
 
 USER_FILE = """
@@ -83,3 +85,34 @@ def test_a_users_file_is_found_by_a_path_with_spaces(tmp_path: Path) -> None:
 def test_importing_the_models_touches_no_device() -> None:
     code = "import models, torch; assert not torch.cuda.is_initialized()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_arguments_in_a_name_reach_the_builder_and_have_one_spelling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def probe(num_classes: int = 10, width: int = 64, steps: int = 4, method: str = "a") -> tuple:
+        return num_classes, width, steps, method
+
+    monkeypatch.setitem(MODELS._entries, "probe", probe)
+    found = source('probe(steps=2,method="b")')
+    assert found.name == source("probe( method='b', steps = 2 )").name
+    assert found.name == "probe(method='b', steps=2)"
+    assert found.build(num_classes=3, width=8) == (3, 8, 2, "b")
+    assert source("probe(steps=4)").name == "probe", "a default is not another model"
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("resnet18(depth=3)", "There is no argument of `resnet18` called `depth`"),
+        ("resnet18(width=3)", "`width` is not given in a model's name"),
+        ("resnet18(3)", "is no model with arguments"),
+        ("resnet18(**{})", "is no model with arguments"),
+        ("resnet18(depth=open('x'))", "is no model with arguments"),
+        ("resnet18(", "is no model with arguments"),
+        ("resnet81(depth=3)", "Did you mean `resnet18`"),
+    ],
+)
+def test_wrong_arguments_in_a_name_are_refused(name: str, message: str) -> None:
+    with pytest.raises((LookupError, ValueError), match=re.escape(message)):
+        source(name)

@@ -1,0 +1,79 @@
+"""Skeletons for one block at a time: the second block of each stage of ResNet-18, and its null.
+
+    x <- x + f(x),   f = GN - ReLU - conv3x3 - GN - ReLU - conv3x3
+
+A *slot* is the second block of a stage, which keeps the shape. There is no ReLU behind the sum, so
+the plain slot is a forward Euler step of u' = f(u); a system of one family replaces its update.
+Group norm, since some systems call f more than once and batch statistics would mix the calls; the
+last convolution starts at zero, so that every slot starts as the identity.
+
+Reference: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR
+2016, https://arxiv.org/abs/1512.03385. Deviations: pre-activation with group norm in the slots.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from models.base import MODELS, card
+from models.papers import HE_2016
+from models.resnet import SmallImageResNet
+
+STAGES = (1, 2, 3, 4)
+Slot = Callable[[int], nn.Module]  # channels c to a module (N, c, H, W) to (N, c, H, W)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm with at most 32 groups."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+class ResidualFunction(nn.Sequential):
+    """f = GN - ReLU - conv3x3 - GN - ReLU - conv3x3 on `channels`; 18 c^2 + 4 c weights."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            group_norm(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            group_norm(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        )
+        for layer in (self[2], self[5]):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self[5].weight)
+
+
+class EulerSlot(nn.Module):
+    """x + f(x): one forward Euler step of u' = f(u) with dt = 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.f = ResidualFunction(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.f(x)
+
+
+def slotted(num_classes: int, width: int, slots: Mapping[int, Slot]) -> SmallImageResNet:
+    """Return ResNet-18 with other blocks in the slots of some stages.
+
+    Args:
+        slots: Stage, 1 to 4, to a function that makes its slot from the number of channels.
+    """
+    model = SmallImageResNet(num_classes, width)
+    for stage, slot in slots.items():
+        if stage not in STAGES:
+            raise ValueError(f"There are slots in the stages 1, 2, 3 and 4; got {stage}.")
+        layer = getattr(model.net, f"layer{stage}")
+        layer[1] = slot(width * 2 ** (stage - 1))
+    return model
+
+
+@MODELS.register
+@card("null", "x <- x + f(x)", (HE_2016,))
+def resnet18_slot(num_classes: int = 10, width: int = 64) -> nn.Module:
+    """Null model of every slot system: ResNet-18 with plain residual slots."""
+    return slotted(num_classes, width, dict.fromkeys(STAGES, EulerSlot))

@@ -36,7 +36,7 @@ class Paper:
     @property
     def short(self) -> str:
         """First author and year, such as "He 2016"."""
-        return f"{self.authors.partition(',')[0]} {self.year}"
+        return f"{self.authors.partition(',')[0].strip('{}')} {self.year}"
 
     def bibtex(self) -> str:
         """Return the entry."""

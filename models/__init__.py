@@ -2,6 +2,8 @@
 
 from models import resnet
 from models import slots
+from models import pde_layer
+from models import pde_attention
 from models import pde_aug
 
 # Last: whatever is registered by now can be had from timm, too.

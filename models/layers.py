@@ -24,3 +24,8 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return `x` in float32 at least: states and sums are not kept in 16 bits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

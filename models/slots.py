@@ -72,6 +72,26 @@ def slotted(num_classes: int, width: int, slots: Mapping[int, Slot]) -> SmallIma
     return model
 
 
+def check_stage(stage: int) -> None:
+    """Refuse a stage behind which no layer can stand that keeps the mean of every channel.
+
+    Raises:
+        ValueError: It is 4: global average pooling follows it directly, and sees the means alone.
+    """
+    if stage not in STAGES[:-1]:
+        raise ValueError(
+            f"A layer stands behind stage 1, 2 or 3; got {stage}. Behind stage 4 only the mean of "
+            "each channel is left of it, which diffusion keeps."
+        )
+
+
+def inserted(model: SmallImageResNet, stage: int, layer: nn.Module) -> SmallImageResNet:
+    """Put `layer`, (N, c, H, W) to the same shape, behind the last block of a stage of `model`."""
+    check_stage(stage)
+    getattr(model.net, f"layer{stage}").append(layer)
+    return model
+
+
 @MODELS.register
 @card("null", "x <- x + f(x)", (HE_2016,))
 def resnet18_slot(num_classes: int = 10, width: int = 64) -> nn.Module:

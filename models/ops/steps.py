@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 MAX_DT = 0.25  # pixel², diffusivity counted in
 SLACK = 1e-6  # relative; one rounding of a float32 step size is no instability
@@ -32,8 +33,8 @@ def check_state(u: Tensor) -> None:
 
 
 def is_far(x: Tensor) -> bool:
-    """Say whether the values of `x` are out of reach without waiting: on a device, or compiling."""
-    return torch.compiler.is_compiling() or x.device.type != "cpu"
+    """Say whether the values of `x` are out of reach: on a device, compiling, or not there."""
+    return torch.compiler.is_compiling() or x.device.type != "cpu" or isinstance(x, FakeTensor)
 
 
 def resolve(

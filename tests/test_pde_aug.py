@@ -1,7 +1,16 @@
 import torch
+from scipy.ndimage import gaussian_filter, median_filter
 
 from models.ops import heat, perona_malik
-from models.pde_aug import DT, draw, gaussian_blur_aug, pde_aug
+from models.pde_aug import (
+    DT,
+    bilateral,
+    draw,
+    gaussian_blur_aug,
+    median,
+    pde_aug,
+    radius,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -73,3 +82,43 @@ def test_an_empty_draw_is_no_accident() -> None:
     images = torch.rand(1, 3, 32, 32)
     for seed in range(8):
         assert pde_aug(width=8).augment(images, generator(seed)).shape == images.shape
+
+
+def test_medians_and_bilateral_means_are_as_wide_as_the_diffusion() -> None:
+    # Variance of a uniform square of half-width r: r (r + 1) / 3; of the flow: 2 t = 2 DT n.
+    for num_steps in range(3, 21):
+        r = radius(num_steps)
+        nearest = min(range(1, 6), key=lambda k: abs((k + 0.5) ** 2 / 3 - 2 * DT * num_steps))
+        assert abs(r - nearest) <= 1
+        assert r * (r - 1) / 3 < 2 * DT * num_steps < (r + 1) * (r + 2) / 3
+    assert [radius(n) for n in (1, 20)] == [1, 4]
+
+
+def test_a_median_is_scipys() -> None:
+    images = torch.rand(4, 3, 32, 32, dtype=torch.float64)
+    out = median(images.clone(), [20, 20, 3, 1], torch.ones(4))
+    for i, r in enumerate((4, 4, 1, 1)):
+        side = 2 * r + 1
+        expected = median_filter(images[i].numpy(), size=(1, side, side), mode="nearest")
+        assert torch.equal(out[i], torch.tensor(expected))
+
+
+def test_a_bilateral_mean_is_a_gaussian_for_large_kappa_and_the_identity_for_small() -> None:
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    same = bilateral(images.clone(), [8, 8], torch.full((2,), 1e-4, dtype=torch.float64))
+    torch.testing.assert_close(same, images)
+    wide = bilateral(images.clone(), [8, 8], torch.full((2,), 1e4, dtype=torch.float64))
+    sigma, r = (2 * DT * 8) ** 0.5, radius(8)
+    for i in range(2):
+        expected = gaussian_filter(
+            images[i].numpy(), (0, sigma, sigma), mode="nearest", radius=(0, r, r)
+        )
+        torch.testing.assert_close(wide[i], torch.tensor(expected))
+
+
+def test_both_keep_a_step_edge() -> None:
+    images = torch.zeros(2, 3, 32, 32)
+    images[..., 16:] = 1
+    for smooth in (median, bilateral):
+        kept = smooth(images.clone(), [20, 20], torch.full((2,), 0.05))
+        torch.testing.assert_close(kept, images)

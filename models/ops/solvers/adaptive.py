@@ -1,0 +1,199 @@
+"""Embedded Runge-Kutta methods with a step size for every sample.
+
+    e_i = RMS over sample i's own entries of error / (atol + rtol max(|u|, |u_new|))
+    accepted where e_i <= 1;   dt_i <- dt_i clip(0.9 e_i^(-1/q), 0.2, 10), rounded
+
+What a sample costs and becomes does not depend on the samples beside it: the norm is its own, and
+its last step ends at t1 exactly, with no evaluation beyond. A sample that arrives leaves the work,
+so that the others are not kept company at full price. Sums and convolutions may round otherwise in
+a larger batch, and e_i with them; step sizes are therefore rounded to 1/1024 of an octave, so that
+round-off moves one only where it lies at the edge of two such steps, and decides about acceptance
+only if e_i is that close to 1.
+
+Each attempted step costs one evaluation less than the method has stages, the first being the last
+of the step before; the start costs two, one for the first slope and one for the first step size. So
+the Dormand-Prince method takes 2 + 6 (accepted + rejected) evaluations.
+
+Gradients go through the accepted steps; step sizes count as constants.
+
+Reference: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, Springer
+1993, II.4 (the controller, and the first step size).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.ops.solvers.solution import Solution, VectorField, state, widened
+from models.ops.solvers.tableau import Tableau
+
+SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
+OCTAVE = 1024  # parts of an octave, to one of which step sizes are rounded
+
+
+def rounded(dt: Tensor) -> Tensor:
+    """Return step sizes rounded on a logarithmic scale."""
+    return torch.exp2((dt.log2() * OCTAVE).round() / OCTAVE)
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """An embedded method with tolerances.
+
+    Args:
+        rtol: Relative tolerance of one step, > 0.
+        atol: Absolute tolerance of one step, >= 0, in the units of u.
+        max_nfe: Budget of each sample; one whose next step would pass it stops where it is.
+    """
+
+    tableau: Tableau
+    rtol: float = 1e-3
+    atol: float = 1e-3
+    max_nfe: int = 200
+
+    def __post_init__(self) -> None:
+        if not (self.rtol > 0 and math.isfinite(self.rtol)):
+            raise ValueError(f"`rtol` must be > 0 and finite; got {self.rtol}. Use 1e-3.")
+        if not (self.atol >= 0 and math.isfinite(self.atol)):
+            raise ValueError(f"`atol` must be >= 0 and finite; got {self.atol}. Use 1e-3.")
+        least = 1 + self.tableau.stages
+        if self.max_nfe < least:
+            raise ValueError(
+                f"`max_nfe` must be at least {least}, one step of {self.name}; "
+                f"got {self.max_nfe}. Use 200."
+            )
+
+    @property
+    def name(self) -> str:
+        return self.tableau.name
+
+    @property
+    def order(self) -> int:
+        return self.tableau.order
+
+    def __call__(self, f: VectorField, u: Tensor, t0: float = 0.0, t1: float = 1.0) -> Solution:
+        if t1 <= t0:
+            raise ValueError(f"`t1` must lie behind t0 = {t0}; got {t1}. Reverse the field.")
+        return _Solve(self, f, state(u), t0, t1).run()
+
+
+class _Solve:
+    """One solve: the samples still at work, and what became of the others.
+
+    Of M samples at work: `u` (M, ...), `slope` f(t, u), `t`, `dt`, `which` (M,), their places in
+    the batch.
+    """
+
+    def __init__(self, method: Adaptive, f: VectorField, u: Tensor, t0: float, t1: float) -> None:
+        self.method, self.f, self.t1 = method, f, t1
+        self.smallest = 1e-6 * (t1 - t0)  # of a step; below, a sample counts as stuck
+        n, device = len(u), u.device
+        self.u, self.which = u, torch.arange(n, device=device)
+        self.t = torch.full((n,), t0, dtype=u.dtype, device=device)
+        self.nfe, self.accepted, self.rejected = (
+            torch.zeros(n, dtype=torch.int64, device=device) for _ in range(3)
+        )
+        self.spent = torch.zeros(n, dtype=torch.bool, device=device)
+        self.calls = 0
+        self.arrived: list[tuple[Tensor, Tensor]] = []
+
+    def run(self) -> Solution:
+        if len(self.u):
+            self.start()
+        while len(self.u):
+            self.attempt()
+        u, which = self.u, self.which
+        if self.arrived:
+            u = torch.cat([u for u, _ in self.arrived])
+            which = torch.cat([w for _, w in self.arrived])
+        order = torch.empty_like(which)
+        order[which] = torch.arange(len(which), device=which.device)
+        return Solution(u[order], self.nfe, self.accepted, self.rejected, self.spent, self.calls)
+
+    def evaluate(self, t: Tensor, u: Tensor) -> Tensor:
+        self.calls += 1
+        return widened(self.f(t, u), u)
+
+    def per_sample(self, x: Tensor) -> Tensor:
+        """Return x (M,) as it broadcasts against a state."""
+        return x.view(-1, *[1] * (self.u.ndim - 1))
+
+    def norm(self, x: Tensor) -> Tensor:
+        """Return the root mean square over each sample's own entries, (M,)."""
+        return x.flatten(1).square().mean(1).sqrt()
+
+    def start(self) -> None:
+        """Evaluate the first slope, and choose first step sizes (Hairer et al., II.4)."""
+        self.slope = self.evaluate(self.t, self.u)
+        with torch.no_grad():
+            u, slope = self.u.detach(), self.slope.detach()
+            scale = self.method.atol + self.method.rtol * u.abs()
+            d0, d1 = self.norm(u / scale), self.norm(slope / scale)
+            tiny = (d0 < 1e-5) | (d1 < 1e-5)
+            h0 = torch.where(tiny, 1e-6, 0.01 * d0 / d1.clamp(min=1e-30))
+            h0 = h0.clamp(max=self.t1 - float(self.t[0]))
+            probe = self.evaluate(self.t + h0, u + self.per_sample(h0) * slope)
+            d2 = self.norm((probe - slope) / scale) / h0
+            largest = torch.maximum(d1, d2)
+            h1 = (0.01 / largest.clamp(min=1e-30)) ** (1 / self.method.tableau.controller)
+            # A field that is nothing is followed in one step; the error says if that was wrong.
+            first = torch.where(largest <= 1e-15, torch.inf, torch.minimum(100 * h0, h1))
+            self.dt = rounded(first.nan_to_num(nan=self.smallest * 10, posinf=torch.inf))
+        self.nfe += 2
+
+    def attempt(self) -> None:
+        """Try one step with every sample at work."""
+        method, tableau = self.method, self.method.tableau
+        remaining = self.t1 - self.t
+        last = self.dt >= remaining
+        dt = torch.where(last, remaining, self.dt)
+        u_new, slope_new, error = self.stages(dt)
+        self.nfe[self.which] += tableau.stages - 1
+        with torch.no_grad():
+            bound = torch.maximum(self.u.detach().abs(), u_new.detach().abs())
+            e = self.norm(error.div_(bound.mul_(method.rtol).add_(method.atol)))
+            good = e <= 1  # not where e is no number
+            factor = SAFETY * e.clamp(min=1e-10) ** (-1 / tableau.controller)
+            factor = factor.nan_to_num(nan=SHRINK).clamp(SHRINK, GROW)
+            self.dt = rounded(dt * factor)
+            self.accepted[self.which] += good
+            self.rejected[self.which] += ~good
+            self.t = torch.where(good, torch.where(last, self.t1, self.t + dt), self.t)
+            there = good & last
+            stuck = ~good & (self.dt < self.smallest)
+            poor = self.nfe[self.which] + tableau.stages - 1 > method.max_nfe
+            leave = there | stuck | poor
+            self.spent[self.which[leave & ~there]] = True
+            all_good, any_leave = good.all(), leave.any()
+        if all_good:
+            self.u, self.slope = u_new, slope_new
+        else:
+            taken = self.per_sample(good)
+            self.u = torch.where(taken, u_new, self.u)
+            self.slope = torch.where(taken, slope_new, self.slope)
+        if any_leave:
+            out, stay = leave.nonzero()[:, 0], (~leave).nonzero()[:, 0]
+            self.arrived.append((self.u[out], self.which[out]))
+            self.u, self.slope, self.which = self.u[stay], self.slope[stay], self.which[stay]
+            self.t, self.dt = self.t[stay], self.dt[stay]
+
+    def stages(self, dt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return u, f(t + dt, u) and the error estimate of one step of sizes dt (M,)."""
+        tableau, h = self.method.tableau, self.per_sample(dt)
+        kept = [self.slope * h]  # dt k_i, so that every combination is a sum
+        u, slope = self.u, self.slope
+        for row, c in zip(tableau.a[1:], tableau.c[1:], strict=True):
+            u = self.u
+            for weight, k in zip(row, kept, strict=True):
+                if weight:
+                    u = torch.add(u, k, alpha=weight)
+            slope = self.evaluate(self.t + c * dt, u)
+            kept.append(slope * h)
+        with torch.no_grad():
+            error = torch.zeros_like(u)
+            for weight, k in zip(tableau.e, kept, strict=True):
+                if weight:
+                    error.add_(k.detach(), alpha=weight)
+        return u, slope, error

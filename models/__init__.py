@@ -6,6 +6,9 @@ from models import pde_layer
 from models import pde_attention
 from models import pde_aug
 from models import augmix
+from models import ode_block
+from models import neural_ode
+from models import diffusifynet
 
 # Last: whatever is registered by now can be had from timm, too.
 from models import citizens

@@ -12,7 +12,7 @@ Reference: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Rec
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -57,14 +57,22 @@ class EulerSlot(nn.Module):
         return x + self.f(x)
 
 
-def slotted(num_classes: int, width: int, slots: Mapping[int, Slot]) -> SmallImageResNet:
+def slotted(
+    num_classes: int,
+    width: int,
+    stages: int | Sequence[int],
+    slot: Slot,
+    skeleton: type[SmallImageResNet] = SmallImageResNet,
+) -> SmallImageResNet:
     """Return ResNet-18 with other blocks in the slots of some stages.
 
     Args:
-        slots: Stage, 1 to 4, to a function that makes its slot from the number of channels.
+        stages: 1 to 4, one or several.
+        slot: Makes a slot from the number of channels.
+        skeleton: What it is built as, for those that can do more.
     """
-    model = SmallImageResNet(num_classes, width)
-    for stage, slot in slots.items():
+    model = skeleton(num_classes, width)
+    for stage in (stages,) if isinstance(stages, int) else stages:
         if stage not in STAGES:
             raise ValueError(f"There are slots in the stages 1, 2, 3 and 4; got {stage}.")
         layer = getattr(model.net, f"layer{stage}")
@@ -95,5 +103,12 @@ def inserted(model: SmallImageResNet, stage: int, layer: nn.Module) -> SmallImag
 @MODELS.register
 @card("null", "x <- x + f(x)", (HE_2016,))
 def resnet18_slot(num_classes: int = 10, width: int = 64) -> nn.Module:
-    """Null model of every slot system: ResNet-18 with plain residual slots."""
-    return slotted(num_classes, width, dict.fromkeys(STAGES, EulerSlot))
+    """Null model of the systems with four slots: ResNet-18 with plain residual slots."""
+    return slotted(num_classes, width, STAGES, EulerSlot)
+
+
+@MODELS.register
+@card("null", "x <- x + f(x) in stage 4", (HE_2016,))
+def resnet18_slot4(num_classes: int = 10, width: int = 64) -> nn.Module:
+    """Null model of the systems with one slot: ResNet-18 with a plain residual slot in stage 4."""
+    return slotted(num_classes, width, 4, EulerSlot)

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-Time = float | Tensor  # a float on a fixed grid; (N,), one time a sample, of an adaptive solver
-VectorField = Callable[[Time, Tensor], Tensor]  # f(t, u): u (N, ...) to du/dt of the same shape
+Time: TypeAlias = (
+    float | Tensor
+)  # a float on a fixed grid; (N,), one time a sample, of an adaptive solver
+VectorField: TypeAlias = Callable[
+    [Time, Tensor], Tensor
+]  # f(t, u): u (N, ...) to du/dt of the same shape
 
 
 @dataclass(frozen=True)

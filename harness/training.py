@@ -42,7 +42,7 @@ class Recipe:
         batch_size: Images a step; the rest of an epoch is left out.
         peak_lr: Highest learning rate.
         momentum: Of Nesterov's method.
-        weight_decay: L2 coefficient on all parameters.
+        weight_decay: L2 coefficient on all parameters, but of models with a penalty of their own.
         crop_padding: Pixels of zeros on each side, from which a crop of the original size is drawn.
         flip: Whether half of the images are mirrored.
         dtype: Of convolutions and matrix products; parameters and statistics are float32.
@@ -213,7 +213,8 @@ def train(
         model.parameters(),
         lr=recipe.peak_lr,
         momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
+        # A model with a penalty of its own has that in place of weight decay.
+        weight_decay=0.0 if isinstance(model, Regularized) else recipe.weight_decay,
         nesterov=True,
         fused=True,
     )

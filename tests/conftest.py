@@ -3,6 +3,9 @@ import pytest
 import torch
 from torch import Tensor
 
+# Small tensors: threads that wait for each other take many times as long where cores are shared.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def pictures() -> Tensor:

@@ -37,7 +37,8 @@ def jacobian(layer: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
     size = y.numel()
     copies = y.expand(size, *y.shape[1:]).clone().requires_grad_()
     basis = torch.eye(size, dtype=y.dtype).view_as(copies)
-    return torch.autograd.grad(layer(copies), copies, basis)[0].reshape(size, size)
+    with torch.enable_grad():
+        return torch.autograd.grad(layer(copies), copies, basis)[0].reshape(size, size).detach()
 
 
 def norm_squared(layer: SymmetricLayer) -> float:

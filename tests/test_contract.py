@@ -42,10 +42,16 @@ class TestModel:
         assert logits.shape == (2, 7) and torch.isfinite(logits).all()
 
     def test_gradients_reach_every_parameter(self, name: str) -> None:
-        # A zero-initialized scale hides what lies before it, hence after some training.
+        # A zero-initialized scale hides what lies before it, hence after some training; what is
+        # left out at random has its turn in another pass.
         model = warmed(name).train()
-        model(torch.rand(4, 3, 32, 32)).square().sum().backward()
-        assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+        missing = ["all"]
+        for _ in range(20):
+            if missing:
+                model(torch.rand(4, 3, 32, 32)).square().sum().backward()
+                named = model.named_parameters()
+                missing = [n for n, p in named if p.grad is None or not p.grad.any()]
+        assert missing == []
 
     def test_a_prediction_does_not_depend_on_batch_mates(self, name: str) -> None:
         model, images = warmed(name), torch.rand(6, 3, 32, 32)

@@ -40,7 +40,7 @@ from models.pde_layer import (
 )
 from models.registry import unknown
 from models.resnet import SmallImageResNet
-from models.slots import EulerSlot, inserted
+from models.slots import EulerSlot, bound, inserted
 
 OFF = "off"
 LAYERS: dict[str, Callable[[int], nn.Module]] = {
@@ -102,6 +102,7 @@ class DiffusifyNet(SmallImageResNet):
         self.augmentation = augmentation
         stage4: Any = self.net.layer4
         stage4[1] = block(8 * width)
+        bound(self, width)
         for touchpoint in (layer, attention):
             if touchpoint is not None:
                 inserted(self, 3, touchpoint(4 * width))

@@ -25,7 +25,7 @@ from models.base import MODELS, card
 from models.papers import LIU_2025, LU_2018
 from models.resnet import SmallImageResNet
 from models.s20 import S20, projected
-from models.slots import STAGES, ResidualFunction
+from models.slots import STAGES, ResidualFunction, bound
 
 
 class TwoStep(nn.Module):
@@ -75,6 +75,7 @@ class TwoStepResNet(SmallImageResNet):
             first = getattr(self.net, f"layer{stage}")[0]
             slot = TwoStep(ResidualFunction(width * 2 ** (stage - 1)), k)
             setattr(self.net, f"layer{stage}", Stage(first, slot))
+        bound(self, width)
 
     def blocks(self) -> dict[str, nn.Module]:
         """Return the stages: a slot is no map of one state."""

@@ -6,6 +6,7 @@ arrays with one row an image; measuring is cheap and can be done again from stor
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -26,12 +27,19 @@ class Setting:
         corruptions: Names of corruptions, or of lists of them, in place of the suite's own choice;
             empty keeps it.
         seed: Seed of all random draws on images; the same for all models and training seeds.
+        constants: "cifar10_c" or "imagenet_c"; "auto" chooses by the size of the images.
+        source: Who makes the corruptions: "harness", or "imagecorruptions" for that package.
+        published: Opens the published corrupted files of the data set, whose labels it has
+            compared; None where nothing is published.
     """
 
     image_size: int
     num_classes: int
     corruptions: tuple[str, ...] = ()
     seed: int = 0
+    constants: str = "auto"
+    source: str = "harness"
+    published: Callable[[], Any] | None = None
 
 
 def unchanged(images: Tensor, indices: Tensor, seed: int) -> Tensor:
@@ -80,12 +88,15 @@ class Suite:
             float (N, 3, H, W) in [0, 1], already prepared.
         measure: `(cell, arrays)` to measurements; the arrays hold `labels` (N,) beside what was
             observed.
+        variant: What is added to the data set's name in tables, so that other images are never
+            taken for those of the data set's own; "" for nothing.
     """
 
     version: int
     cells: Callable[[Setting], tuple[Cell, ...]]
     observe: Callable[[Subject, Tensor, Tensor, Cell], Arrays]
     measure: Callable[[Cell, Arrays], Iterable[Measurement]]
+    variant: Callable[[Setting], str] = lambda setting: ""
 
 
 SUITES: Registry[Callable[[], Suite]] = Registry("suite")

@@ -29,9 +29,10 @@ import torch
 from torch import Tensor
 
 from models.registry import unknown
-from suites.base import Cell, Suite
+from suites.base import SUITES, Cell, Setting, Suite
 from suites.corruptions import COMMON, CORRUPTIONS
 from suites.observe import classification, logits
+from suites.robustness import chosen
 
 SEVERITIES = (1, 2, 3, 4, 5)
 ROWS = 10_000  # test images
@@ -91,6 +92,7 @@ REPEATABLE = (
     "saturate",
 )
 TABLES = {"CIFAR-10-C": CIFAR_10_C, "CIFAR-100-C": CIFAR_100_C}
+OF_DATASET = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 SOURCES = {
     "CIFAR-10-C": "https://zenodo.org/records/2535967",
     "CIFAR-100-C": "https://zenodo.org/records/3555552",
@@ -219,8 +221,8 @@ def published(name: str, folder: Path) -> Published:
     return Published(folder, TABLES[name], name)
 
 
-def cifar10_c(files: Published, names: Sequence[str] = ()) -> Suite:
-    """Accuracy and calibration on the published files.
+def published_cells(files: Published, names: Sequence[str] = ()) -> tuple[Cell, ...]:
+    """Return a clean cell, and one for each corruption and severity of the published files.
 
     Rows are picked by the images' indices; the clean images enter the clean cell alone. The files
     are verified here, before any work.
@@ -242,7 +244,25 @@ def cifar10_c(files: Published, names: Sequence[str] = ()) -> Suite:
         for severity in SEVERITIES:
             pick = partial(prepare, name=name, severity=severity)
             cells.append(Cell(name, severity, pick, constants))
-    return Suite(1, lambda setting: tuple(cells), observe=logits, measure=classification)
+    return tuple(cells)
+
+
+def cells(setting: Setting) -> tuple[Cell, ...]:
+    if setting.published is None:
+        raise ValueError(
+            "Corrupted files are published for `cifar10` and `cifar100` alone. Use the suite "
+            "`robustness`, which makes them for any data set."
+        )
+    names = tuple(kind.__name__ for kind in chosen(setting.corruptions or ("common",)))
+    return published_cells(setting.published(), names)
+
+
+@SUITES.register
+def cifar10_c() -> Suite:
+    """Accuracy and calibration on the published files of CIFAR-10-C, or CIFAR-100-C."""
+    return Suite(
+        1, cells, observe=logits, measure=classification, variant=lambda setting: "-c"
+    )
 
 
 def regenerate(

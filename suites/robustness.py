@@ -2,7 +2,8 @@
 
 By default the seven noise and blur corruptions of Hendrycks and Dietterich, made here from the
 test images: these are not the published CIFAR-10-C files. The severity constants are those of
-CIFAR-10-C for images up to 64 pixels and those of ImageNet-C above.
+CIFAR-10-C for images up to 64 pixels and those of ImageNet-C above. With others, or with images
+made by the package imagecorruptions, the data set's name in tables says so.
 
 Reference: D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.
@@ -24,7 +25,8 @@ from suites.corruptions import (
     WEATHER,
     digital,
 )
-from suites.corruptions.contract import Corruption
+from suites.corruptions.contract import CONSTANTS, Corruption
+from suites.corruptions.external import external, version
 from suites.observe import classification, logits
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -36,6 +38,7 @@ GROUPS = {
     "validation": VALIDATION,
 }
 LISTS = {"common": COMMON, "all": CORRUPTIONS} | GROUPS  # names that stand for several
+SOURCES = ("harness", "imagecorruptions")
 SMALL = 64  # pixels, the largest image that gets the constants of CIFAR-10-C
 
 
@@ -55,18 +58,49 @@ def chosen(names: tuple[str, ...]) -> tuple[Corruption, ...]:
     return tuple(found.values())
 
 
+def usual(setting: Setting) -> str:
+    """Return the set of constants that images of this size have by default."""
+    return "cifar10_c" if setting.image_size <= SMALL else "imagenet_c"
+
+
+def constants_of(setting: Setting) -> str:
+    """Return the set of constants that was asked for.
+
+    Raises:
+        LookupError: There is no such set.
+        ValueError: The package has constants of its own.
+    """
+    if setting.constants not in (*CONSTANTS, "auto"):
+        raise unknown("set of constants", setting.constants, (*CONSTANTS, "auto"))
+    if setting.source == "imagecorruptions":
+        if setting.constants == "cifar10_c":
+            raise ValueError(
+                "The package imagecorruptions has the constants of `imagenet_c` alone, not those "
+                "of `cifar10_c`. Leave out `--constants`."
+            )
+        return "imagenet_c"
+    return usual(setting) if setting.constants == "auto" else setting.constants
+
+
+def variant(setting: Setting) -> str:
+    """Return "[imagecorruptions]" or "[imagenet_c]" where images are not made as usual."""
+    if setting.source == "imagecorruptions":
+        return "[imagecorruptions]"
+    constants = constants_of(setting)
+    return "" if constants == usual(setting) else f"[{constants}]"
+
+
 def cells(setting: Setting) -> tuple[Cell, ...]:
-    constants = "cifar10_c" if setting.image_size <= SMALL else "imagenet_c"
-    corrupted = (
-        Cell(
-            kind.__name__,
-            severity,
-            partial(kind, severity=severity, constants=constants),
-            made_with(kind, constants),
-        )
-        for kind in chosen(setting.corruptions or ("noise", "blur"))
-        for severity in SEVERITIES
-    )
+    if setting.source not in SOURCES:
+        raise unknown("source of corruptions", setting.source, SOURCES)
+    constants, ours = constants_of(setting), setting.source == "harness"
+    corrupted = []
+    for kind in chosen(setting.corruptions or ("noise", "blur")):
+        made_by = made_with(kind, constants) if ours else {"source": version()}
+        make = kind if ours else external(kind)
+        for severity in SEVERITIES:
+            prepare = partial(make, severity=severity, constants=constants)
+            corrupted.append(Cell(kind.__name__, severity, prepare, made_by))
     return (Cell("clean"), *corrupted)
 
 
@@ -79,4 +113,4 @@ def made_with(kind: Corruption, constants: str) -> dict[str, str]:
 @SUITES.register
 def robustness() -> Suite:
     """Accuracy and calibration under common corruptions at five severities."""
-    return Suite(version=1, cells=cells, observe=logits, measure=classification)
+    return Suite(1, cells, observe=logits, measure=classification, variant=variant)

@@ -6,7 +6,7 @@ A `Subject` is one model with one set of weights on one data set, and the suites
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from harness.training import EPOCHS, initialized
 from models.base import Augmenting, check_images
 from models.lookup import Source, source
 from suites.base import SUITES, Cell, Setting, Suite
+from suites.cifar10_c import OF_DATASET, Published, published
 from suites.datasets import Split, load
 
 DTYPES = ("float32", "bfloat16")
@@ -38,6 +39,8 @@ class Options:
         weights: A file in place of trained weights.
         limit: How many test images, 0 for all.
         corruptions: Names in place of the suite's own choice.
+        constants: Set of severity constants; "auto" chooses by the size of the images.
+        source: Who makes the corruptions, "harness" or "imagecorruptions".
     """
 
     results: Path
@@ -52,6 +55,24 @@ class Options:
     device: str = "auto"
     dtype: str = "float32"
     corruptions: tuple[str, ...] = ()
+    constants: str = "auto"
+    source: str = "harness"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A suite with its cells for one data set.
+
+    Args:
+        dataset: The data set's name in tables; says so where the images are not its own.
+        seed: Of the draws on images.
+    """
+
+    name: str
+    suite: Suite
+    cells: tuple[Cell, ...]
+    dataset: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +90,7 @@ class Subject:
     dataset: str
     split: Split
     seed: int
-    suites: tuple[tuple[str, Suite, tuple[Cell, ...]], ...]
+    suites: tuple[Asked, ...]
     path: Path
     file: Path | None
     width: int | None
@@ -143,13 +164,38 @@ def plan(
                 f"`--limit {options.limit}` exceeds the {len(split)} test images of `{dataset}`. "
                 "Leave it out for all of them."
             )
-        setting = Setting(split.image_size, len(split.classes), options.corruptions)
-        with_cells = tuple((name, suite, suite.cells(setting)) for name, suite in asked)
+        setting = Setting(
+            split.image_size,
+            len(split.classes),
+            options.corruptions,
+            constants=options.constants,
+            source=options.source,
+            published=_published(dataset, split, options.data),
+        )
+        with_cells = tuple(
+            Asked(name, suite, suite.cells(setting), dataset + suite.variant(setting), setting.seed)
+            for name, suite in asked
+        )
         for src in sources:
             for seed in seeds:
                 subjects.append(_subject(src, dataset, split, seed, with_cells, options))
     _check_fairness(subjects, options)
     return subjects
+
+
+def _published(dataset: str, split: Split, root: Path) -> Callable[[], Published] | None:
+    """Return what opens the published corrupted files of a data set, if there are any."""
+    if dataset not in OF_DATASET:
+        return None
+
+    def opened() -> Published:
+        name = OF_DATASET[dataset]
+        files = published(name, root / name)
+        files.verify(())
+        files.check_labels(split.labels)
+        return files
+
+    return opened
 
 
 def _check_fairness(subjects: Sequence[Subject], options: Options) -> None:
@@ -202,7 +248,7 @@ def _subject(
     dataset: str,
     split: Split,
     seed: int,
-    suites: tuple[tuple[str, Suite, tuple[Cell, ...]], ...],
+    suites: tuple[Asked, ...],
     options: Options,
 ) -> Subject:
     path = checkpoints.weights_path(options.results, dataset, src.name, seed)

@@ -20,11 +20,11 @@ from harness import checkpoints, results
 from harness.cells import CellStore, Description
 from harness.evaluation import observe, subject_of
 from harness.files import digest, write_bytes
-from harness.planning import Options, Subject, resolve_device
+from harness.planning import Asked, Options, Subject, resolve_device
 from harness.progress import Teller
 from harness.provenance import command_line, environment
 from harness.training import EPOCHS, recipe_for, train
-from suites.base import Cell, Measurement, Setting, Suite
+from suites.base import Measurement
 from suites.datasets import load
 
 
@@ -33,6 +33,7 @@ class Written:
     """What became of one (data set, suite, model, seed)."""
 
     path: Path
+    dataset: str  # its name in tables
     measured: int  # cells; the rest were stored
     cells: int
     changed: bool
@@ -104,24 +105,22 @@ def execute(subjects: Sequence[Subject], options: Options, teller: Teller) -> It
         model, description = trained(subject, options, teller)
         weights = digest(model.state_dict())
         subject = replace(subject, description=description)
-        for name, suite, cells in subject.suites:
-            yield _measure(subject, model, weights, name, suite, cells, options, teller)
+        for asked in subject.suites:
+            yield _measure(subject, model, weights, asked, options, teller)
 
 
 def _measure(
     subject: Subject,
     model: nn.Module,
     weights: str,
-    name: str,
-    suite: Suite,
-    cells: tuple[Cell, ...],
+    asked: Asked,
     options: Options,
     teller: Teller,
 ) -> Written:
+    name, suite, cells = asked.name, asked.suite, asked.cells
     device, split, start = resolve_device(options.device), subject.split, time.monotonic()
     root = options.results / results.QUICK if options.limit else options.results
     store = CellStore(options.results / "cells")
-    setting = Setting(split.image_size, len(split.classes), options.corruptions)
     data, count = split.fingerprint(), options.limit or len(split)
     descriptions = [
         Description(
@@ -136,7 +135,7 @@ def _measure(
             condition=cell.condition,
             level=cell.level,
             constants=dict(cell.constants),
-            seed=setting.seed,
+            seed=asked.seed,
             dtype=options.dtype,
         )
         for cell in cells
@@ -156,7 +155,7 @@ def _measure(
                     cell,
                     function,
                     split,
-                    seed=setting.seed,
+                    seed=asked.seed,
                     device=device,
                     batch_size=options.batch_size,
                     limit=options.limit,
@@ -168,11 +167,11 @@ def _measure(
     key = {
         "model": subject.source.name,
         "suite": name,
-        "dataset": subject.dataset,
+        "dataset": asked.dataset,
         "seed": subject.seed,
         "run": results.run_key(keys, suite.version),
     }
-    path = results.csv_path(root, subject.dataset, name, subject.source.name, subject.seed)
+    path = results.csv_path(root, asked.dataset, name, subject.source.name, subject.seed)
     provenance = {
         "version": suite.version,
         "images": count,
@@ -181,7 +180,8 @@ def _measure(
         "weights": weights,
         "training": subject.description,
         "data": data,
-        "image_seed": setting.seed,
+        "transductive": bool(getattr(model, "transductive", False)),
+        "image_seed": asked.seed,
         "dtype": options.dtype,
         "batch_size": options.batch_size,
         "command": command_line(),
@@ -192,4 +192,4 @@ def _measure(
         "cells": keys,
     }
     changed = results.write(path, key, measurements, provenance)
-    return Written(path, missing, len(cells), changed)
+    return Written(path, asked.dataset, missing, len(cells), changed)

@@ -260,9 +260,7 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
 @SUITES.register
 def cifar10_c() -> Suite:
     """Accuracy and calibration on the published files of CIFAR-10-C, or CIFAR-100-C."""
-    return Suite(
-        1, cells, observe=logits, measure=classification, variant=lambda setting: "-c"
-    )
+    return Suite(1, cells, observe=logits, measure=classification, variant=lambda setting: "-c")
 
 
 def regenerate(

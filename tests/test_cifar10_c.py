@@ -99,8 +99,10 @@ def test_labels_in_another_order_are_refused(small: Published) -> None:
 
 
 def test_the_suite_reads_what_its_cells_say(small: Published) -> None:
-    suite = cifar10_c.cifar10_c(small, NAMES)
-    cells = suite.cells(Setting(32, 10))
+    suite = cifar10_c.cifar10_c()
+    setting = Setting(32, 10, tuple(NAMES), published=lambda: small)
+    cells = suite.cells(setting)
+    assert suite.variant(setting) == "-c", "never under the name of the clean data set"
     assert [(c.condition, c.level) for c in cells] == [("clean", 0)] + [
         (name, severity) for name in NAMES for severity in range(1, 6)
     ]
@@ -116,7 +118,12 @@ def test_the_suite_reads_what_its_cells_say(small: Published) -> None:
 def test_the_suite_refuses_a_folder_before_any_work(small: Published) -> None:
     small.path("fog").write_bytes(b"<html>not found</html>")
     with pytest.raises(ValueError, match="fog.npy has MD5"):
-        cifar10_c.cifar10_c(small, NAMES)
+        cifar10_c.published_cells(small, NAMES)
+
+
+def test_data_sets_without_published_files_are_refused() -> None:
+    with pytest.raises(ValueError, match="published for `cifar10` and `cifar100` alone"):
+        cifar10_c.cifar10_c().cells(Setting(32, 10))
 
 
 def npy(array: np.ndarray) -> str:

@@ -174,7 +174,15 @@ def rows(name: str, model: torch.nn.Module, split: Split, batch_size: int = 20) 
     return found
 
 
-@pytest.mark.parametrize("name", SUITES)
+def asks_of_any_images(name: str) -> bool:
+    """Whether a suite has conditions for any images of this size, without files or capabilities."""
+    try:
+        return bool(SUITES[name]().cells(Setting(32, 10)))
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("name", [name for name in SUITES if asks_of_any_images(name)])
 class TestSuite:
     def test_an_oracle_is_right_on_clean_images(self, name: str, split: Split) -> None:
         clean = [r for r in rows(name, Oracle(), split) if r.condition == "clean"]

@@ -51,7 +51,7 @@ def test_the_real_interval_ends_at_minus_two_times_one_minus_k(k: float) -> None
     edge = -2 * (1 - k)
     assert max(roots(k, 0.999 * edge)) <= 1 < max(roots(k, 1.001 * edge))
     assert marched(k, 0.99 * edge, 500) < 2
-    assert marched(k, 1.02 * edge, 4000) > 100
+    assert any(marched(k, 1.02 * edge, steps) > 100 for steps in (500, 4000))
 
 
 def test_zero_stability_is_refused_beyond_its_limits() -> None:

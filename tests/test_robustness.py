@@ -1,7 +1,9 @@
 import pytest
+import torch
+from imagecorruptions import corrupt as packaged
 
 from suites.base import Setting
-from suites.robustness import cells, chosen
+from suites.robustness import cells, chosen, robustness
 
 
 def names(setting: Setting) -> list[str]:
@@ -42,3 +44,50 @@ def test_large_images_get_the_constants_of_imagenet() -> None:
 def test_jpeg_says_its_codec() -> None:
     cell = cells(Setting(32, 10, ("jpeg_compression",)))[1]
     assert cell.constants == {"constants": "cifar10_c", "codec": "IJG libjpeg 9"}
+
+
+def setting(**changes) -> Setting:
+    return Setting(32, 10, ("contrast",), **changes)
+
+
+def test_other_constants_and_another_source_go_under_another_name() -> None:
+    suite = robustness()
+    assert suite.variant(setting()) == suite.variant(setting(constants="cifar10_c")) == ""
+    assert suite.variant(setting(constants="imagenet_c")) == "[imagenet_c]"
+    assert suite.variant(Setting(224, 10, constants="imagenet_c")) == ""
+    assert suite.variant(setting(source="imagecorruptions")) == "[imagecorruptions]"
+
+
+def test_constants_and_source_are_in_the_cells() -> None:
+    found = {
+        name: robustness().cells(s)[1].constants
+        for name, s in (
+            ("usual", setting()),
+            ("imagenet", setting(constants="imagenet_c")),
+            ("package", setting(source="imagecorruptions")),
+        )
+    }
+    assert found["usual"] == {"constants": "cifar10_c"}
+    assert found["imagenet"] == {"constants": "imagenet_c"}
+    assert found["package"]["source"].startswith("imagecorruptions-imaug 1.")
+
+
+def test_the_package_makes_its_own_images() -> None:
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    cell = robustness().cells(setting(source="imagecorruptions"))[3]
+    theirs = packaged(images[1].permute(1, 2, 0).numpy(), severity=3, corruption_name="contrast")
+    ours = cell.prepare(images, torch.arange(3), 0)[1]
+    assert torch.equal(ours, torch.from_numpy(theirs).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"source": "imagecorruption"}, "Did you mean `imagecorruptions`"),
+        ({"constants": "cifar100_c"}, "Did you mean `cifar10_c`"),
+        ({"source": "imagecorruptions", "constants": "cifar10_c"}, "constants of `imagenet_c`"),
+    ],
+)
+def test_unknown_sources_and_constants_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises((LookupError, ValueError), match=message):
+        robustness().cells(setting(**changes))

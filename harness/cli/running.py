@@ -33,6 +33,12 @@ def run(
     corruptions: Annotated[
         list[str], typer.Option("--corruption", help="In place of the suite's own; repeats.")
     ] = [],
+    source: Annotated[
+        str, typer.Option("--corruption-source", help="harness, or imagecorruptions to compare.")
+    ] = "harness",
+    constants: Annotated[
+        str, typer.Option(help="Severities as of cifar10_c or imagenet_c; auto: by size.")
+    ] = "auto",
     limit: Annotated[int, typer.Option(help="Test images, 0 for all; results/quick/.")] = 0,
     width: Width = None,
     epochs: Epochs = None,
@@ -62,6 +68,8 @@ def run(
         device=device,
         dtype=dtype,
         corruptions=tuple(corruptions),
+        constants=constants,
+        source=source,
     )
     teller = teller_on_stderr()
     with refusals(*CHECKING):
@@ -74,11 +82,12 @@ def run(
             teller.say(f"{file.measured} conditions measured, {stored} were stored.")
     root = results / QUICK if limit else results
     names = [subject.source.name for subject in work]
+    shown = list(dict.fromkeys(file.dataset for file in written))
     for suite in dict.fromkeys(suites):
-        print_suite(root, suite, list(dict.fromkeys(names)), list(dict.fromkeys(datasets)))
+        print_suite(root, suite, list(dict.fromkeys(names)), shown)
     for file in written:
         show(str(file.path))
-    for path in draw(root, suites, datasets):
+    for path in draw(root, suites, shown):
         show(str(path))
 
 
@@ -120,14 +129,24 @@ def train(
 
 @app.command(name="data")
 def fetch_data(
-    name: Annotated[str, typer.Argument(help="A data set.")],
+    name: Annotated[str, typer.Argument(help="A data set, cifar10_c or cifar100_c.")],
+    regenerate: Annotated[
+        bool, typer.Option("--regenerate", help="Make what can be made of cifar10_c, as published.")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Download the official files of a data set into the data folder, and verify them."""
+    from harness.fetching import corrupted
     from suites.datasets import fetch, load
 
     root = data_folder(data)
     with refusals(*CHECKING):
+        if name in ("cifar10_c", "cifar100_c"):
+            for path in corrupted(name, root, regenerate, show):
+                show(str(path))
+            return
+        if regenerate:
+            raise ValueError(f"`--regenerate` is for cifar10_c and cifar100_c, not for `{name}`.")
         try:
             fetch(name, root)
         except (OSError, RuntimeError) as error:

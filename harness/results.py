@@ -8,19 +8,18 @@ Equal cells give equal bytes: values have six decimals, rows the order of the su
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from harness.cells import CellStore
 from harness.checkpoints import safe
 from harness.files import canonical, write_bytes
+from harness.rows import AGAIN, long_table, read_rows
 from models.registry import unknown
 from suites.base import Measurement
-from suites.metrics import hits
 
 COLUMNS = (
     "model",
@@ -76,41 +75,92 @@ def write(
 
 def _run_of(path: Path) -> str | None:
     try:
-        return json.loads(path.read_text())["run"]
-    except (OSError, ValueError, KeyError):
+        return told(path).get("run")
+    except ValueError:
         return None
 
 
-def read(results: Path) -> pd.DataFrame:
+def read(results: Path, *, whole: bool = False) -> pd.DataFrame:
     """Return all measurements below `results`, in long form; empty where there are none.
 
+    Args:
+        whole: Leave out runs on a subset of the images, as their JSON says.
+
     Raises:
-        ValueError: A file lacks a column, or is damaged.
+        ValueError: A file lacks a column, is damaged, or is of another run than its path says.
     """
     frames = []
     for path in sorted(results.glob("*/*/*/seed*.csv")):
-        try:
-            frame = pd.read_csv(path)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is damaged: {error}. Remove it and run it again.") from None
-        missing = [c for c in COLUMNS if c not in frame]
-        if missing:
-            raise ValueError(f"{path} lacks the column `{missing[0]}`. Remove it and run it again.")
-        frames.append(frame)
+        frame = long_table(read_rows(path, ended=True), COLUMNS, path, AGAIN)
+        _check_place(frame, path)
+        if not (whole and told(path.with_suffix(".json")).get("limit")):
+            frames.append(frame)
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(frames, ignore_index=True)
 
 
+def _check_place(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse rows that say they are of another run than the one whose path they lie at."""
+    for column in ("dataset", "suite", "model", "seed", "run"):
+        names = frame[column].unique()
+        if len(names) > 1:
+            raise ValueError(f"{path} holds several of `{column}`. {AGAIN}")
+    if frame.empty:
+        return
+    first = frame.iloc[0]
+    dataset, suite, model = path.parts[-4:-1]
+    expected = f"seed{first['seed']}.csv"
+    if (safe(first["dataset"]), first["suite"], safe(first["model"]), expected) != (
+        dataset,
+        suite,
+        model,
+        path.name,
+    ):
+        raise ValueError(
+            f"{path} holds {first['model']} on {first['dataset']}, {first['suite']}, seed "
+            f"{first['seed']}: it was moved or edited. {AGAIN}"
+        )
+
+
+def told(path: Path) -> dict[str, Any]:
+    """Return what the JSON beside a CSV says; empty where there is none.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}. {AGAIN}") from None
+    cells = content.get("cells", {}) if isinstance(content, dict) else None
+    if not isinstance(cells, dict):
+        raise ValueError(f"{path} is damaged: it is not what `harness run` writes. {AGAIN}")
+    for name, key in cells.items():
+        if not (isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key)):
+            raise ValueError(f"{path} is damaged: {ascii(name)} has no cell's key. {AGAIN}")
+    return content
+
+
 def chosen(
-    results: Path, suites: Sequence[str], datasets: Sequence[str], models: Sequence[str]
+    results: Path,
+    suites: Sequence[str],
+    datasets: Sequence[str],
+    models: Sequence[str],
+    *,
+    whole: bool = False,
 ) -> pd.DataFrame:
     """Return the measurements of these suites, data sets and models; of all for an empty list.
+
+    Args:
+        whole: Leave out runs on a subset of the images.
 
     Raises:
         LookupError: There are none at all, or none of one of these names.
     """
-    frame = read(results)
+    frame = read(results, whole=whole)
     if frame.empty:
         raise LookupError(
             f"There are no results in {results}. Run `harness run --suite robustness --model "
@@ -130,31 +180,6 @@ def ordered(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
     place = {name: i for i, name in enumerate(models)}
     rank = frame["model"].map(lambda name: place.get(name, len(place)))
     return frame.iloc[rank.argsort(kind="stable")]
-
-
-def outcomes(
-    results: Path, dataset: str, suite: str, model: str, seed: int, conditions: set[str]
-) -> np.ndarray | None:
-    """Return whether each image was classified correctly, booleans (cells, N), from stored cells.
-
-    None if a cell of the run is not stored here, as in a fresh clone.
-
-    Args:
-        conditions: Those to take, such as the corruptions without "clean".
-    """
-    path = csv_path(results, dataset, suite, model, seed).with_suffix(".json")
-    if not path.is_file():
-        return None
-    store = CellStore(cells_root(results))
-    rows = []
-    for name, key in json.loads(path.read_text())["cells"].items():
-        if name.rpartition(" ")[0] not in conditions:
-            continue
-        arrays = store.read(key)
-        if arrays is None or "logits" not in arrays:
-            return None
-        rows.append(hits(arrays["logits"], arrays["labels"]).numpy())
-    return np.stack(rows) if rows else None
 
 
 def cells_root(results: Path) -> Path:

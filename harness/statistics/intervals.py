@@ -1,0 +1,131 @@
+"""Intervals of one mean: over test images, and over training seeds.
+
+Every interval is a 95 % interval. S trained networks see the same n images, so their outcomes form
+an S x n array, and an image with all its outcomes is one observation. The variance of the mean has
+two parts, V = V_seed + V_image, from the two-way analysis of variance of that array. It is what the
+two-level bootstrap (draw seeds, and independently images) converges to with ever more draws, once
+its seed part is multiplied by S / (S - 1): the same number without the noise of drawing.
+
+With one seed the interval says "these weights", and is Wilson's with n replaced by the number of
+independent images that would give V_image: Wilson's own for a single rate. With more it says "this
+method": the estimate -+ t sqrt(V).
+
+Satterthwaite's degrees of freedom of t are V^2 / sum V_k^2 / df_k. With few seeds a V_seed that
+came out small by chance is a small share of V and claims many degrees of freedom, so that intervals
+are short just when they should be long: 92 % coverage instead of 95 for three seeds whose standard
+error is three times that of the images. Here the degrees of freedom are those that V_seed's upper
+quartile would have, which gives 95 to 96 % for three seeds or more at any share, 94 to 97 % for two.
+The plain percentile bootstrap covers 79 % there.
+
+Reference: F. E. Satterthwaite, An approximate distribution of estimates of variance components,
+Biometrics Bulletin 2(6), 1946; E. B. Wilson, Probable inference, the law of succession, and
+statistical inference, JASA 22(158), 1927; G. Y. Zou and A. Donner, Construction of confidence
+limits about effect measures: a general approach, Statistics in Medicine 27(10), 2008 (mover).
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import chdtri, stdtrit
+
+Z = 1.959963984540054
+QUARTILE = 0.25  # of V_seed's distribution: found by simulation, see above
+Bounds = tuple[float, float]
+
+
+def wilson(hits: float, n: float) -> Bounds:
+    """Return the Wilson interval of a rate `hits / n`."""
+    if not n >= 1:
+        raise ValueError(f"An interval needs at least one image; got {n}.")
+    p = hits / n
+    center = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def spread(*parts: tuple[ArrayLike, ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (V, df): the sum of independent variances, and the degrees of freedom of its t.
+
+    Args:
+        parts: (V_k, df_k), broadcast against each other; those with V_k = 0 do not count.
+    """
+    v, upper, squares = (np.zeros(()) for _ in range(3))
+    for v_k, df_k in parts:
+        df_k = np.maximum(np.asarray(df_k, float), 1)
+        # chdtri is slow, and a million images leave nothing to correct.
+        values, where = np.unique(np.minimum(df_k, 1e6), return_inverse=True)
+        raised = v_k * (values / chdtri(values, 1 - QUARTILE))[where].reshape(df_k.shape)
+        v, upper, squares = v + v_k, upper + raised, squares + raised**2 / df_k
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return v, np.where(squares > 0, upper**2 / squares, np.inf)
+
+
+def quantile(df: ArrayLike, p: float = 0.975) -> np.ndarray:
+    """Return the quantile of Student's t; the normal one for infinitely many degrees."""
+    return np.asarray(stdtrit(df, p))
+
+
+def interval(
+    value: float,
+    v_seed: float,
+    v_image: float,
+    seeds: int,
+    n: int,
+    span: Bounds = (0.0, 1.0),
+) -> Bounds:
+    """Return the interval of a mean over `seeds` networks and `n` images, clipped to `span`.
+
+    Outcomes that are all alike show no variance, which is no certainty: for a rate it is then
+    Wilson's, as if the cells were one.
+
+    Args:
+        span: The values that the mean can take; (0, 1) makes it a rate.
+    """
+    if span != (0.0, 1.0):
+        v, df = spread((v_seed, seeds - 1), (v_image, n - 1))
+        half = float(quantile(df) * np.sqrt(v))
+        return max(span[0], value - half), min(span[1], value + half)
+    if v_seed + v_image <= 0:
+        return wilson(value * n, n)
+    low, high = value, value
+    if v_image > 0 and 0 < value < 1:
+        independent = max(1.0, value * (1 - value) / v_image)
+        low, high = wilson(value * independent, independent)
+    # Wilson's bounds have their own degrees of freedom; only the seeds' are few.
+    _, df = spread((v_seed, seeds - 1), (v_image, np.inf))
+    t = float(quantile(df))
+    below = t * math.sqrt(v_seed + ((value - low) / Z) ** 2)
+    above = t * math.sqrt(v_seed + ((high - value) / Z) ** 2)
+    return max(0.0, value - below), min(1.0, value + above)
+
+
+def crossed(outcomes: np.ndarray) -> tuple[float, float, float]:
+    """Return (V_seed, V_image, V_rest), parts of the variance of the mean of `outcomes` (S, n).
+
+    V_rest, the share of what is neither seed nor image, is inside V_seed, and was taken out of
+    V_image. With one seed V_image is all there is.
+    """
+    seeds, n = outcomes.shape
+    if seeds == 1:
+        return 0.0, float(outcomes.var(ddof=1)) / n if n > 1 else 0.0, 0.0
+    of_seed, of_image = outcomes.mean(axis=1), outcomes.mean(axis=0)
+    rest = outcomes - of_seed[:, None] - of_image[None, :] + outcomes.mean()
+    v_rest = float((rest**2).sum()) / ((seeds - 1) * max(n - 1, 1)) / (seeds * n)
+    v_seed = float(of_seed.var(ddof=1)) / seeds
+    v_image = max(0.0, float(of_image.var(ddof=1)) / n - v_rest) if n > 1 else 0.0
+    return v_seed, v_image, v_rest
+
+
+def mover(
+    a: ArrayLike, a_bounds: tuple, b: ArrayLike, b_bounds: tuple
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far a - b may lie below and above its estimate, from two independent intervals.
+
+        below = sqrt((a - a_low)^2 + (b_high - b)^2),   above likewise.
+
+    For two Wilson intervals this is Newcombe's interval of a difference of two rates.
+    """
+    below = np.hypot(np.subtract(a, a_bounds[0]), np.subtract(b_bounds[1], b))
+    above = np.hypot(np.subtract(a_bounds[1], a), np.subtract(b, b_bounds[0]))
+    return below, above

@@ -51,6 +51,20 @@ def groups_of(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
     return dict(sorted(found.items(), key=lambda item: place(item[0])))
 
 
+CORRUPTED = "corrupted"  # of `with_corrupted`: no name says which cells these are
+
+
+def with_corrupted(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
+    """Return the groups of `groups_of`, and all corruptions together that may enter a mean.
+
+    These are the common ones; where there are none of them, all conditions but "clean". Two models
+    may have other cells in it, so that it is for one model's summary, not for a leaderboard.
+    """
+    of_common = tuple(sorted(w for w in cells if w[0] in FAMILIES["common"]))
+    mean = of_common or tuple(sorted(w for w in cells if w[0] != "clean"))
+    return groups_of(cells) | ({CORRUPTED: mean} if mean else {})
+
+
 def _at(levels: tuple[float, ...]) -> str:
     return "" if levels == SEVERITIES else "@" + ",".join(f"{lv:g}" for lv in levels)
 
@@ -70,7 +84,9 @@ def place(group: str) -> tuple:
 def headline(groups: Iterable[str]) -> list[str]:
     """Return the groups without the single kinds of a family, and single kinds without one."""
     names = list(groups)
-    inside = {k for f in FAMILIES for k in FAMILIES[f] if any(g.partition("@")[0] == f for g in names)}
+    inside = {
+        k for f in FAMILIES for k in FAMILIES[f] if any(g.partition("@")[0] == f for g in names)
+    }
     return [g for g in names if g.partition("@")[0] not in inside]
 
 

@@ -12,12 +12,16 @@ a better side has no ranks, a mean without an interval no `mde`.
 Rows are sorted by name and numbers have six decimals, so that git shows what moved.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
+from harness.groups import CORRUPTED
 from harness.sampling import Key, Outcomes, samples
 from harness.scores import better
 from harness.statistics import Sample, pairwise, rank_intervals
+from suites.robustness import GROUPS
 
 COLUMNS = (
     "dataset",
@@ -68,9 +72,35 @@ def of_samples(found: dict[Key, Sample]) -> pd.DataFrame:
     return frame.astype({name: "Int64" for name in COUNTS})
 
 
-def _ranked(
-    here: list[Sample], side: int
-) -> tuple[list[int | None], list[int | None], np.ndarray]:
+def summary(found: dict[Key, Sample]) -> pd.DataFrame:
+    """Summarize accuracy under corruption: a row for each (dataset, suite, model).
+
+    Args:
+        found: Samples by the groups of `groups.with_corrupted`.
+
+    Returns:
+        The key, `clean`, `value` (mean corruption accuracy, clean where there is no corruption),
+        `low`, `high`, `relative` (value / clean), a column for each family, `seeds`, `n`.
+    """
+    accuracy = {k: s for k, s in found.items() if k.metric == "accuracy"}
+    groups = {k.group for k in accuracy}
+    whole = CORRUPTED if CORRUPTED in groups else "clean"
+    families = [f for f in GROUPS if f in groups]
+    rows = []
+    for key, sample in accuracy.items():
+        if key.group != whole:
+            continue
+        of = {g: accuracy.get(replace(key, group=g)) for g in ("clean", *families)}
+        values = {g: np.nan if s is None else s.value for g, s in of.items()}
+        clean = values.pop("clean")
+        row = {"dataset": key.dataset, "suite": key.suite, "model": key.model, "clean": clean}
+        row |= {"value": sample.value, "low": sample.low, "high": sample.high}
+        row |= {"relative": sample.value / clean if clean else np.nan} | values
+        rows.append(row | {"seeds": sample.seeds, "n": sample.n})
+    return pd.DataFrame(rows)
+
+
+def _ranked(here: list[Sample], side: int) -> tuple[list[int | None], list[int | None], np.ndarray]:
     """Ranks of the models of one column, None where there are none, and what could be detected."""
     nothing: list[int | None] = [None] * len(here)
     mde = np.full(len(here), np.nan)

@@ -96,7 +96,9 @@ class _Sum:
         self._total, self._positions = np.zeros(()), np.zeros(0)
         self._seen = hashlib.sha256()
 
-    def add(self, found: tuple[np.ndarray, np.ndarray] | None, description: Mapping[str, Any]) -> None:
+    def add(
+        self, found: tuple[np.ndarray, np.ndarray] | None, description: Mapping[str, Any]
+    ) -> None:
         if found is None or (self.count and not np.array_equal(found[1], self._positions)):
             self.whole = False
             return

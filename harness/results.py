@@ -17,7 +17,7 @@ import pandas as pd
 
 from harness.checkpoints import safe
 from harness.files import canonical, write_bytes
-from harness.rows import AGAIN, long_table, read_rows
+from harness.rows import AGAIN, long_table, problem_of_name, read_rows
 from models.registry import unknown
 from suites.base import Measurement
 
@@ -135,10 +135,15 @@ def told(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}. {AGAIN}") from None
-    cells = content.get("cells", {}) if isinstance(content, dict) else None
-    if not isinstance(cells, dict):
+    kinds = {"cells": dict, "seed": int, "limit": int, "version": int}
+    kinds |= dict.fromkeys(("model", "suite", "dataset", "run"), str)
+    if not isinstance(content, dict) or any(
+        not isinstance(content[k], kind) or (kind is str and problem_of_name(content[k]))
+        for k, kind in kinds.items()
+        if k in content
+    ):
         raise ValueError(f"{path} is damaged: it is not what `harness run` writes. {AGAIN}")
-    for name, key in cells.items():
+    for name, key in content.get("cells", {}).items():
         if not (isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key)):
             raise ValueError(f"{path} is damaged: {ascii(name)} has no cell's key. {AGAIN}")
     return content

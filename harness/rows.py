@@ -19,7 +19,10 @@ FORMULA = ("=", "+", "-", "@")  # what a spreadsheet executes
 LONGEST = 200  # characters of a name
 AGAIN = "Remove it and run it again."
 NAMES = ("model", "suite", "dataset", "condition", "metric", "run")
-WHOLE = ("seed", "n")
+KINDS = {"seed": "a whole number >= 0"} | dict.fromkeys(
+    ("n", "seeds", "images", "rank_low", "rank_high"), "a whole number >= 1"
+)
+EMPTY = ("value", "low", "high", "mde", "rank_low", "rank_high")  # may be absent
 
 
 def problem_of_name(text: str) -> str | None:
@@ -64,9 +67,7 @@ def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> pd.DataF
                 rows.append(row)
                 lines.append(reader.line_num)
     except csv.Error as error:
-        raise ValueError(
-            f"{path} is damaged: line {reader.line_num}: {error}. {cure}"
-        ) from None
+        raise ValueError(f"{path} is damaged: line {reader.line_num}: {error}. {cure}") from None
     if not rows:
         raise ValueError(f"{path} is damaged: it is empty. {cure}")
     header = rows[0]
@@ -103,10 +104,12 @@ def long_table(text: pd.DataFrame, columns: Sequence[str], path: Path, cure: str
             check_names(given, path, cure)
             made[column] = given.tolist()
         else:
-            made[column] = _parsed(given, path, cure)
+            made[column] = numbers(given, path, cure)
     frame = pd.DataFrame(made, columns=list(columns))
     check_spans(frame["metric"], frame["value"], text.index, path, cure)
-    check_twice(frame, [c for c in columns if c not in ("value", "n", "run")], text.index, path, cure)
+    check_twice(
+        frame, [c for c in columns if c not in ("value", "n", "run")], text.index, path, cure
+    )
     return frame
 
 
@@ -123,31 +126,33 @@ def check_names(given: pd.Series, path: Path, cure: str) -> None:
             raise ValueError(f"{path}, line {line}: `{given.name}` {wrong}. {cure}")
 
 
-def _parsed(given: pd.Series, path: Path, cure: str) -> list:
-    known = {t: _number(str(given.name), t) for t in given.unique()}
+def numbers(given: pd.Series, path: Path, cure: str) -> list:
+    """Return a column of text as numbers, of the kind that its name says.
+
+    Raises:
+        ValueError: Says what is no number, and in which line.
+    """
+    column = str(given.name)
+    known = {t: _number(column, t) for t in given.unique()}
     for line, t in zip(given.index, given, strict=True):
         if known[t] is None:
             raise ValueError(
-                f"{path}, line {line}: `{given.name}` must be {_kind(str(given.name))}; got "
+                f"{path}, line {line}: `{column}` must be {KINDS.get(column, 'a number')}; got "
                 f"{ascii(t)[:60]}. {cure}"
             )
     return [known[t] for t in given]
 
 
-def _kind(column: str) -> str:
-    return {"seed": "a whole number >= 0", "n": "a whole number >= 1"}.get(column, "a number")
-
-
 def _number(column: str, text: str) -> float | int | None:
-    """A number, NaN for a value that is not there, None for what is no number.
+    """A number, NaN for one that may be absent and is, None for what is no number.
 
     A value may be infinite, as a growth that overflowed is; nothing else may.
     """
-    if column in WHOLE:
+    if column in EMPTY and text.strip().lower() in ("", "nan"):
+        return math.nan
+    if column in KINDS:
         plain = text.isascii() and text.isdigit() and len(text) < 16
         return int(text) if plain and (column == "seed" or int(text) > 0) else None
-    if column == "value" and text.strip().lower() in ("", "nan"):
-        return math.nan
     try:
         number = float(text) if "_" not in text else math.nan
     except ValueError:
@@ -190,4 +195,3 @@ def check_twice(
             f"{path}: lines {lines[int(same.argmax())]} and {lines[i]} are of the same "
             f"{', '.join(key)}. {cure}"
         )
-

@@ -1,17 +1,24 @@
 """Frames as a person reads them: rates in per cent, at most 15 rows."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
 import models as builders  # noqa: F401  fills the registry
-from harness.results import ordered, outcomes, read
-from harness.statistics import by_condition, summary
+from harness.corruption_error import REFERENCE, is_complete, mean_corruption_error
+from harness.groups import FAMILIES, KINDS, headline, spoken, with_corrupted
+from harness.leaderboard import leaderboard, summary
+from harness.outcomes import StoredOutcomes
+from harness.results import ordered, read
+from harness.sampling import samples
+from harness.statistics import by_condition
 from models.base import MODELS
 from suites.robustness import GROUPS
+
+ROWS = 15  # of a table that is printed
+SCORES = {"accuracy", "nll", "brier", "ece"}
 
 
 def of_suite(
@@ -20,34 +27,115 @@ def of_suite(
     models: Sequence[str],
     datasets: Sequence[str],
     detail: bool = False,
+    reference: str | None = None,
 ) -> list[Table | str]:
     """Return what a person wants to see of a suite's results, the baseline first.
 
     Args:
         detail: Accuracy by severity for each of several models, not for a single one alone.
+        reference: Of mCE; by default `REFERENCE`, where all is there.
+
+    Raises:
+        ValueError: Cells of the reference that was named are missing.
     """
     frame = ordered(read(results), MODELS)
     frame = frame[
         (frame["suite"] == suite) & frame["model"].isin(models) & frame["dataset"].isin(datasets)
     ]
-    conditions = set(frame["condition"])
-    corrupted = conditions - {"clean"}
-    named = {group: {kind.__name__ for kind in kinds} for group, kinds in GROUPS.items()}
-    groups = {
-        group: sorted(names & corrupted) for group, names in named.items() if names & corrupted
-    }
-    means = summary(frame, groups, partial(outcomes, results, conditions=corrupted or conditions))
+    corrupted = set(frame["condition"]) - {"clean"}
+    metrics = set(frame["metric"])
+    outcomes = StoredOutcomes(results)
+    if not metrics >= SCORES or not corrupted <= set(KINDS):
+        return board_tables(leaderboard(frame, outcomes))
+    accuracy = frame[frame["metric"] == "accuracy"]
+    found = samples(accuracy, outcomes, grouping=with_corrupted)
+    means = ordered(summary(found), MODELS)
     if not corrupted:
         return [clean_table(frame, means)]
     shown: list[Table | str] = []
     if detail or len(means) == 1:
         for _, part in frame.groupby(["dataset", "model"], sort=False):
             shown += [severity_table(part), ""]
-    return [*shown, summary_table(means, list(groups))]
+    families = [group for group in GROUPS if group in means]
+    shown.append(summary_table(means, families))
+    for _, part in accuracy.groupby("dataset", sort=False):
+        shown += rank_lines(leaderboard(part, outcomes))
+        complete = is_complete(part, REFERENCE) and part["model"].nunique() > 1
+        if reference is not None or complete:
+            shown += mce_lines(part, reference or REFERENCE, outcomes)
+    return shown
 
 
 def percent(value: float) -> str:
     return "" if pd.isna(value) else f"{100 * value:.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    return f"{percent(low)}-{percent(high)}" if pd.notna(low) else ""
+
+
+def rank(low: int, high: int) -> str:
+    """The ranks that cannot be told apart, "2-3"; "2" for one alone."""
+    return "" if pd.isna(low) else f"{low}" if low == high else f"{low}-{high}"
+
+
+def rank_lines(board: pd.DataFrame) -> list[Table | str]:
+    """Who is better than whom, in the largest group that several models have."""
+    several = board[board.groupby("group")["model"].transform("size") > 1]
+    for group in ("common", "noise+blur", *several["group"].unique()):
+        here = several[several["group"] == group].sort_values(["rank_low", "rank_high", "model"])
+        if not here.empty and group != "clean":
+            ranks = (f"{rank(r.rank_low, r.rank_high)} {r.model}" for r in here.itertuples())
+            where = f"{spoken(group)} on {here['dataset'].iloc[0]}"
+            return [f"Ranks of accuracy {where}, ties as ranges: {', '.join(ranks)}."]
+    return []
+
+
+def mce_lines(frame: pd.DataFrame, reference: str, outcomes: StoredOutcomes) -> list[Table | str]:
+    """mCE and relative mCE against a reference, with the difference of accuracies beside them."""
+    means = mean_corruption_error(frame, reference, outcomes)
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("data set", "model"):
+        table.add_column(heading)
+    columns = [f"mce[ref={reference}]", f"relative_mce[ref={reference}]"]
+    for column in columns:
+        table.add_column(column, justify="right")
+        table.add_column("95 % interval", justify="right")
+    for heading in ("accuracy less its", "seeds", "n"):
+        table.add_column(heading, justify="right")
+    for _, row in ordered(means, MODELS).iterrows():
+        cells = []
+        for column in columns:
+            low, high = row[f"{column} low"], row[f"{column} high"]
+            cells += [f"{row[column]:.1f}", f"{low:.1f}-{high:.1f}" if pd.notna(low) else ""]
+        apart = f"{100 * row['difference']:+.1f} points"
+        table.add_row(row["dataset"], row["model"], *cells, apart, str(row["seeds"]), str(row["n"]))
+    return ["", table]
+
+
+def board_tables(board: pd.DataFrame) -> list[Table | str]:
+    """The first rows of a leaderboard of any suite, its headline groups alone."""
+    kept = board[board["group"].isin(headline(board["group"].unique()))]
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("data set", "metric", "condition", "model"):
+        table.add_column(heading)
+    for heading in ("value", "95 % interval", "rank", "seeds", "n"):
+        table.add_column(heading, justify="right")
+    for _, row in kept.head(ROWS).iterrows():
+        table.add_row(
+            row["dataset"],
+            row["metric"],
+            row["group"],
+            row["model"],
+            f"{row['value']:.4g}",
+            f"{row['low']:.4g} to {row['high']:.4g}" if pd.notna(row["low"]) else "",
+            rank(row["rank_low"], row["rank_high"]),
+            str(row["seeds"]),
+            str(row["images"]),
+        )
+    left = len(kept) - ROWS
+    more = f"{left} more rows: `harness table --write` writes all of them."
+    return [table, more] if left > 0 else [table]
 
 
 def clean_table(frame: pd.DataFrame, summary: pd.DataFrame) -> Table:
@@ -65,7 +153,7 @@ def clean_table(frame: pd.DataFrame, summary: pd.DataFrame) -> Table:
             row["dataset"],
             row["model"],
             percent(row["value"]),
-            f"{percent(row['low'])}-{percent(row['high'])}",
+            interval(row["low"], row["high"]),
             percent(here["top5"]) if "top5" in here else "",
             *(f"{here[m]:.3f}" for m in ("nll", "brier", "ece")),
             str(row["seeds"]),
@@ -88,7 +176,7 @@ def summary_table(summary: pd.DataFrame, groups: list[str]) -> Table:
             row["model"],
             percent(row["clean"]),
             percent(row["value"]),
-            f"{percent(row['low'])}-{percent(row['high'])}",
+            interval(row["low"], row["high"]),
             percent(row["relative"]),
             *(percent(row[g]) for g in groups),
             str(row["seeds"]),

@@ -118,7 +118,9 @@ class Differences:
     def p_worse(self, margin: float) -> np.ndarray:
         """Return the one-sided p value of "the difference is at least -margin"."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.identical, 1.0, stdtr(self.df, (self.center + margin) / self.above))
+            return np.where(
+                self.identical, 1.0, stdtr(self.df, (self.center + margin) / self.above)
+            )
 
     def at(self, *where: int) -> "Differences":
         """Return one of them."""
@@ -139,7 +141,9 @@ class Differences:
 
 def pairwise(samples: Sequence[Sample]) -> Differences:
     """Return the differences of all pairs, (M, M)."""
-    value, low, high = (np.array([getattr(s, k) for s in samples]) for k in ("value", "low", "high"))
+    value, low, high = (
+        np.array([getattr(s, k) for s in samples]) for k in ("value", "low", "high")
+    )
     below, above = mover(value[:, None], (low[:, None], high[:, None]), value, (low, high))
     made = value[:, None] - value
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,6 +1,6 @@
 """CE, mCE and relative mCE against a named reference.
 
-With E(s, c) the error at severity s of corruption c, E(0) the clean error, and E_ref the reference's:
+With E(s, c) the error at severity s of corruption c, E(0) the clean error, E_ref the reference's:
 
     CE_c          = sum_s E(s, c) / sum_s E_ref(s, c)                       a ratio of sums
     relative CE_c = sum_s (E(s, c) - E(0)) / sum_s (E_ref(s, c) - E_ref(0))
@@ -72,7 +72,7 @@ def mean_corruption_error(
     Returns:
         `dataset`, `suite`, `model`; `mce[ref=R]` and `relative_mce[ref=R]`, each with its interval
         as `... low` and `... high` (NaN without outcomes); `accuracy`, the mean over the 75 cells,
-        and `difference`, that less the reference's; `seeds`, `n`, and CE_c by the corruption's name.
+        and `difference`, that less the reference's; `seeds`, `n`, and CE_c by corruption.
 
     Raises:
         ValueError: A cell of the reference is missing, or a denominator is not positive.

@@ -7,7 +7,7 @@ A group's name says which cells it holds, so that rows of one name can be compar
     noise+blur          its seven kinds together; `common`: all 15 common corruptions
     gaussian_noise      one kind, its severities
     noise@3             at severity 3 alone; `noise@1,3`: at two of them
-    euler 4             any other condition, at one level: levels that are no severities are not averaged
+    euler 4             any other condition at one level: only severities are averaged
 
 A family that is not complete has no row; its kinds have theirs.
 """
@@ -65,6 +65,17 @@ def with_corrupted(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
     return groups_of(cells) | ({CORRUPTED: mean} if mean else {})
 
 
+def with_cells(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
+    """Return the groups of `groups_of`, and every single cell of a corruption: `fog 3`."""
+    single = {f"{c} {lv:g}": ((c, lv),) for c, lv in sorted(cells) if c in KINDS}
+    return groups_of(cells) | single
+
+
+def is_cell(group: str) -> bool:
+    """Return whether this is a single cell of a corruption, a part of its group."""
+    return group.rpartition(" ")[0] in KINDS
+
+
 def _at(levels: tuple[float, ...]) -> str:
     return "" if levels == SEVERITIES else "@" + ",".join(f"{lv:g}" for lv in levels)
 
@@ -76,9 +87,10 @@ def place(group: str) -> tuple:
         return (0, ORDER.index(name), level, 0.0)
     condition, _, number = group.rpartition(" ")
     try:
-        return (1, 0, condition, float(number))
+        which = KINDS.index(condition) if condition in KINDS else len(KINDS)
+        return (1, which, condition, float(number))
     except ValueError:
-        return (1, 0, group, -1.0)
+        return (1, len(KINDS), group, -1.0)
 
 
 def headline(groups: Iterable[str]) -> list[str]:

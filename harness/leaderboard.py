@@ -6,8 +6,8 @@
 `low` to `high` is a 95 % interval, over seeds and images as `basis` says (`statistics.samples`);
 `rank_low` to `rank_high` the ranks that cannot be told apart, all pairs of a (dataset, suite,
 metric, group) being one family at 5 % after Holm; `mde` the smallest difference from the best other
-model of the column that would be found with power 80 %. Empty is what is not known: a metric without
-a better side has no ranks, a mean without an interval no `mde`.
+model of the column that would be found with power 80 %. Empty is what is not known: a metric
+without a better side has no ranks, a mean without an interval no `mde`.
 
 Rows are sorted by name and numbers have six decimals, so that git shows what moved.
 """

@@ -1,8 +1,8 @@
 """Per-image outcomes from stored cells.
 
-An outcome is what one image adds to a mean: a hit, a loss. A metric has outcomes if `suites.metrics`
-knows them for its name, or if the cells hold an array (N,) of its name. Nothing is written: a
-results folder can be another person's.
+An outcome is what one image adds to a mean: a hit, a loss. A metric has outcomes if
+`suites.metrics` knows them for its name, or if the cells hold an array (N,) of its name. Nothing is
+written: a results folder can be another person's.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """The CSVs again, from stored cells: no model, no data, no device.
 
 A metric that was added, or a table that was lost or edited, needs only what was observed: the JSON
-beside each CSV names its cells, and the suite measures them. A suite of another version asks another
-question, and is not answered from old cells.
+beside each CSV names its cells, and the suite measures them. A suite of another version asks
+another question, and is not answered from old cells.
 """
 
 from collections.abc import Iterator, Sequence

@@ -7,8 +7,10 @@ import pandas as pd
 from rich.table import Table
 
 import models as builders  # noqa: F401  fills the registry
+from harness.check import Guard
+from harness.compare import bounds, chance, is_rate
 from harness.corruption_error import REFERENCE, is_complete, mean_corruption_error
-from harness.groups import FAMILIES, KINDS, headline, spoken, with_corrupted
+from harness.groups import KINDS, headline, spoken, with_corrupted
 from harness.leaderboard import leaderboard, summary
 from harness.outcomes import StoredOutcomes
 from harness.results import ordered, read
@@ -136,6 +138,57 @@ def board_tables(board: pd.DataFrame) -> list[Table | str]:
     left = len(kept) - ROWS
     more = f"{left} more rows: `harness table --write` writes all of them."
     return [table, more] if left > 0 else [table]
+
+
+def comparison_table(frame: pd.DataFrame) -> Table:
+    """The groups of a comparison, a row each; rates in per cent, their differences in points."""
+    groups = frame[frame["family"] == "groups"].head(ROWS)
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("data set", "suite", "metric", "condition"):
+        table.add_column(heading)
+    a, b = frame["a"].iloc[0], frame["b"].iloc[0]
+    for heading in (a, b, "difference", "95 % interval", "p (Holm)", "detectable", "n"):
+        table.add_column(heading, justify="right")
+    for _, row in groups.iterrows():
+        metric, known = row["metric"], pd.notna(row["low"])
+        factor, digits = (100, 2) if is_rate(metric) else (1, 4)
+        number = "{:." + str(digits) + "f}"
+        table.add_row(
+            row["dataset"],
+            row["suite"],
+            metric + (" %" if is_rate(metric) else ""),
+            row["group"],
+            *(number.format(factor * row[v]) for v in ("value_a", "value_b")),
+            f"{factor * row['difference']:+.{digits}f}",
+            bounds(metric, row["low"], row["high"]) if known else "",
+            chance(row["p_holm"]) if known else "",
+            number.format(factor * row["mde"]) if known and not row["identical"] else "",
+            " / ".join(dict.fromkeys((str(row["images_a"]), str(row["images_b"])))),
+        )
+    return table
+
+
+def check_table(guards: Sequence[Guard]) -> Table:
+    """The verdicts of a check, a row for each guard."""
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("verdict", "data set", "suite", "model", "metric", "condition"):
+        table.add_column(heading)
+    for heading in ("before", "now", "better by", "95 % interval", "margin", "n"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for guard in guards:
+        key, known = guard.key, pd.notna(guard.difference)
+        table.add_row(
+            guard.verdict,
+            *(key.dataset, key.suite, key.model, key.metric, key.group),
+            *(f"{v:.4f}" if pd.notna(v) else "" for v in (guard.baseline, guard.new)),
+            f"{guard.difference:+.4f}" if known else "",
+            f"{guard.low:+.4f} to {guard.high:+.4f}" if known else "",
+            f"{guard.margin:g}",
+            str(guard.images or ""),
+            guard.reason,
+        )
+    return table
 
 
 def clean_table(frame: pd.DataFrame, summary: pd.DataFrame) -> Table:

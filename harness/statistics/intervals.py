@@ -14,8 +14,8 @@ Satterthwaite's degrees of freedom of t are V^2 / sum V_k^2 / df_k. With few see
 came out small by chance is a small share of V and claims many degrees of freedom, so that intervals
 are short just when they should be long: 92 % coverage instead of 95 for three seeds whose standard
 error is three times that of the images. Here the degrees of freedom are those that V_seed's upper
-quartile would have, which gives 95 to 96 % for three seeds or more at any share, 94 to 97 % for two.
-The plain percentile bootstrap covers 79 % there.
+quartile would have, which gives 95 to 96 % for three seeds or more at any share, 94 to 97 % for
+two. The plain percentile bootstrap covers 79 % there.
 
 Reference: F. E. Satterthwaite, An approximate distribution of estimates of variance components,
 Biometrics Bulletin 2(6), 1946; E. B. Wilson, Probable inference, the law of succession, and
@@ -51,12 +51,12 @@ def spread(*parts: tuple[ArrayLike, ArrayLike]) -> tuple[np.ndarray, np.ndarray]
         parts: (V_k, df_k), broadcast against each other; those with V_k = 0 do not count.
     """
     v, upper, squares = (np.zeros(()) for _ in range(3))
-    for v_k, df_k in parts:
-        df_k = np.maximum(np.asarray(df_k, float), 1)
+    for part, freedom in parts:
+        v_k, df = np.asarray(part, float), np.maximum(np.asarray(freedom, float), 1)
         # chdtri is slow, and a million images leave nothing to correct.
-        values, where = np.unique(np.minimum(df_k, 1e6), return_inverse=True)
-        raised = v_k * (values / chdtri(values, 1 - QUARTILE))[where].reshape(df_k.shape)
-        v, upper, squares = v + v_k, upper + raised, squares + raised**2 / df_k
+        values, where = np.unique(np.minimum(df, 1e6), return_inverse=True)
+        raised = v_k * (values / chdtri(values, 1 - QUARTILE))[where].reshape(df.shape)
+        v, upper, squares = v + v_k, upper + raised, squares + raised**2 / df
     with np.errstate(invalid="ignore", divide="ignore"):
         return v, np.where(squares > 0, upper**2 / squares, np.inf)
 

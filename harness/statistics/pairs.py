@@ -9,7 +9,7 @@ of seed 0 of the other. Only the same model, trained again with the same seeds, 
 - One network each: the interval is Bonett and Price's, which adds one image to either side; for a
   mean over cells those two images have the size of a typical difference. The plain interval covers
   89 % at 360 images. One cell is tested by McNemar's exact test.
-- Several seeds: the estimate -+ t sqrt(V), V = V_seed(a) + V_seed(b) + V_image, as `intervals` says.
+- Several seeds: the estimate -+ t sqrt(V), V = V_seed(a) + V_seed(b) + V_image; see `intervals`.
 - Outcomes that are not stored: the two intervals are combined as if the images were different ones,
   which is wider.
 
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtr, ndtri, stdtr
 
-from harness.statistics.intervals import Z, Bounds, crossed, mover, quantile, spread
+from harness.statistics.intervals import Bounds, Z, crossed, mover, quantile, spread
 from harness.statistics.samples import RATE, Sample
 
 POWER = 0.8
@@ -164,7 +164,7 @@ def pairwise(samples: Sequence[Sample]) -> Differences:
         psi=np.full(shape, np.nan),
     )
     for same in _together(samples).values():
-        stack = np.stack([samples[i].images for i in same])
+        stack = np.stack([np.asarray(samples[i].images) for i in same])
         for place, i in enumerate(same):
             others = same[place + 1 :]
             if others:
@@ -185,7 +185,9 @@ def difference(a: Sample, b: Sample, *, same_seeds: bool = False) -> Differences
         one = _by_seed(a.outcomes - b.outcomes, a.span == RATE)
         found = replace(found, **{k: np.asarray(v) for k, v in one.items()})
     if a.runs and a.runs == b.runs and float(found.value) == 0:
-        return replace(found, identical=np.asarray(True), p=np.asarray(1.0))
+        # One run, whose key is the hash of all that determines its outcomes.
+        nothing = dict.fromkeys(("center", "below", "above", "psi"), np.asarray(0.0))
+        return replace(found, identical=np.asarray(True), p=np.asarray(1.0), **nothing)
     return found
 
 

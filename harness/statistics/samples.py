@@ -109,7 +109,7 @@ def from_table(
     """
     seeds = len(values)
     of_seed = values.mean(axis=1)
-    value = float(of_seed.mean())
+    value = float(values.mean())
     v_seed = float(of_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
     basis, v_image = ("seeds" if seeds > 1 else "nothing"), 0.0
     if span == RATE:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.statistics.intervals import Bounds, crossed, interval
+from harness.statistics.intervals import Bounds, crossed, interval, shape_of
 
 RATE = (0.0, 1.0)
 
@@ -74,7 +74,7 @@ def from_outcomes(
     v_seed, v_image, v_rest = crossed(outcomes)
     images = outcomes.mean(axis=0)
     value = float(images.mean()) if value is None else value
-    low, high = interval(value, v_seed, v_image, seeds, n, span)
+    low, high = interval(value, v_seed, v_image, seeds, n, span, _shape(images))
     return Sample(
         value=value,
         low=low,
@@ -92,6 +92,11 @@ def from_outcomes(
         seed_names=tuple(seed_names),
         runs=tuple(runs),
     )
+
+
+def _shape(images: np.ndarray) -> tuple[float, float]:
+    skew, df = shape_of(images)
+    return float(skew), float(df)
 
 
 def from_table(

@@ -133,23 +133,23 @@ def _ratio(
                 + f" {below:g}, which nothing can be divided by. Name another reference."
             )
         ce[kind] = errors(groups, kind) / below
-        weights[kind] = -100 / len(KINDS) / below
+        weights[kind] = 100 / len(KINDS) / below
         weights_of_base[kind] = weights[kind] * ce[kind]
     for weighted in (weights, weights_of_base):
         weighted["clean"] = -clean * sum(weighted.values())
     one, other = _weighted(groups, weights), _weighted(base, weights_of_base)
     if one is None or other is None:
         return ce, math.nan, math.nan
-    # The two are equal to first order: what differs is the uncertainty.
+    # Both are the mCE: what their difference has is its uncertainty.
     apart = difference(one, other, same_seeds=groups is base)
     half = float((apart.high - apart.low) / 2)
     return ce, -half, half
 
 
 def _weighted(groups: dict[str, Sample], weights: dict[str, float]) -> Sample | None:
-    """The sample of a weighted sum of groups, None where outcomes are not stored for all."""
+    """The sample of a weighted sum of errors, None where outcomes are not stored for all."""
     chosen = [(groups[name], w) for name, w in weights.items()]
-    stacks = [s.outcomes * w for s, w in chosen if s.outcomes is not None]
+    stacks = [(1 - s.outcomes) * w for s, w in chosen if s.outcomes is not None]
     if len(stacks) < len(chosen) or len({s.shape for s in stacks}) > 1:
         return None
     seen = " ".join(s.on for s, _ in chosen)

@@ -96,10 +96,9 @@ def place(group: str) -> tuple:
 def headline(groups: Iterable[str]) -> list[str]:
     """Return the groups without the single kinds of a family, and single kinds without one."""
     names = list(groups)
-    inside = {
-        k for f in FAMILIES for k in FAMILIES[f] if any(g.partition("@")[0] == f for g in names)
-    }
-    return [g for g in names if g.partition("@")[0] not in inside]
+    plain = {g.partition("@")[0] for g in names}
+    inside = {kind for family in FAMILIES if family in plain for kind in FAMILIES[family]}
+    return [g for g in names if g.partition("@")[0] not in inside and not is_cell(g)]
 
 
 def spoken(group: str) -> str:

@@ -95,15 +95,8 @@ def comparison(
         rows.append(
             (*key.column, family, *labels, own.value, other.value, own.value - other.value)
             + (float(d.low), float(d.high), float(d.p), math.nan, float(d.detectable), "")
-            + (
-                bool(d.paired),
-                bool(d.identical),
-                float(d.b),
-                float(d.c),
-                own.seeds,
-                other.seeds,
-                own.n,
-            )
+            + (bool(d.paired), bool(d.identical), float(d.b), float(d.c))
+            + (own.seeds, other.seeds, own.n, other.n)
         )
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     for _, part in frame.groupby("family"):

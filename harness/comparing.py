@@ -11,7 +11,7 @@ from harness.files import write_bytes
 from harness.foreign import OURS, PERCENT, pairs_of
 from harness.groups import with_cells
 from harness.progress import Teller
-from harness.sides import Side, measured_on, open_side, samples_of
+from harness.sides import Side, measured_on, of_shared_seeds, open_side, samples_of
 
 Found = list[tuple[pd.DataFrame, list[str]]]
 
@@ -83,6 +83,9 @@ def compared(
     for mine, theirs in opponents(first, second, models):
         one, other = first.only(model=[mine]), second.only(model=[theirs])
         labels = (mine, theirs) if mine != theirs else (f"{mine} in {a}", f"{theirs} in {b}")
+        left_out: list[str] = []
+        if mine == theirs:
+            one, other, left_out = of_shared_seeds(one, other)
         same = mine == theirs and _seeds(one) == _seeds(other)
         frame = compare.comparison(
             samples_of(one, teller, with_cells),
@@ -97,7 +100,7 @@ def compared(
                 "both with the same `harness run`."
             )
         said = [*one.notes, *other.notes, *compare.sentences(frame), *compare.caveats(frame)]
-        found.append((frame, said + _differing(one, other, labels)))
+        found.append((frame, said + left_out + _differing(one, other, labels)))
     return found
 
 
@@ -150,7 +153,15 @@ def write(path: Path | None, kind: str, found: Found, inputs: Sequence[Path]) ->
     frame = pd.concat([frame for frame, _ in found], ignore_index=True)
     said = [line for _, lines in found for line in lines]
     content = compare.as_json(frame, said) if kind == "json" else compare.as_csv(frame)
-    write_bytes(path, content)
+    write_report(path, content)
+
+
+def write_report(path: Path, content: bytes) -> None:
+    """Write a file for people, whole or not at all; a pipe or a device as it is."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+    else:
+        write_bytes(path, content)
 
 
 def refuse_inputs(path: Path | None, inputs: Sequence[Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.check import Guard, guarded, judged
 from harness.progress import Teller
 from harness.sampling import Key
-from harness.sides import Side, measured_on, open_side, samples_of
+from harness.sides import Side, measured_on, of_shared_seeds, open_side, samples_of
 
 DEFAULT = {("accuracy", ""): 0.005}
 EXAMPLE = 'Write it as in `[margin]`, `accuracy = 0.005`, `"accuracy/noise" = 0.01`.'
@@ -77,8 +77,8 @@ def check(
     wanted: Mapping[tuple[str, str], float],
     names: Mapping[str, Sequence[str]],
     teller: Teller,
-) -> list[Guard]:
-    """Return the verdicts on `results` against `baseline`.
+) -> tuple[list[Guard], list[str]]:
+    """Return the verdicts on `results` against `baseline`, and what was left out.
 
     Args:
         wanted: Margins by (metric, group).
@@ -87,17 +87,21 @@ def check(
     Raises:
         FileNotFoundError: There is nothing at a path.
         LookupError: The baseline lacks a name.
-        ValueError: A file is damaged.
+        ValueError: A file is damaged, or the baseline is the results.
     """
-    before = open_side(baseline).only(**names)
-    now = open_side(results)
+    if results.resolve() == baseline.resolve():
+        raise ValueError(
+            f"The baseline {baseline} is what is checked. Give the folder of the new results with "
+            "`--results`, or another baseline."
+        )
     metrics = list(dict.fromkeys(metric for metric, _ in wanted))
-    before = before.only(metric=metrics)
+    before = open_side(baseline).only(**names).only(metric=metrics)
+    present = {name: set(before.rows[name]) for name in ("dataset", "suite", "model", "metric")}
+    now, before, left_out = of_shared_seeds(open_side(results).among(present), before)
     of_before = samples_of(before, teller)
     guards = guarded(of_before, wanted)
-    present = {name: set(before.rows[name]) for name in ("dataset", "suite", "model", "metric")}
-    of_now = samples_of(now.among(present), teller)
-    return judged(of_now, of_before, guards, _others(now, before, guards))
+    of_now = samples_of(now, teller)
+    return judged(of_now, of_before, guards, _others(now, before, guards)), left_out
 
 
 def _others(now: Side, before: Side, guards: Mapping[Key, float]) -> dict[Key, str]:

@@ -125,6 +125,34 @@ def samples_of(side: Side, teller: Teller, grouping: Grouping = groups_of) -> di
         return samples(side.table, outcomes, grouping=grouping, keep=True)
 
 
+def of_shared_seeds(a: Side, b: Side) -> tuple[Side, Side, list[str]]:
+    """Return both sides with the seeds that runs of one name have in both, and what was left out.
+
+    Runs that share no seed stay whole: their seeds are different draws of one method.
+    """
+    if a.table is None or b.table is None:
+        return a, b, []
+    mine, theirs = _runs(a.table), _runs(b.table)
+    meeting = {run[:3] for run in mine & theirs}
+    alone = [run for run in sorted(mine ^ theirs) if run[:3] in meeting]
+    told = [
+        f"{model} on {dataset}, {suite}: seed {seed} is in {(a if run in mine else b).path} alone, "
+        "and left out."
+        for run in alone
+        for dataset, suite, model, seed in (run,)
+    ]
+    kept = [table[~_index(table).isin(alone)] for table in (a.table, b.table)]
+    return replace(a, table=kept[0]), replace(b, table=kept[1]), told
+
+
+def _index(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[["dataset", "suite", "model", "seed"]])
+
+
+def _runs(table: pd.DataFrame) -> set[tuple]:
+    return set(_index(table).unique())
+
+
 def measured_on(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:
     """Return what runs were measured on, by (dataset, suite, model), as far as it is told.
 

@@ -99,22 +99,21 @@ def _check(
 ) -> int:
     from harness import gate, verdicts
     from harness.check import CODES, expectation, overall
-    from harness.comparing import refuse_inputs
-    from harness.files import write_bytes
+    from harness.comparing import refuse_inputs, write_report
     from harness.tables import check_table
 
     with refusals(*CHECKING, OSError):
         for path in (junit, markdown):
             refuse_inputs(path, (baseline, results))
-        guards = gate.check(
+        guards, left_out = gate.check(
             results, baseline, gate.margins(margin, config), names, teller_on_stderr()
         )
-        for guard in guards:
-            show(expectation(guard))
+        for line in [*left_out, *(expectation(guard) for guard in guards)]:
+            show(line)
         show(check_table(guards))
         for path, content in ((junit, verdicts.junit), (markdown, verdicts.markdown)):
             if path is not None:
-                write_bytes(path, content(guards))
+                write_report(path, content(guards))
                 show(str(path))
     verdict = overall(guards)
     count = sum(guard.verdict == verdict for guard in guards)

@@ -14,7 +14,7 @@ from harness.cells import CellStore
 from harness.provenance import command_line, commit
 from suites.base import SUITES, Cell, Measurement, Suite
 
-NAMES = ("dataset", "suite", "model", "seed", "run")
+NAMES = ("model", "suite", "dataset", "seed", "run")
 
 
 def rescored(
@@ -49,7 +49,7 @@ def rescored(
         assert not isinstance(measured, str)
         head, dirty = commit()
         made = {"command": command_line(), "commit": head, "dirty": dirty}
-        beside = {k: v for k, v in told.items() if k not in NAMES} | {"rescored": made}
+        beside = {k: v for k, v in told.items() if k not in (*NAMES, "rows")} | {"rescored": made}
         key = {name: told[name] for name in NAMES}
         if tables.write(path.with_suffix(".csv"), key, measured, beside):
             yield f"{path.with_suffix('.csv')} is made again."

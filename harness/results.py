@@ -69,7 +69,8 @@ def write(
     if path.is_file() and path.read_bytes() == content and _run_of(beside) == key["run"]:
         return False
     write_bytes(path, content)
-    write_bytes(beside, (json.dumps(dict(key) | provenance, indent=2) + "\n").encode())
+    content = (json.dumps(dict(key) | {"rows": len(rows)} | provenance, indent=2) + "\n").encode()
+    write_bytes(beside, content)
     return True
 
 
@@ -93,7 +94,9 @@ def read(results: Path, *, whole: bool = False) -> pd.DataFrame:
     for path in sorted(results.glob("*/*/*/seed*.csv")):
         frame = long_table(read_rows(path, ended=True), COLUMNS, path, AGAIN)
         _check_place(frame, path)
-        if not (whole and told(path.with_suffix(".json")).get("limit")):
+        beside = told(path.with_suffix(".json"))
+        _check_whole(frame, beside, path)
+        if not (whole and beside.get("limit")):
             frames.append(frame)
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))
@@ -123,6 +126,16 @@ def _check_place(frame: pd.DataFrame, path: Path) -> None:
         )
 
 
+def _check_whole(frame: pd.DataFrame, beside: dict[str, Any], path: Path) -> None:
+    """Refuse a table that has not as many rows as were written."""
+    rows = beside.get("rows", len(frame))
+    if len(frame) != rows and (frame["run"] == beside.get("run")).all():
+        raise ValueError(
+            f"{path} has {len(frame)} rows, its JSON says {rows}: it was cut off or edited. Make "
+            "it again with `harness table --rescore`, or run it again."
+        )
+
+
 def told(path: Path) -> dict[str, Any]:
     """Return what the JSON beside a CSV says; empty where there is none.
 
@@ -135,7 +148,7 @@ def told(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}. {AGAIN}") from None
-    kinds = {"cells": dict, "seed": int, "limit": int, "version": int}
+    kinds = {"cells": dict, "seed": int, "limit": int, "version": int, "rows": int}
     kinds |= dict.fromkeys(("model", "suite", "dataset", "run"), str)
     if not isinstance(content, dict) or any(
         not isinstance(content[k], kind) or (kind is str and problem_of_name(content[k]))

@@ -11,7 +11,7 @@ from harness.leaderboard import COLUMNS, COUNTS, KEY, as_csv, leaderboard
 from harness.outcomes import StoredOutcomes
 from harness.progress import Teller
 from harness.results import cells_root, chosen
-from harness.rows import check_names, check_twice, numbers, read_rows
+from harness.rows import read_rows
 
 FILE = "leaderboard.csv"
 MADE = "Make it again with `harness table --write`."
@@ -64,20 +64,13 @@ def read(path: Path) -> pd.DataFrame:
         FileNotFoundError: There is no such file.
         ValueError: It is no leaderboard, or damaged; says where.
     """
-    text = read_rows(path, MADE)
-    missing = [c for c in COLUMNS if c not in text]
-    if missing:
-        raise ValueError(f"{path} lacks the column `{missing[0]}`. {MADE}")
-    frame = text[list(COLUMNS)].copy()
-    for column in COLUMNS:
-        if column in KEY:
-            check_names(text[column], path, MADE)
-        elif column != "basis":
-            frame[column] = numbers(text[column], path, MADE)
-    check_twice(frame, KEY, text.index, path, MADE)
-    return frame.reset_index(drop=True).astype({c: "Int64" for c in COUNTS})
-
-
-def is_leaderboard(path: Path) -> bool:
-    """Return whether a CSV has the columns of a leaderboard."""
-    return set(COLUMNS) <= set(read_rows(path, MADE).columns)
+    rows = read_rows(path, MADE)
+    rows.need(COLUMNS)
+    frame = pd.DataFrame(
+        {
+            name: rows.names(name) if name in (*KEY, "basis") else rows.numbers(name)
+            for name in COLUMNS
+        }
+    )
+    rows.distinct(*(rows.columns[name] for name in KEY), of=", ".join(KEY))
+    return frame.astype({name: "Int64" for name in COUNTS})

@@ -78,24 +78,25 @@ def guarded(baseline: Mapping[Key, Sample], margins: Margins) -> dict[Key, float
         LookupError: The baseline has no such metric or group.
         ValueError: A metric has no better side.
     """
+    of_metric: dict[str, dict[tuple, list[Key]]] = {}
+    for key in baseline:
+        runs = of_metric.setdefault(key.metric, {})
+        runs.setdefault((key.dataset, key.suite, key.model), []).append(key)
     found: dict[Key, float] = {}
-    metrics = dict.fromkeys(key.metric for key in baseline)
+    # A named group comes after its whole metric, and takes its place.
     for (metric, group), margin in sorted(margins.items()):
-        if metric not in metrics:
-            raise unknown("metric in the baseline", metric, metrics)
+        if metric not in of_metric:
+            raise unknown("metric in the baseline", metric, of_metric)
         if better(metric) == 0:
             raise ValueError(
                 f"`{metric}` has no better side, so that it cannot become worse. Guard another one."
             )
-        keys = [key for key in baseline if key.metric == metric]
-        groups = dict.fromkeys(key.group for key in keys)
+        groups = dict.fromkeys(k.group for keys in of_metric[metric].values() for k in keys)
         if group and group not in groups:
             raise unknown(f"group of {metric} in the baseline", group, groups)
-        for key in keys:
-            here = [k.group for k in keys if replace(k, group="") == replace(key, group="")]
-            # A named group comes after the whole metric, and takes its place.
-            if key.group == group or (not group and key.group in headline(here)):
-                found[key] = margin
+        for keys in of_metric[metric].values():
+            wanted = [group] if group else headline([key.group for key in keys])
+            found |= {key: margin for key in keys if key.group in wanted}
     return found
 
 

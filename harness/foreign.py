@@ -7,13 +7,12 @@ given by `--given OURS=VALUE`, and what was assumed is told.
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from harness.groups import KINDS
 from harness.results import COLUMNS
-from harness.rows import long_table
+from harness.rows import Rows, long_rows
 from harness.scores import SPANS
 from models.registry import unknown
 
@@ -53,8 +52,7 @@ def pairs_of(option: str, text: str, known: Sequence[str], side: int) -> dict[st
 
 
 def translated(
-    text: pd.DataFrame,
-    path: Path,
+    theirs: Rows,
     columns: Mapping[str, str],
     given: Mapping[str, str],
     known: Mapping[str, str],
@@ -62,7 +60,6 @@ def translated(
     """Return another's rows as our long table, and what was assumed.
 
     Args:
-        text: Rows as text, the index being their lines.
         columns: Their name to ours, or to "percent" for a value in per cent.
         given: Our name to a constant, for what the file does not say.
         known: Likewise, what the other side of a comparison suggests.
@@ -71,13 +68,15 @@ def translated(
         LookupError: A column that is mapped is not there.
         ValueError: Something is missing, or is no such thing; says where.
     """
+    path = theirs.path
+    text = pd.DataFrame(theirs.columns, index=theirs.lines, dtype=object)
     for name in columns:
         if name not in text:
             raise unknown(f"column in {path}", name, text.columns)
     aliases = {c: ALIASES[c.lower()] for c in text if c.lower() in ALIASES}
     ours = {c: c for c in text if c in OURS}
     names = aliases | ours | dict(columns)
-    rows, metric = _long(text, names, path)
+    rows, metric = _long(text, names, theirs)
     notes = []
     said = {"seed": "0", "level": "0"} | ({} if metric is None else {"metric": metric})
     assumed = {"model": path.stem, "metric": "accuracy"} | dict(known)
@@ -100,7 +99,9 @@ def translated(
             )
     rows["condition"] = [_condition(c) for c in rows["condition"]]
     repeated = rows["condition"].str.lower().isin(MEANS)
-    table = long_table(rows[~repeated], COLUMNS, path, CORRECT)
+    rows = rows[~repeated]
+    ours_now = {name: rows[name].tolist() for name in COLUMNS}
+    table = pd.DataFrame(long_rows(Rows(path, CORRECT, ours_now, list(rows.index)), COLUMNS))
     wrong = table["metric"] == "error"
     table.loc[wrong, "value"] = 1 - table.loc[wrong, "value"]
     table.loc[wrong, "metric"] = "accuracy"
@@ -109,18 +110,18 @@ def translated(
 
 
 def _long(
-    text: pd.DataFrame, names: Mapping[str, str], path: Path
+    text: pd.DataFrame, names: Mapping[str, str], theirs: Rows
 ) -> tuple[pd.DataFrame, str | None]:
     """Rows under our names, a row for each number, and the metric if a column's name says it."""
-    taken: dict[str, str] = {}
-    for theirs, name in names.items():
+    path, taken = theirs.path, dict[str, str]()
+    for column, name in names.items():
         if name in taken:
             raise ValueError(
-                f"{path}: both `{taken[name]}` and `{theirs}` would be `{name}`. Map one of them "
+                f"{path}: both `{taken[name]}` and `{column}` would be `{name}`. Map one of them "
                 "to another column with `--columns`, or remove it."
             )
-        taken[name] = theirs
-    kept = {theirs: name for theirs, name in names.items() if name in OURS}
+        taken[name] = column
+    kept = {column: name for column, name in names.items() if name in OURS}
     valued = [t for t, name in names.items() if name in ("value", PERCENT)]
     metrics = {name: name for name in SPANS} | {"acc": "accuracy"}
     metric = next((metrics[t.lower()] for t in valued if t.lower() in metrics), None)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from harness.checkpoints import safe
 from harness.files import canonical, write_bytes
-from harness.rows import AGAIN, long_table, problem_of_name, read_rows
+from harness.rows import AGAIN, long_rows, problem_of_name, read_rows
 from models.registry import unknown
 from suites.base import Measurement
 
@@ -90,49 +90,38 @@ def read(results: Path, *, whole: bool = False) -> pd.DataFrame:
     Raises:
         ValueError: A file lacks a column, is damaged, or is of another run than its path says.
     """
-    frames = []
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for path in sorted(results.glob("*/*/*/seed*.csv")):
-        frame = long_table(read_rows(path, ended=True), COLUMNS, path, AGAIN)
-        _check_place(frame, path)
+        rows = long_rows(read_rows(path, ended=True), COLUMNS)
         beside = told(path.with_suffix(".json"))
-        _check_whole(frame, beside, path)
+        _check_place(rows, beside, path)
         if not (whole and beside.get("limit")):
-            frames.append(frame)
-    if not frames:
-        return pd.DataFrame(columns=list(COLUMNS))
-    return pd.concat(frames, ignore_index=True)
+            for name, values in columns.items():
+                values += rows[name]
+    return pd.DataFrame(columns)
 
 
-def _check_place(frame: pd.DataFrame, path: Path) -> None:
-    """Refuse rows that say they are of another run than the one whose path they lie at."""
+def _check_place(rows: dict[str, list[Any]], beside: dict[str, Any], path: Path) -> None:
+    """Refuse rows of another run than the one whose path they lie at, and a part of a run."""
     for column in ("dataset", "suite", "model", "seed", "run"):
-        names = frame[column].unique()
-        if len(names) > 1:
+        if len(set(rows[column])) > 1:
             raise ValueError(f"{path} holds several of `{column}`. {AGAIN}")
-    if frame.empty:
-        return
-    first = frame.iloc[0]
-    dataset, suite, model = path.parts[-4:-1]
-    expected = f"seed{first['seed']}.csv"
-    if (safe(first["dataset"]), first["suite"], safe(first["model"]), expected) != (
-        dataset,
-        suite,
-        model,
-        path.name,
-    ):
+    if not rows["seed"]:
+        raise ValueError(f"{path} is damaged: it has no rows. {AGAIN}")
+    dataset, suite, model, seed, run = (
+        rows[column][0] for column in ("dataset", "suite", "model", "seed", "run")
+    )
+    place = safe(dataset), suite, safe(model), f"seed{seed}.csv"
+    if place != path.parts[-4:]:
         raise ValueError(
-            f"{path} holds {first['model']} on {first['dataset']}, {first['suite']}, seed "
-            f"{first['seed']}: it was moved or edited. {AGAIN}"
+            f"{path} holds {model} on {dataset}, {suite}, seed {seed}: it was moved or edited. "
+            f"{AGAIN}"
         )
-
-
-def _check_whole(frame: pd.DataFrame, beside: dict[str, Any], path: Path) -> None:
-    """Refuse a table that has not as many rows as were written."""
-    rows = beside.get("rows", len(frame))
-    if len(frame) != rows and (frame["run"] == beside.get("run")).all():
+    count, written = len(rows["run"]), beside.get("rows")
+    if written is not None and count != written and run == beside.get("run"):
         raise ValueError(
-            f"{path} has {len(frame)} rows, its JSON says {rows}: it was cut off or edited. Make "
-            "it again with `harness table --rescore`, or run it again."
+            f"{path} has {count} rows, its JSON says {written}: it was cut off or edited. Make it "
+            "again with `harness table --rescore`, or run it again."
         )
 
 

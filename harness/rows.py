@@ -9,9 +9,9 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from harness.scores import SPANS
 
@@ -23,6 +23,79 @@ KINDS = {"seed": "a whole number >= 0"} | dict.fromkeys(
     ("n", "seeds", "images", "rank_low", "rank_high"), "a whole number >= 1"
 )
 EMPTY = ("value", "low", "high", "mde", "rank_low", "rank_high")  # may be absent
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as text, column by column.
+
+    Args:
+        cure: What a person should do about the file if it is damaged.
+        lines: Where each row stands in the file.
+    """
+
+    path: Path
+    cure: str
+    columns: dict[str, list[str]]
+    lines: list[int]
+
+    def need(self, columns: Sequence[str]) -> None:
+        """Refuse a table without these columns.
+
+        Raises:
+            ValueError: Names the first that is not there.
+        """
+        missing = [c for c in columns if c not in self.columns]
+        if missing:
+            raise ValueError(f"{self.path} lacks the column `{missing[0]}`. {self.cure}")
+
+    def names(self, column: str) -> list[str]:
+        """Return a column of names that can be shown anywhere.
+
+        Raises:
+            ValueError: Says what is wrong in which line.
+        """
+        given = self.columns[column]
+        for name in set(given):
+            wrong = problem_of_name(name)
+            if wrong:
+                raise self.error(given.index(name), f"`{column}` {wrong}")
+        return given
+
+    def numbers(self, column: str) -> list[float]:
+        """Return a column of numbers, of the kind that its name says.
+
+        Raises:
+            ValueError: Says what is no number, and in which line.
+        """
+        given = self.columns[column]
+        known = {text: _number(column, text) for text in set(given)}
+        for text, number in known.items():
+            if number is None:
+                kind = KINDS.get(column, "a number")
+                raise self.error(
+                    given.index(text), f"`{column}` must be {kind}; got {ascii(text)[:60]}"
+                )
+        return [known[text] for text in given]  # type: ignore[misc]
+
+    def distinct(self, *key: Sequence, of: str) -> None:
+        """Refuse two rows of one key.
+
+        Raises:
+            ValueError: Names both lines.
+        """
+        seen: dict[tuple, int] = {}
+        for i, row in enumerate(zip(*key, strict=True)):
+            if row in seen:
+                raise ValueError(
+                    f"{self.path}: lines {self.lines[seen[row]]} and {self.lines[i]} are of the "
+                    f"same {of}. {self.cure}"
+                )
+            seen[row] = i
+
+    def error(self, row: int, fact: str) -> ValueError:
+        """Return the error of a row."""
+        return ValueError(f"{self.path}, line {self.lines[row]}: {fact}. {self.cure}")
 
 
 def problem_of_name(text: str) -> str | None:
@@ -40,11 +113,10 @@ def problem_of_name(text: str) -> str | None:
     return None
 
 
-def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> pd.DataFrame:
-    """Return the rows of a CSV file as text, the index being their lines.
+def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> Rows:
+    """Return the rows of a CSV file as text.
 
     Args:
-        cure: What a person should do about a damaged file.
         ended: Whether the last line must have an end, as those that we write have.
 
     Raises:
@@ -82,11 +154,12 @@ def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> pd.DataF
             )
     if ended and not text.endswith("\n"):
         raise ValueError(f"{path} is damaged: line {lines[-1]} is cut off. {cure}")
-    return pd.DataFrame(rows[1:], columns=header, index=lines[1:], dtype=object)
+    columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(header)}
+    return Rows(path, cure, columns, lines[1:])
 
 
-def long_table(text: pd.DataFrame, columns: Sequence[str], path: Path, cure: str) -> pd.DataFrame:
-    """Return rows of text as the long table that they are.
+def long_rows(rows: Rows, columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Return rows of text as those of the long table, column by column.
 
     Args:
         columns: Of the long table, in their order; others are left out.
@@ -94,53 +167,20 @@ def long_table(text: pd.DataFrame, columns: Sequence[str], path: Path, cure: str
     Raises:
         ValueError: Says what is wrong in which line.
     """
-    missing = [c for c in columns if c not in text]
-    if missing:
-        raise ValueError(f"{path} lacks the column `{missing[0]}`. {cure}")
-    made: dict[str, Sequence] = {}
-    for column in columns:
-        given = text[column]
-        if column in NAMES:
-            check_names(given, path, cure)
-            made[column] = given.tolist()
-        else:
-            made[column] = numbers(given, path, cure)
-    frame = pd.DataFrame(made, columns=list(columns))
-    check_spans(frame["metric"], frame["value"], text.index, path, cure)
-    check_twice(
-        frame, [c for c in columns if c not in ("value", "n", "run")], text.index, path, cure
-    )
-    return frame
-
-
-def check_names(given: pd.Series, path: Path, cure: str) -> None:
-    """Refuse names that cannot be shown.
-
-    Raises:
-        ValueError: Says what is wrong in which line.
-    """
-    for name in given.unique():
-        wrong = problem_of_name(name)
-        if wrong:
-            line = given.index[(given == name).argmax()]
-            raise ValueError(f"{path}, line {line}: `{given.name}` {wrong}. {cure}")
-
-
-def numbers(given: pd.Series, path: Path, cure: str) -> list:
-    """Return a column of text as numbers, of the kind that its name says.
-
-    Raises:
-        ValueError: Says what is no number, and in which line.
-    """
-    column = str(given.name)
-    known = {t: _number(column, t) for t in given.unique()}
-    for line, t in zip(given.index, given, strict=True):
-        if known[t] is None:
-            raise ValueError(
-                f"{path}, line {line}: `{column}` must be {KINDS.get(column, 'a number')}; got "
-                f"{ascii(t)[:60]}. {cure}"
+    rows.need(columns)
+    made: dict[str, list[Any]] = {
+        column: rows.names(column) if column in NAMES else rows.numbers(column)
+        for column in columns
+    }
+    for i, (metric, value) in enumerate(zip(made["metric"], made["value"], strict=True)):
+        low, high = SPANS.get(metric, (-math.inf, math.inf))
+        if value < low or value > high:
+            raise rows.error(
+                i, f"`{metric}` must lie in [{low:g}, {high:g}]; got {value:g}. Rates are fractions"
             )
-    return [known[t] for t in given]
+    key = [column for column in columns if column not in ("value", "n", "run")]
+    rows.distinct(*(made[column] for column in key), of=", ".join(key))
+    return made
 
 
 def _number(column: str, text: str) -> float | int | None:
@@ -158,40 +198,3 @@ def _number(column: str, text: str) -> float | int | None:
     except ValueError:
         return None
     return number if math.isfinite(number) or (column == "value" and math.isinf(number)) else None
-
-
-def check_spans(
-    metrics: pd.Series, values: pd.Series, lines: pd.Index, path: Path, cure: str
-) -> None:
-    """Refuse values that their metric cannot have, such as an accuracy in per cent.
-
-    Raises:
-        ValueError: Says which, and in which line.
-    """
-    for name in metrics.unique():
-        low, high = SPANS.get(name, (-math.inf, math.inf))
-        outside = ((metrics == name) & ((values < low) | (values > high))).to_numpy()
-        if outside.any():
-            i = int(outside.argmax())
-            raise ValueError(
-                f"{path}, line {lines[i]}: `{name}` must lie in [{low:g}, {high:g}]; got "
-                f"{values.iloc[i]:g}. Rates are fractions. {cure}"
-            )
-
-
-def check_twice(
-    frame: pd.DataFrame, key: Sequence[str], lines: pd.Index, path: Path, cure: str
-) -> None:
-    """Refuse two rows of one key.
-
-    Raises:
-        ValueError: Names both lines.
-    """
-    again = frame.duplicated(list(key)).to_numpy()
-    if again.any():
-        i = int(again.argmax())
-        same = (frame[list(key)] == frame[list(key)].iloc[i]).all(axis=1).to_numpy()
-        raise ValueError(
-            f"{path}: lines {lines[int(same.argmax())]} and {lines[i]} are of the same "
-            f"{', '.join(key)}. {cure}"
-        )

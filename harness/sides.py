@@ -11,7 +11,7 @@ from harness.foreign import translated
 from harness.groups import groups_of
 from harness.leaderboard import COLUMNS as OF_BOARD
 from harness.progress import Teller
-from harness.rows import AGAIN, long_table, read_rows
+from harness.rows import long_rows, read_rows
 from harness.sampling import Grouping, Key, samples
 from harness.statistics import Sample, from_row
 from models.registry import unknown
@@ -95,17 +95,17 @@ def open_side(
             f"There is nothing at {path}. Give a results folder, a CSV, or two models of one "
             "folder with `--models a,b`."
         )
-    text = read_rows(path, AGAIN)
-    if set(OF_BOARD) <= set(text.columns) and not columns:
+    rows = read_rows(path)
+    if rows.columns.keys() >= set(OF_BOARD) and not columns:
         return Side(path, board=boards.read(path))
-    if set(results.COLUMNS) <= set(text.columns) and not columns:
-        return Side(path, table=long_table(text, results.COLUMNS, path, AGAIN))
+    if rows.columns.keys() >= set(results.COLUMNS) and not columns:
+        return Side(path, table=pd.DataFrame(long_rows(rows, results.COLUMNS)))
     known = {}
     if other is not None:
         for name in ("dataset", "suite"):
             if other.rows[name].nunique() == 1:
                 known[name] = str(other.rows[name].iloc[0])
-    table, notes = translated(text, path, columns or {}, given or {}, known)
+    table, notes = translated(rows, columns or {}, given or {}, known)
     return Side(path, table=table, notes=tuple(notes))
 
 

@@ -7,12 +7,14 @@ import pandas as pd
 from rich.table import Table
 
 import models as builders  # noqa: F401  fills the registry
+from harness.boards import reading
 from harness.check import Guard
 from harness.compare import bounds, chance, is_rate
 from harness.corruption_error import REFERENCE, is_complete, mean_corruption_error
-from harness.groups import KINDS, headline, spoken, with_corrupted
-from harness.leaderboard import leaderboard, summary
+from harness.groups import CORRUPTED, KINDS, headline, spoken, with_corrupted
+from harness.leaderboard import leaderboard, of_samples, summary
 from harness.outcomes import StoredOutcomes
+from harness.progress import Teller
 from harness.results import ordered, read
 from harness.sampling import samples
 from harness.statistics import by_condition
@@ -28,6 +30,7 @@ def of_suite(
     suite: str,
     models: Sequence[str],
     datasets: Sequence[str],
+    teller: Teller,
     detail: bool = False,
     reference: str | None = None,
 ) -> list[Table | str]:
@@ -45,12 +48,12 @@ def of_suite(
         (frame["suite"] == suite) & frame["model"].isin(models) & frame["dataset"].isin(datasets)
     ]
     corrupted = set(frame["condition"]) - {"clean"}
-    metrics = set(frame["metric"])
-    outcomes = StoredOutcomes(results)
-    if not metrics >= SCORES or not corrupted <= set(KINDS):
-        return board_tables(leaderboard(frame, outcomes))
+    if not set(frame["metric"]) >= SCORES or not corrupted <= set(KINDS):
+        with reading(results, frame, teller) as outcomes:
+            return board_tables(leaderboard(frame, outcomes))
     accuracy = frame[frame["metric"] == "accuracy"]
-    found = samples(accuracy, outcomes, grouping=with_corrupted)
+    with reading(results, accuracy, teller) as outcomes:
+        found = samples(accuracy, outcomes, grouping=with_corrupted)
     means = ordered(summary(found), MODELS)
     if not corrupted:
         return [clean_table(frame, means)]
@@ -60,11 +63,13 @@ def of_suite(
             shown += [severity_table(part), ""]
     families = [group for group in GROUPS if group in means]
     shown.append(summary_table(means, families))
-    for _, part in accuracy.groupby("dataset", sort=False):
-        shown += rank_lines(leaderboard(part, outcomes))
+    board = of_samples({key: s for key, s in found.items() if key.group != CORRUPTED})
+    for dataset, part in accuracy.groupby("dataset", sort=False):
+        shown += rank_lines(board[board["dataset"] == dataset])
         complete = is_complete(part, REFERENCE) and part["model"].nunique() > 1
         if reference is not None or complete:
-            shown += mce_lines(part, reference or REFERENCE, outcomes)
+            with reading(results, part, teller) as outcomes:
+                shown += mce_lines(part, reference or REFERENCE, outcomes)
     return shown
 
 

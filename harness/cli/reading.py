@@ -78,5 +78,6 @@ def print_suite(
 ) -> None:
     from harness.tables import of_suite
 
-    for line in of_suite(results, suite, models, datasets, detail, reference):
+    teller = teller_on_stderr()
+    for line in of_suite(results, suite, models, datasets, teller, detail, reference):
         show(line)

@@ -74,17 +74,19 @@ class StoredOutcomes:
         """
         beside = told(csv_path(self._results, dataset, suite, model, seed).with_suffix(".json"))
         keys = {_where(name): key for name, key in beside.get("cells", {}).items()}
-        sums: dict[tuple[str, str], _Sum] = {}
+        stored = {where for where, key in keys.items() if key in self._store}
+        whole = {name: cells for name, cells in groups.items() if stored.issuperset(cells)}
+        sums = {(metric, group): _Sum() for metric in metrics for group in whole}
         for where in dict.fromkeys(w for cells in groups.values() for w in cells):
-            stored = self._store.look(keys[where]) if where in keys else None
             self._advance(1)
+            inside = [group for group, cells in whole.items() if where in cells]
+            if not inside:
+                continue
+            arrays, description = self._store.look(keys[where]) or ({}, {})
             for metric in metrics:
-                found = of_images(metric, stored[0]) if stored is not None else None
-                for group, cells in groups.items():
-                    if where in cells:
-                        sums.setdefault((metric, group), _Sum()).add(
-                            found, stored[1] if stored is not None else {}
-                        )
+                found = of_images(metric, arrays) if arrays else None
+                for group in inside:
+                    sums[metric, group].add(found, description)
         return {k: s.mean() for k, s in sums.items() if s.whole}
 
 

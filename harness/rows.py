@@ -56,10 +56,9 @@ class Rows:
             ValueError: Says what is wrong in which line.
         """
         given = self.columns[column]
-        for name in set(given):
-            wrong = problem_of_name(name)
-            if wrong:
-                raise self.error(given.index(name), f"`{column}` {wrong}")
+        bad = [given.index(name) for name in set(given) if problem_of_name(name)]
+        if bad:
+            raise self.error(min(bad), f"`{column}` {problem_of_name(given[min(bad)])}")
         return given
 
     def numbers(self, column: str) -> list[float]:
@@ -70,12 +69,11 @@ class Rows:
         """
         given = self.columns[column]
         known = {text: _number(column, text) for text in set(given)}
-        for text, number in known.items():
-            if number is None:
-                kind = KINDS.get(column, "a number")
-                raise self.error(
-                    given.index(text), f"`{column}` must be {kind}; got {ascii(text)[:60]}"
-                )
+        bad = [given.index(text) for text, number in known.items() if number is None]
+        if bad:
+            kind = KINDS.get(column, "a number")
+            got = ascii(given[min(bad)])[:60]
+            raise self.error(min(bad), f"`{column}` must be {kind}; got {got}")
         return [known[text] for text in given]  # type: ignore[misc]
 
     def distinct(self, *key: Sequence, of: str) -> None:

@@ -53,9 +53,10 @@ class Side:
         """
         table, board = self.table, self.board
         for column, wanted in names.items():
+            there = set(self.rows[column].unique()) if wanted else set()
             for name in wanted:
-                if name not in set(self.rows[column]):
-                    raise unknown(f"{column} in {self.path}", name, self.rows[column].unique())
+                if name not in there:
+                    raise unknown(f"{column} in {self.path}", name, there)
             if wanted and table is not None:
                 table = table[table[column].isin(wanted)]
             if wanted and board is not None:

@@ -189,7 +189,7 @@ def _short(guard: Guard) -> str:
     if guard.reason:
         return guard.reason
     if guard.margin == 0:
-        return "with a margin of 0 only equal outcomes pass"
+        return "at a margin of 0 only equal outcomes pass"
     if guard.reachable:
         return "the difference lies too near to the margin"
     if guard.needed:
@@ -207,8 +207,26 @@ def expectation(guard: Guard) -> str:
         return f"{what}: equal outcomes, which pass at any margin"
     if math.isnan(guard.mde):
         return f"{what}: {guard.reason}"
-    found = f"a change of {guard.mde:.4f} would be found in 4 of 5 checks, the margin is "
-    found += f"{guard.margin:g}"
+    found = f"changes of {guard.mde:.4f} are found in 4 of 5 checks"
     if guard.reachable:
-        return f"{what}: {found}, so that a pass is likely if nothing changed"
-    return f"{what}: {found}, so that a pass is unlikely even if nothing changed: {_short(guard)}"
+        return f"{what}: a pass at a margin of {guard.margin:g} is within reach: {found}"
+    return (
+        f"{what}: a pass at a margin of {guard.margin:g} is out of reach: {_short(guard)}; {found}"
+    )
+
+
+def remarks(guards: list[Guard]) -> list[str]:
+    """Return what the verdicts speak of, and what makes their intervals wide."""
+    known = [g for g in guards if not g.identical and math.isfinite(g.difference)]
+    said = []
+    if any(g.seeds == (1, 1) for g in known):
+        said.append(
+            "With one training seed each the verdicts speak of these weights, not of the method."
+        )
+    unpaired = sum(not g.paired for g in known)
+    if unpaired:
+        said.append(
+            f"{unpaired} of {len(guards)} guards are not paired: without per-image answers of both "
+            "on the same images, intervals are as wide as for different images."
+        )
+    return said

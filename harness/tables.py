@@ -11,7 +11,7 @@ from harness.boards import reading
 from harness.check import Guard
 from harness.compare import bounds, chance, is_rate
 from harness.corruption_error import REFERENCE, is_complete, mean_corruption_error
-from harness.groups import CORRUPTED, KINDS, headline, spoken, with_corrupted
+from harness.groups import CORRUPTED, FAMILIES, KINDS, headline, spoken, with_corrupted
 from harness.leaderboard import leaderboard, of_samples, summary
 from harness.outcomes import StoredOutcomes
 from harness.progress import Teller
@@ -256,7 +256,9 @@ def severity_table(frame: pd.DataFrame) -> Table:
     for name, row in wide.iterrows():
         cells = [percent(row[level]) for level in sorted(wide.columns)]
         table.add_row(str(name), *cells, percent(row.mean()))
-    cells = [percent(wide[level].mean()) for level in sorted(wide.columns)]
-    mean = percent(corrupted["value"].mean())
-    table.add_row("mean", *cells, mean, style="bold")
+    # Validation corruptions never enter a mean, unless there is nothing else.
+    common = [name for name in wide.index if name in FAMILIES["common"]]
+    whole = wide.loc[common or list(wide.index)]
+    cells = [percent(whole[level].mean()) for level in sorted(wide.columns)]
+    table.add_row("mean", *cells, percent(whole.stack().mean()), style="bold")
     return table

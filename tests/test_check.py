@@ -237,6 +237,7 @@ def test_worse_results_fail_with_and_without_cells(both, answered, tmp_path: Pat
     shutil.rmtree(base / "cells")
     result = check("--baseline", base, "--results", bad)
     assert result.exit_code == 1 and "worse: 2 of 2 guards." in result.stdout
+    assert "2 of 2 guards are not paired: without per-image answers" in result.stdout
     assert check("--baseline", base, "--results", bad, "--margin", "accuracy=0.4").exit_code == 0
 
 
@@ -248,7 +249,7 @@ def test_too_few_images_are_inconclusive_and_told_beforehand(both, answered, tmp
     result = check("--baseline", base, "--results", other, "--margin", "accuracy/clean=0.001")
     assert result.exit_code == 3, result.output
     first, last = (result.stdout.strip().splitlines()[i] for i in (0, -1))
-    assert "a pass is unlikely even if nothing changed" in first
+    assert "a pass at a margin of 0.001 is out of reach: " in first
     assert last == "inconclusive: 1 of 1 guards."
 
 
@@ -277,6 +278,18 @@ def test_seeds_that_one_side_lacks_are_left_out(both, answered, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     left_out = [line.split(" is in")[0] for line in result.stdout.splitlines()[:2]]
     assert left_out == [f"m on d, robustness: seed {seed}" for seed in (0, 2)]
+
+
+def test_one_seed_speaks_of_its_weights(answered, tmp_path: Path) -> None:
+    answered(tmp_path / "base", "m", n=400)
+    answered(tmp_path / "new", "m", n=400, luck=1)
+    result = check("--baseline", tmp_path / "base", "--results", tmp_path / "new")
+    assert "With one training seed each the verdicts speak of these weights" in result.stdout
+    assert "not paired" not in result.stdout
+    again = check(
+        "--baseline", tmp_path / "base", "--results", tmp_path / "new", "--margin", "accuracy=0.5"
+    )
+    assert again.exit_code == 0 and "within reach: changes of 0.0" in again.stdout
 
 
 def test_a_leaderboard_is_a_baseline(both: tuple[Path, Path]) -> None:

@@ -60,6 +60,16 @@ def test_mce_is_printed_against_its_reference_where_all_is_there(tmp_path: Path,
     assert result.exit_code == 2 and "the reference `part`; missing: defocus_blur, glass_" in line
 
 
+def test_validation_corruptions_are_shown_and_enter_no_mean(tmp_path: Path, answered) -> None:
+    answered(tmp_path, "m", kinds=("fog", "spatter"), fall=0.05)
+    frame = read(tmp_path)
+    means = frame[frame.metric == "accuracy"].groupby("condition")["value"].mean()
+    lines = words(table("--results", tmp_path))
+    of = {name: f"{100 * means[name]:.1f}" for name in ("fog", "spatter")}
+    assert of["fog"] != of["spatter"]
+    assert re.search(rf"spatter [\d. ]+ {of['spatter']} mean [\d. ]+ {of['fog']} ", lines)
+
+
 def test_any_suite_is_printed_as_rows_of_its_leaderboard(tmp_path: Path) -> None:
     key = {"model": "ode", "suite": "nfe", "dataset": "d", "seed": 0, "run": "r"}
     measured = [

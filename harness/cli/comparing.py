@@ -98,7 +98,7 @@ def _check(
     results: Path,
 ) -> int:
     from harness import gate, verdicts
-    from harness.check import CODES, expectation, overall
+    from harness.check import CODES, expectation, overall, remarks
     from harness.comparing import refuse_inputs, write_report
     from harness.tables import check_table
 
@@ -111,6 +111,8 @@ def _check(
         for line in [*left_out, *(expectation(guard) for guard in guards)]:
             show(line)
         show(check_table(guards))
+        for line in remarks(guards):
+            show(line)
         for path, content in ((junit, verdicts.junit), (markdown, verdicts.markdown)):
             if path is not None:
                 write_report(path, content(guards))

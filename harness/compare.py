@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.groups import headline, is_cell, spoken
 from harness.sampling import Key
-from harness.scores import better
+from harness.scores import better, in_points
 from harness.statistics import Sample, difference, holm
 from harness.statistics.families import LEVEL
 
@@ -126,21 +126,16 @@ def as_json(frame: pd.DataFrame, told: Sequence[str]) -> bytes:
     return (json.dumps({"said": list(told), "rows": rows}, indent=2) + "\n").encode()
 
 
-def is_rate(metric: str) -> bool:
-    """Return whether differences of a metric are told in points."""
-    return any(word in ("accuracy", "top5", "error") for word in metric.split("_"))
-
-
 def amount(metric: str, value: float) -> str:
     """Return a difference as a person reads it: of rates in points, without its sign."""
-    if not is_rate(metric):
+    if not in_points(metric):
         return f"{abs(value):.3g}"
     return f"{100 * abs(value):.1f}" if abs(value) >= 0.0095 else f"{100 * abs(value):.2f}"
 
 
 def bounds(metric: str, low: float, high: float) -> str:
     """Return an interval of a difference, in brackets."""
-    if not is_rate(metric):
+    if not in_points(metric):
         return f"[{low:.3g}, {high:.3g}]"
     digits = 1 if max(abs(low), abs(high)) >= 0.0095 else 2
     return f"[{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
@@ -172,7 +167,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
 def _clauses(part: pd.DataFrame, metric: str) -> list[str]:
     """What one metric shows: the differences, then what was not found, by its size."""
     of = "" if metric == DEFAULT else f" in {metric}"
-    unit = " points" if is_rate(metric) else ""
+    unit = " points" if in_points(metric) else ""
     found: dict[str, list[str]] = {}
     others, none, same = [], [], []
     for _, row in part.iterrows():
@@ -239,7 +234,7 @@ def caveats(frame: pd.DataFrame) -> list[str]:
     known = groups[groups["mde"].notna()]
     for metric, part in known.groupby("metric", sort=False):
         least, most = part["mde"].min(), part["mde"].max()
-        unit = " points" if is_rate(str(metric)) else ""
+        unit = " points" if in_points(str(metric)) else ""
         said.append(
             f"A difference in {metric} of {amount(str(metric), least)} to "
             f"{amount(str(metric), most)}{unit}, by condition, would have been found in 4 of 5 "

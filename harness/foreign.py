@@ -5,6 +5,7 @@ for each severity. Columns are mapped by `--columns THEIRS=OURS`, what the file 
 given by `--given OURS=VALUE`, and what was assumed is told.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -61,7 +62,7 @@ def translated(
 
     Args:
         columns: Their name to ours, or to "percent" for a value in per cent.
-        given: Our name to a constant, for what the file does not say.
+        given: Our name to a constant, for what the file does not say, or says otherwise.
         known: Likewise, what the other side of a comparison suggests.
 
     Raises:
@@ -73,20 +74,22 @@ def translated(
     for name in columns:
         if name not in text:
             raise unknown(f"column in {path}", name, text.columns)
-    aliases = {c: ALIASES[c.lower()] for c in text if c.lower() in ALIASES}
-    ours = {c: c for c in text if c in OURS}
-    names = aliases | ours | dict(columns)
+    mapped = {"value" if name == PERCENT else name for name in columns.values()}
+    aliases = {c: ALIASES[c.lower()] for c in text if c.lower() in ALIASES} | {
+        c: c for c in text if c in OURS
+    }
+    names = {c: name for c, name in aliases.items() if name not in mapped} | dict(columns)
     rows, metric = _long(text, names, theirs)
     notes = []
     said = {"seed": "0", "level": "0"} | ({} if metric is None else {"metric": metric})
     assumed = {"model": path.stem, "metric": "accuracy"} | dict(known)
-    for column in (*OURS, "run"):
-        if column in rows:
-            continue
-        if column == "run":
-            rows["run"] = path.stem or "foreign"
-        elif column in given:
+    # Equal runs have equal outcomes.
+    rows["run"] = hashlib.sha256(text.to_csv().encode()).hexdigest()[:12]
+    for column in OURS:
+        if column in given:
             rows[column] = given[column]
+        elif column in rows:
+            continue
         elif column in said or column in assumed:
             rows[column] = said.get(column, assumed.get(column, ""))
             if column not in said:

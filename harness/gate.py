@@ -95,9 +95,9 @@ def check(
             "`--results`, or another baseline."
         )
     metrics = list(dict.fromkeys(metric for metric, _ in wanted))
-    before = open_side(baseline).only(**names).only(metric=metrics)
+    before = open_side(baseline, whole=True).only(**names).only(metric=metrics)
     present = {name: set(before.rows[name]) for name in ("dataset", "suite", "model", "metric")}
-    now, before, left_out = of_shared_seeds(open_side(results).among(present), before)
+    now, before, left_out = of_shared_seeds(open_side(results, whole=True).among(present), before)
     of_before = samples_of(before, teller)
     guards = guarded(of_before, wanted)
     of_now = samples_of(now, teller)

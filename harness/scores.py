@@ -28,7 +28,7 @@ RATES = ("accuracy", "top5", "error")
 
 
 def _is(metric: str, names: tuple[str, ...]) -> bool:
-    words = metric.split("_")
+    words = metric.partition("[")[0].split("_")  # mce[ref=...]
     return any(name in words for name in names)
 
 
@@ -67,14 +67,6 @@ def span(metric: str, rate: bool) -> tuple[float, float]:
     return (low, high) if (low, high) != RATE else (low, math.inf)
 
 
-def shown(metric: str, value: float, rate: bool, *, points: bool = False) -> str:
-    """Return a value as a person reads it: rates in per cent.
-
-    Args:
-        points: It is a difference.
-    """
-    if not math.isfinite(value):
-        return ""
-    if rate:
-        return f"{100 * value:.1f}" + (" points" if points else "")
-    return f"{value:.4g}" if not points else f"{value:.3g}"
+def in_points(metric: str) -> bool:
+    """Return whether a metric is printed in per cent, and its differences in points."""
+    return _is(metric, RATES)

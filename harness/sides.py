@@ -76,6 +76,8 @@ def open_side(
     columns: Mapping[str, str] | None = None,
     given: Mapping[str, str] | None = None,
     other: Side | None = None,
+    *,
+    whole: bool = False,
 ) -> Side:
     """Return what lies at `path`.
 
@@ -83,6 +85,7 @@ def open_side(
         columns: Their column to ours, for a foreign CSV.
         given: What such a file does not say.
         other: The other side, which may say it.
+        whole: Leave out runs on a subset of the images.
 
     Raises:
         FileNotFoundError: There is nothing.
@@ -90,7 +93,7 @@ def open_side(
         ValueError: A file is damaged, or cannot be understood.
     """
     if path.is_dir():
-        return Side(path, table=results.chosen(path, [], [], [], whole=True), folder=path)
+        return Side(path, table=results.chosen(path, [], [], [], whole=whole), folder=path)
     if not path.exists():
         raise FileNotFoundError(
             f"There is nothing at {path}. Give a results folder, a CSV, or two models of one "

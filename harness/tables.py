@@ -9,7 +9,7 @@ from rich.table import Table
 import models as builders  # noqa: F401  fills the registry
 from harness.boards import reading
 from harness.check import Guard
-from harness.compare import bounds, chance, is_rate
+from harness.compare import bounds, chance
 from harness.corruption_error import REFERENCE, is_complete, mean_corruption_error
 from harness.groups import CORRUPTED, FAMILIES, KINDS, headline, spoken, with_corrupted
 from harness.leaderboard import leaderboard, of_samples, summary
@@ -17,6 +17,7 @@ from harness.outcomes import StoredOutcomes
 from harness.progress import Teller
 from harness.results import ordered, read
 from harness.sampling import samples
+from harness.scores import in_points
 from harness.statistics import by_condition
 from models.base import MODELS
 from suites.robustness import GROUPS
@@ -156,12 +157,12 @@ def comparison_table(frame: pd.DataFrame) -> Table:
         table.add_column(heading, justify="right")
     for _, row in groups.iterrows():
         metric, known = row["metric"], pd.notna(row["low"])
-        factor, digits = (100, 2) if is_rate(metric) else (1, 4)
+        factor, digits = (100, 2) if in_points(metric) else (1, 4)
         number = "{:." + str(digits) + "f}"
         table.add_row(
             row["dataset"],
             row["suite"],
-            metric + (" %" if is_rate(metric) else ""),
+            metric + (" %" if in_points(metric) else ""),
             row["group"],
             *(number.format(factor * row[v]) for v in ("value_a", "value_b")),
             f"{factor * row['difference']:+.{digits}f}",

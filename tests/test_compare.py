@@ -292,6 +292,12 @@ def test_misuse_is_one_sentence(two: Path, answered) -> None:
     refused(harness(*command), "seed0.csv is what is compared. Write to another file")
 
 
+def test_quick_runs_can_be_compared(tmp_path: Path, answered) -> None:
+    for model, accuracy in (("a", 0.95), ("b", 0.6)):
+        answered(tmp_path / "quick", model, accuracy=accuracy, limit=200)
+    assert "a is more accurate than b" in told(harness("compare", tmp_path / "quick"))
+
+
 def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     link = tmp_path / "null"
     link.symlink_to("/dev/null")

@@ -229,6 +229,9 @@ def test_a_published_table_is_compared_in_one_command(two: Path) -> None:
     refused(harness(*command[:-2]), "does not say its `n`. Give `--given n=...`, or map one of its")
 
 
+HEAD = "corruption,severity,accuracy\n"
+
+
 @pytest.mark.parametrize(
     "content, options",
     [
@@ -236,6 +239,7 @@ def test_a_published_table_is_compared_in_one_command(two: Path) -> None:
         ("Noise,Lv,top-1\ngaussian_noise,1,0.7917\n", ("Noise=condition,Lv=level,top-1=value",)),
         ("corruption,severity,error\ngaussian_noise,1,0.2083\n", ()),
         ("corruption,severity,Acc %\ngaussian_noise,1,79.17%\n", ("Acc %=percent",)),
+        (f"{HEAD[:-1]},mine\nfog,1,.5,.7\ngaussian_noise,1,.1,.7917\n", ("mine=value",)),
         ('\ufeffcorruption,severity,acc\r\n"gaussian_noise",1,0.7917\r\n', ()),
     ],
 )
@@ -247,9 +251,6 @@ def test_other_peoples_columns_are_understood_or_mapped(two: Path, content: str,
     told(harness(*command, *(["--columns", *options] if options else [])))
     rows = pd.read_csv(out).set_index("group")
     assert rows.loc["gaussian_noise 1", "value_a"] == pytest.approx(0.7917)
-
-
-HEAD = "corruption,severity,accuracy\n"
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def check(
     markdown: Annotated[Path | None, typer.Option(help="Write a Markdown summary there.")] = None,
     results: Results = Path("results"),
 ) -> None:
-    """Judge results by a baseline: exit code 0 pass, 1 worse, 3 inconclusive, 4 missing, 2 misuse."""
+    """Check results against a baseline: 0 pass, 1 worse, 3 inconclusive, 4 missing, 2 misuse."""
     names = {"suite": suites, "dataset": datasets, "model": models}
     try:
         code = _check(baseline, margin, config, names, junit, markdown, results)

@@ -188,7 +188,7 @@ def _clauses(part: pd.DataFrame, metric: str) -> list[str]:
             where_by = f"{where} by {by} {bounds(metric, low, high)}"
             found.setdefault(f"{first} is {than}", []).append(where_by)
         elif low > 0 or high < 0:
-            apart = f"{by} {bounds(metric, low, high)}"
+            apart = f"{'-' if d < 0 else ''}{by} {bounds(metric, low, high)}"
             others.append(
                 f"the difference{of} {where}, {apart}, is not significant beside the others"
             )

@@ -70,6 +70,13 @@ def test_a_sentence_says_who_is_better_where_and_by_how_much() -> None:
     ]
 
 
+def test_a_difference_that_holm_takes_away_keeps_its_sign() -> None:
+    frame = between({"noise": mean(0.7)}, {"noise": mean(0.715)})
+    frame.loc[0, "better"] = ""
+    said = "the difference under noise, -1.5 points [-2.9, -0.1], is not significant beside the"
+    assert said in sentences(frame)[0]
+
+
 def test_a_lower_loss_is_the_better_one() -> None:
     frame = between({"noise": mean(0.5)}, {"noise": mean(0.9)}, "nll")
     assert list(frame.better) == ["x"]

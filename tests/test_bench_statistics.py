@@ -236,6 +236,7 @@ def shown(benchmark, lines: list[str], work: Callable[[], list[tuple[str, bool]]
     assert not [line for line, good in found if not good]
 
 
+@pytest.mark.bench
 def test_coverage(benchmark) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
@@ -252,6 +253,7 @@ def test_coverage(benchmark) -> None:
     shown(benchmark, ["cells             n   S  ratio  coverage %"], work)
 
 
+@pytest.mark.bench
 def test_coverage_of_differences(benchmark) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
@@ -273,6 +275,7 @@ def test_coverage_of_differences(benchmark) -> None:
     shown(benchmark, [head], work)
 
 
+@pytest.mark.bench
 def test_the_gate(benchmark) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
@@ -300,6 +303,7 @@ def test_the_gate(benchmark) -> None:
     shown(benchmark, [head], work)
 
 
+@pytest.mark.bench
 def test_the_power_of_the_gate(benchmark) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
@@ -322,6 +326,7 @@ def test_the_power_of_the_gate(benchmark) -> None:
     shown(benchmark, [head], work)
 
 
+@pytest.mark.bench
 def test_families(benchmark) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
@@ -352,6 +357,7 @@ def many(models: int, seeds: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+@pytest.mark.bench
 def test_speed_of_200_models(benchmark) -> None:
     table = many(200, 5)
 

@@ -8,15 +8,18 @@ never changed; deleting one costs its computation and nothing more.
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from harness.files import Damaged, canonical, read_tensors, write_tensors
 
 LOG = logging.getLogger(__name__)
+KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class CellStore:
         self.root = root
 
     def path(self, key: str) -> Path:
+        """Return where a cell lies.
+
+        Raises:
+            ValueError: This is no key; one from a file that was tampered with may be a path.
+        """
+        if not KEY.fullmatch(key):
+            raise ValueError(f"{ascii(key)} is no cell's key. Run it again.")
         return self.root / key[:2] / key
 
     def __contains__(self, key: str) -> bool:
@@ -79,6 +89,24 @@ class CellStore:
                 path,
             )
             return None
+
+    def look(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the arrays of a cell and its description, None where there is no sound one.
+
+        Nothing is changed, so that it can be another person's folder.
+        """
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            arrays, description = read_tensors(path)
+        except Damaged as error:
+            LOG.warning("%s It is left out.", error)
+            return None
+        if hashlib.sha256(canonical(description).encode()).hexdigest() != key:
+            LOG.warning("%s is another cell than its name says. It is left out.", path)
+            return None
+        return arrays, description
 
     def write(self, description: Description, arrays: Mapping[str, Tensor]) -> None:
         """Store the arrays of one cell."""

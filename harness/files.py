@@ -89,9 +89,12 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {}).get(HEADER, "{}"))
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            description = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise Damaged(f"{path} is not a safetensors file, or is damaged: {error}.") from None
+    if not isinstance(description, dict):
+        raise Damaged(f"{path} is damaged: its header is no description.")
+    return description
 
 
 def read_tensors(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,19 +8,18 @@ Equal cells give equal bytes: values have six decimals, rows the order of the su
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from harness.cells import CellStore
 from harness.checkpoints import safe
 from harness.files import canonical, write_bytes
+from harness.rows import AGAIN, long_rows, problem_of_name, read_rows
 from models.registry import unknown
 from suites.base import Measurement
-from suites.metrics import hits
 
 COLUMNS = (
     "model",
@@ -70,47 +69,105 @@ def write(
     if path.is_file() and path.read_bytes() == content and _run_of(beside) == key["run"]:
         return False
     write_bytes(path, content)
-    write_bytes(beside, (json.dumps(dict(key) | provenance, indent=2) + "\n").encode())
+    content = (json.dumps(dict(key) | {"rows": len(rows)} | provenance, indent=2) + "\n").encode()
+    write_bytes(beside, content)
     return True
 
 
 def _run_of(path: Path) -> str | None:
     try:
-        return json.loads(path.read_text())["run"]
-    except (OSError, ValueError, KeyError):
+        return told(path).get("run")
+    except ValueError:
         return None
 
 
-def read(results: Path) -> pd.DataFrame:
+def read(results: Path, *, whole: bool = False) -> pd.DataFrame:
     """Return all measurements below `results`, in long form; empty where there are none.
 
+    Args:
+        whole: Leave out runs on a subset of the images, as their JSON says.
+
     Raises:
-        ValueError: A file lacks a column, or is damaged.
+        ValueError: A file lacks a column, is damaged, or is of another run than its path says.
     """
-    frames = []
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for path in sorted(results.glob("*/*/*/seed*.csv")):
-        try:
-            frame = pd.read_csv(path)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is damaged: {error}. Remove it and run it again.") from None
-        missing = [c for c in COLUMNS if c not in frame]
-        if missing:
-            raise ValueError(f"{path} lacks the column `{missing[0]}`. Remove it and run it again.")
-        frames.append(frame)
-    if not frames:
-        return pd.DataFrame(columns=list(COLUMNS))
-    return pd.concat(frames, ignore_index=True)
+        rows = long_rows(read_rows(path, ended=True), COLUMNS)
+        beside = told(path.with_suffix(".json"))
+        _check_place(rows, beside, path)
+        if not (whole and beside.get("limit")):
+            for name, values in columns.items():
+                values += rows[name]
+    return pd.DataFrame(columns)
+
+
+def _check_place(rows: dict[str, list[Any]], beside: dict[str, Any], path: Path) -> None:
+    """Refuse rows of another run than the one whose path they lie at, and a part of a run."""
+    for column in ("dataset", "suite", "model", "seed", "run"):
+        if len(set(rows[column])) > 1:
+            raise ValueError(f"{path} holds several of `{column}`. {AGAIN}")
+    if not rows["seed"]:
+        raise ValueError(f"{path} is damaged: it has no rows. {AGAIN}")
+    dataset, suite, model, seed, run = (
+        rows[column][0] for column in ("dataset", "suite", "model", "seed", "run")
+    )
+    place = safe(dataset), suite, safe(model), f"seed{seed}.csv"
+    if place != path.parts[-4:]:
+        raise ValueError(
+            f"{path} holds {model} on {dataset}, {suite}, seed {seed}: it was moved or edited. "
+            f"{AGAIN}"
+        )
+    count, written = len(rows["run"]), beside.get("rows")
+    if written is not None and count != written and run == beside.get("run"):
+        raise ValueError(
+            f"{path} has {count} rows, its JSON says {written}: it was cut off or edited. Make it "
+            "again with `harness table --rescore`, or run it again."
+        )
+
+
+def told(path: Path) -> dict[str, Any]:
+    """Return what the JSON beside a CSV says; empty where there is none.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}. {AGAIN}") from None
+    kinds = {"cells": dict, "seed": int, "limit": int, "version": int, "rows": int}
+    kinds |= dict.fromkeys(("model", "suite", "dataset", "run"), str)
+    if not isinstance(content, dict) or any(
+        not isinstance(content[k], kind) or (kind is str and problem_of_name(content[k]))
+        for k, kind in kinds.items()
+        if k in content
+    ):
+        raise ValueError(f"{path} is damaged: it is not what `harness run` writes. {AGAIN}")
+    for name, key in content.get("cells", {}).items():
+        if not (isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key)):
+            raise ValueError(f"{path} is damaged: {ascii(name)} has no cell's key. {AGAIN}")
+    return content
 
 
 def chosen(
-    results: Path, suites: Sequence[str], datasets: Sequence[str], models: Sequence[str]
+    results: Path,
+    suites: Sequence[str],
+    datasets: Sequence[str],
+    models: Sequence[str],
+    *,
+    whole: bool = False,
 ) -> pd.DataFrame:
     """Return the measurements of these suites, data sets and models; of all for an empty list.
+
+    Args:
+        whole: Leave out runs on a subset of the images.
 
     Raises:
         LookupError: There are none at all, or none of one of these names.
     """
-    frame = read(results)
+    frame = read(results, whole=whole)
     if frame.empty:
         raise LookupError(
             f"There are no results in {results}. Run `harness run --suite robustness --model "
@@ -130,31 +187,6 @@ def ordered(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
     place = {name: i for i, name in enumerate(models)}
     rank = frame["model"].map(lambda name: place.get(name, len(place)))
     return frame.iloc[rank.argsort(kind="stable")]
-
-
-def outcomes(
-    results: Path, dataset: str, suite: str, model: str, seed: int, conditions: set[str]
-) -> np.ndarray | None:
-    """Return whether each image was classified correctly, booleans (cells, N), from stored cells.
-
-    None if a cell of the run is not stored here, as in a fresh clone.
-
-    Args:
-        conditions: Those to take, such as the corruptions without "clean".
-    """
-    path = csv_path(results, dataset, suite, model, seed).with_suffix(".json")
-    if not path.is_file():
-        return None
-    store = CellStore(cells_root(results))
-    rows = []
-    for name, key in json.loads(path.read_text())["cells"].items():
-        if name.rpartition(" ")[0] not in conditions:
-            continue
-        arrays = store.read(key)
-        if arrays is None or "logits" not in arrays:
-            return None
-        rows.append(hits(arrays["logits"], arrays["labels"]).numpy())
-    return np.stack(rows) if rows else None
 
 
 def cells_root(results: Path) -> Path:

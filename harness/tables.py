@@ -1,17 +1,29 @@
 """Frames as a person reads them: rates in per cent, at most 15 rows."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
 import models as builders  # noqa: F401  fills the registry
-from harness.results import ordered, outcomes, read
-from harness.statistics import by_condition, summary
+from harness.boards import reading
+from harness.check import Guard
+from harness.compare import bounds, chance
+from harness.corruption_error import REFERENCE, is_complete, mean_corruption_error
+from harness.groups import CORRUPTED, FAMILIES, KINDS, headline, spoken, with_corrupted
+from harness.leaderboard import leaderboard, of_samples, summary
+from harness.outcomes import StoredOutcomes
+from harness.progress import Teller
+from harness.results import ordered, read
+from harness.sampling import samples
+from harness.scores import in_points
+from harness.statistics import by_condition
 from models.base import MODELS
 from suites.robustness import GROUPS
+
+ROWS = 15  # of a table that is printed
+SCORES = {"accuracy", "nll", "brier", "ece"}
 
 
 def of_suite(
@@ -19,35 +31,170 @@ def of_suite(
     suite: str,
     models: Sequence[str],
     datasets: Sequence[str],
+    teller: Teller,
     detail: bool = False,
+    reference: str | None = None,
 ) -> list[Table | str]:
     """Return what a person wants to see of a suite's results, the baseline first.
 
     Args:
         detail: Accuracy by severity for each of several models, not for a single one alone.
+        reference: Of mCE; by default `REFERENCE`, where all is there.
+
+    Raises:
+        ValueError: Cells of the reference that was named are missing.
     """
     frame = ordered(read(results), MODELS)
     frame = frame[
         (frame["suite"] == suite) & frame["model"].isin(models) & frame["dataset"].isin(datasets)
     ]
-    conditions = set(frame["condition"])
-    corrupted = conditions - {"clean"}
-    named = {group: {kind.__name__ for kind in kinds} for group, kinds in GROUPS.items()}
-    groups = {
-        group: sorted(names & corrupted) for group, names in named.items() if names & corrupted
-    }
-    means = summary(frame, groups, partial(outcomes, results, conditions=corrupted or conditions))
+    corrupted = set(frame["condition"]) - {"clean"}
+    if not set(frame["metric"]) >= SCORES or not corrupted <= set(KINDS):
+        with reading(results, frame, teller) as outcomes:
+            return board_tables(leaderboard(frame, outcomes))
+    accuracy = frame[frame["metric"] == "accuracy"]
+    with reading(results, accuracy, teller) as outcomes:
+        found = samples(accuracy, outcomes, grouping=with_corrupted)
+    means = ordered(summary(found), MODELS)
     if not corrupted:
         return [clean_table(frame, means)]
     shown: list[Table | str] = []
     if detail or len(means) == 1:
         for _, part in frame.groupby(["dataset", "model"], sort=False):
             shown += [severity_table(part), ""]
-    return [*shown, summary_table(means, list(groups))]
+    families = [group for group in GROUPS if group in means]
+    shown.append(summary_table(means, families))
+    board = of_samples({key: s for key, s in found.items() if key.group != CORRUPTED})
+    for dataset, part in accuracy.groupby("dataset", sort=False):
+        shown += rank_lines(board[board["dataset"] == dataset])
+        complete = is_complete(part, REFERENCE) and part["model"].nunique() > 1
+        if reference is not None or complete:
+            with reading(results, part, teller) as outcomes:
+                shown += mce_lines(part, reference or REFERENCE, outcomes)
+    return shown
 
 
 def percent(value: float) -> str:
     return "" if pd.isna(value) else f"{100 * value:.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    return f"{percent(low)}-{percent(high)}" if pd.notna(low) else ""
+
+
+def rank(low: int, high: int) -> str:
+    """The ranks that cannot be told apart, "2-3"; "2" for one alone."""
+    return "" if pd.isna(low) else f"{low}" if low == high else f"{low}-{high}"
+
+
+def rank_lines(board: pd.DataFrame) -> list[Table | str]:
+    """Who is better than whom, in the largest group that several models have."""
+    several = board[board.groupby("group")["model"].transform("size") > 1]
+    for group in ("common", "noise+blur", *several["group"].unique()):
+        here = several[several["group"] == group].sort_values(["rank_low", "rank_high", "model"])
+        if not here.empty and group != "clean":
+            ranks = (f"{rank(r.rank_low, r.rank_high)} {r.model}" for r in here.itertuples())
+            where = f"{spoken(group)} on {here['dataset'].iloc[0]}"
+            return [f"Ranks of accuracy {where}, ties as ranges: {', '.join(ranks)}."]
+    return []
+
+
+def mce_lines(frame: pd.DataFrame, reference: str, outcomes: StoredOutcomes) -> list[Table | str]:
+    """mCE and relative mCE against a reference, with the difference of accuracies beside them."""
+    means = mean_corruption_error(frame, reference, outcomes)
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("data set", "model"):
+        table.add_column(heading)
+    columns = [f"mce[ref={reference}]", f"relative_mce[ref={reference}]"]
+    for column in columns:
+        table.add_column(column, justify="right")
+        table.add_column("95 % interval", justify="right")
+    for heading in ("accuracy less its", "seeds", "n"):
+        table.add_column(heading, justify="right")
+    for _, row in ordered(means, MODELS).iterrows():
+        cells = []
+        for column in columns:
+            low, high = row[f"{column} low"], row[f"{column} high"]
+            cells += [f"{row[column]:.1f}", f"{low:.1f}-{high:.1f}" if pd.notna(low) else ""]
+        apart = f"{100 * row['difference']:+.1f} points"
+        table.add_row(row["dataset"], row["model"], *cells, apart, str(row["seeds"]), str(row["n"]))
+    return ["", table]
+
+
+def board_tables(board: pd.DataFrame) -> list[Table | str]:
+    """The first rows of a leaderboard of any suite, its headline groups alone."""
+    kept = board[board["group"].isin(headline(board["group"].unique()))]
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("data set", "metric", "condition", "model"):
+        table.add_column(heading)
+    for heading in ("value", "95 % interval", "rank", "seeds", "n"):
+        table.add_column(heading, justify="right")
+    for _, row in kept.head(ROWS).iterrows():
+        table.add_row(
+            row["dataset"],
+            row["metric"],
+            row["group"],
+            row["model"],
+            f"{row['value']:.4g}",
+            f"{row['low']:.4g} to {row['high']:.4g}" if pd.notna(row["low"]) else "",
+            rank(row["rank_low"], row["rank_high"]),
+            str(row["seeds"]),
+            str(row["images"]),
+        )
+    left = len(kept) - ROWS
+    more = f"{left} more rows: `harness table --write` writes all of them."
+    return [table, more] if left > 0 else [table]
+
+
+def comparison_table(frame: pd.DataFrame) -> Table:
+    """The groups of a comparison, a row each; rates in per cent, their differences in points."""
+    groups = frame[frame["family"] == "groups"].head(ROWS)
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("data set", "suite", "metric", "condition"):
+        table.add_column(heading)
+    a, b = frame["a"].iloc[0], frame["b"].iloc[0]
+    for heading in (a, b, "difference", "95 % interval", "p (Holm)", "detectable", "n"):
+        table.add_column(heading, justify="right")
+    for _, row in groups.iterrows():
+        metric, known = row["metric"], pd.notna(row["low"])
+        factor, digits = (100, 2) if in_points(metric) else (1, 4)
+        number = "{:." + str(digits) + "f}"
+        table.add_row(
+            row["dataset"],
+            row["suite"],
+            metric + (" %" if in_points(metric) else ""),
+            row["group"],
+            *(number.format(factor * row[v]) for v in ("value_a", "value_b")),
+            f"{factor * row['difference']:+.{digits}f}",
+            bounds(metric, row["low"], row["high"]) if known else "",
+            chance(row["p_holm"]) if known else "",
+            number.format(factor * row["mde"]) if known and not row["identical"] else "",
+            " / ".join(dict.fromkeys((str(row["images_a"]), str(row["images_b"])))),
+        )
+    return table
+
+
+def check_table(guards: Sequence[Guard]) -> Table:
+    """The verdicts of a check, a row for each guard."""
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("verdict", "data set", "suite", "model", "metric", "condition"):
+        table.add_column(heading)
+    for heading in ("before", "now", "better by", "95 % interval", "margin", "n"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for guard in guards:
+        key, known = guard.key, pd.notna(guard.difference)
+        table.add_row(
+            guard.verdict,
+            *(key.dataset, key.suite, key.model, key.metric, key.group),
+            *(f"{v:.4f}" if pd.notna(v) else "" for v in (guard.baseline, guard.new)),
+            f"{guard.difference:+.4f}" if known else "",
+            f"{guard.low:+.4f} to {guard.high:+.4f}" if known else "",
+            f"{guard.margin:g}",
+            str(guard.images or ""),
+            guard.reason,
+        )
+    return table
 
 
 def clean_table(frame: pd.DataFrame, summary: pd.DataFrame) -> Table:
@@ -65,7 +212,7 @@ def clean_table(frame: pd.DataFrame, summary: pd.DataFrame) -> Table:
             row["dataset"],
             row["model"],
             percent(row["value"]),
-            f"{percent(row['low'])}-{percent(row['high'])}",
+            interval(row["low"], row["high"]),
             percent(here["top5"]) if "top5" in here else "",
             *(f"{here[m]:.3f}" for m in ("nll", "brier", "ece")),
             str(row["seeds"]),
@@ -88,7 +235,7 @@ def summary_table(summary: pd.DataFrame, groups: list[str]) -> Table:
             row["model"],
             percent(row["clean"]),
             percent(row["value"]),
-            f"{percent(row['low'])}-{percent(row['high'])}",
+            interval(row["low"], row["high"]),
             percent(row["relative"]),
             *(percent(row[g]) for g in groups),
             str(row["seeds"]),
@@ -110,7 +257,9 @@ def severity_table(frame: pd.DataFrame) -> Table:
     for name, row in wide.iterrows():
         cells = [percent(row[level]) for level in sorted(wide.columns)]
         table.add_row(str(name), *cells, percent(row.mean()))
-    cells = [percent(wide[level].mean()) for level in sorted(wide.columns)]
-    mean = percent(corrupted["value"].mean())
-    table.add_row("mean", *cells, mean, style="bold")
+    # Validation corruptions never enter a mean, unless there is nothing else.
+    common = [name for name in wide.index if name in FAMILIES["common"]]
+    whole = wide.loc[common or list(wide.index)]
+    cells = [percent(whole[level].mean()) for level in sorted(wide.columns)]
+    table.add_row("mean", *cells, percent(whole.stack().mean()), style="bold")
     return table

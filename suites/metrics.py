@@ -70,4 +70,48 @@ def ece(logits: Tensor, labels: Tensor) -> float:
     return float(sums.abs().sum() / len(gap))
 
 
+def nll_of_images(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (N,) of -log p_label; `nll` is their mean."""
+    logits, labels = _checked(logits, labels)
+    return nll_loss(logits.log_softmax(dim=1), labels, reduction="none")
+
+
+def brier_of_images(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (N,) of sum_k (p_k - [k = label])^2; `brier` is their mean."""
+    logits, labels = _checked(logits, labels)
+    p = logits.softmax(dim=1)
+    p[torch.arange(len(p)), labels] -= 1
+    return p.square().sum(dim=1)
+
+
+def top5_of_images(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (N,) booleans; `top5` is their mean."""
+    logits, labels = _checked(logits, labels)
+    largest = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    return (largest == labels[:, None]).any(dim=1)
+
+
+def ece_of_images(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (N,) of +-(hit - conf), the sign being that of the sum over the image's bin.
+
+    `ece` is their mean. It is no mean of what single images do, since the sign depends on all; but
+    where no sum is near 0 the signs stay, and the variance of these values over N is that of `ece`:
+    the infinitesimal jackknife, to which the bootstrap over images converges. Where a sum is near 0
+    its absolute value varies less than that, so that the variance is too large rather than small.
+    """
+    logits, labels = _checked(logits, labels)
+    conf = logits.softmax(dim=1).amax(dim=1)
+    bins = ((conf * BINS).ceil().long() - 1).clamp(0, BINS - 1)
+    gap = hits(logits, labels).double() - conf
+    sums = torch.zeros(BINS, dtype=gap.dtype).index_add_(0, bins, gap)
+    return gap * sums.sign()[bins]
+
+
 METRICS = (accuracy, nll, brier, ece)  # what is measured wherever there are logits
+OF_IMAGES = {
+    "accuracy": hits,
+    "top5": top5_of_images,
+    "nll": nll_of_images,
+    "brier": brier_of_images,
+    "ece": ece_of_images,
+}  # the metrics that are means over images, image by image

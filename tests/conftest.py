@@ -1,7 +1,15 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+import suites  # noqa: F401  fills the registry
+from harness.cells import CellStore, Description
+from harness.results import cells_root, csv_path, run_key, write
+from suites.base import SUITES, Cell
 
 # Small tensors: threads that wait for each other take many times as long where cores are shared.
 torch.set_num_threads(1)
@@ -33,3 +41,55 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
+
+
+@pytest.fixture
+def answered() -> Callable[..., Path]:
+    """A function that writes what a run of a network of known accuracy leaves: cells, CSV, JSON.
+
+    The images' difficulty is shared by all runs; `accuracy` is the chance of a hit on the clean
+    images, and each severity of a corruption takes `fall` away.
+    """
+
+    def answer(
+        results: Path,
+        model: str,
+        seed: int = 0,
+        *,
+        accuracy: float = 0.9,
+        fall: float = 0.02,
+        n: int = 200,
+        kinds: Sequence[str] = ("gaussian_noise", "shot_noise", "impulse_noise"),
+        suite: str = "robustness",
+        dataset: str = "d",
+        data: str = "images",
+        limit: int = 0,
+        version: int = 1,
+        luck: int = 0,
+    ) -> Path:
+        difficulty = np.random.default_rng(0).random(n)
+        chance = np.random.default_rng([seed, luck, len(model), sum(model.encode())])
+        labels = torch.arange(n) % 10
+        store, keys, measured = CellStore(cells_root(results)), {}, []
+        wheres = [("clean", 0), *((kind, level) for kind in kinds for level in range(1, 6))]
+        for condition, level in wheres:
+            hit = 0.7 * difficulty + 0.3 * chance.random(n) < accuracy - fall * level
+            logits = torch.from_numpy(chance.normal(size=(n, 10))).float()
+            logits[torch.arange(n), (labels + torch.from_numpy(~hit)) % 10] += 6
+            described = Description(
+                weights=f"{model}{seed}{luck}", model=model, source="", arguments={}, data=data,
+                limit=limit, suite=suite, version=version, condition=condition, level=level,
+                constants={}, seed=0, dtype="float32",
+            )  # fmt: skip
+            arrays = {"indices": torch.arange(n), "labels": labels, "logits": logits}
+            store.write(described, arrays)
+            keys[f"{condition} {level:g}"] = described.key
+            measured += SUITES[suite]().measure(Cell(condition, level), arrays)
+        key = {"model": model, "suite": suite, "dataset": dataset, "seed": seed}
+        key["run"] = run_key(keys, version)
+        path = csv_path(results, dataset, suite, model, seed)
+        told = {"version": version, "limit": limit, "data": data, "image_seed": 0, "cells": keys}
+        write(path, key, measured, told)
+        return path
+
+    return answer

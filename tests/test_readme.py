@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 
 import models  # noqa: F401  fills the registry
 import suites  # noqa: F401
+from harness import boards
 from harness.cli import app
+from harness.leaderboard import leaderboard
+from harness.results import read
 from models.base import MODELS
 from suites.base import SUITES
 from suites.datasets import DATASETS
@@ -38,6 +41,15 @@ def test_the_table_is_the_one_that_the_program_makes(monkeypatch: pytest.MonkeyP
     shown = [INTERVAL.sub("", line).split() for line in block("<!-- table:").splitlines()]
     assert len(shown) >= 4
     assert [line for line in shown if line not in made_words] == []
+
+
+def test_the_leaderboard_is_of_the_results_that_are_there() -> None:
+    # Its intervals are narrower where the per-image answers are stored, which are not in git.
+    same = ["dataset", "suite", "metric", "group", "model", "value", "seeds", "images"]
+    written = boards.read(ROOT / "results" / boards.FILE)[same]
+    made = leaderboard(read(ROOT / "results", whole=True))[same]
+    message = "Run `harness table --write`, and commit results/leaderboard.csv."
+    assert written.round(6).equals(made.round(6)), message
 
 
 def test_the_figure_is_there() -> None:

@@ -22,7 +22,10 @@ def test_ten_columns_come_back(tmp_path: Path) -> None:
     assert frame["value"].tolist() == [0.666667, 0.333333]
     assert frame["level"].tolist() == [0, 0.0313725]
     assert path == tmp_path / "d" / "s" / "m" / "seed0.csv"
-    assert json.loads(path.with_suffix(".json").read_text()) == KEY | {"command": "harness run"}
+    assert json.loads(path.with_suffix(".json").read_text()) == KEY | {
+        "rows": 2,
+        "command": "harness run",
+    }
 
 
 def test_equal_rows_leave_the_files_untouched(tmp_path: Path) -> None:

@@ -1,9 +1,38 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from harness.results import COLUMNS
-from harness.statistics import by_condition, crossed, interval, summary, wilson
+from harness.statistics import (
+    RATE,
+    Sample,
+    bonett_price,
+    by_condition,
+    crossed,
+    detectable,
+    difference,
+    from_outcomes,
+    from_table,
+    holm,
+    images_needed,
+    interval,
+    lopsided,
+    mcnemar,
+    mover,
+    pairwise,
+    quantile,
+    rank_intervals,
+    shape_of,
+    spread,
+    wilson,
+)
+from suites.metrics import ece, ece_of_images
 
 
 @pytest.mark.parametrize(
@@ -17,6 +46,7 @@ from harness.statistics import by_condition, crossed, interval, summary, wilson
 )
 def test_wilson_against_printed_values(hits: int, n: int, low: float, high: float) -> None:
     assert wilson(hits, n) == pytest.approx((low, high), abs=5e-6)
+    assert wilson(hits, n) == pytest.approx(proportion_confint(hits, n, method="wilson"))
 
 
 def test_an_interval_of_nothing_is_refused() -> None:
@@ -29,20 +59,65 @@ def test_a_t_interval_against_a_printed_table() -> None:
     low, high = interval(0.5, v_seed=0.01**2, v_image=0.0, seeds=5, n=100)
     assert (high - low) / 2 == pytest.approx(0.02776, abs=1e-5)
     # All variance between 10,000 images: nearly the normal quantile.
-    low, high = interval(0.5, v_seed=0.0, v_image=0.01**2, seeds=1, n=10_000)
+    low, high = interval(0.5, 0.0, 0.01**2, seeds=1, n=10_000, span=(0, math.inf))
     assert (high - low) / 2 == pytest.approx(0.0196, abs=1e-5)
+
+
+def test_one_rate_has_wilsons_interval_and_a_mean_of_cells_that_of_as_many_images() -> None:
+    hits = np.arange(100) < 95
+    sample = from_outcomes(hits[None].astype(float), "x", RATE)
+    assert (sample.low, sample.high) == pytest.approx(wilson(95, 100), rel=1e-2)
+    p, n = 0.9, 400
+    assert interval(p, 0.0, p * (1 - p) / n, seeds=1, n=n) == pytest.approx(wilson(p * n, n))
+    # Twice the variance: half of the images.
+    twice = interval(p, 0.0, 2 * p * (1 - p) / n, seeds=1, n=n)
+    assert twice == pytest.approx(wilson(p * n / 2, n / 2))
 
 
 def test_outcomes_that_are_all_alike_are_no_certainty() -> None:
     assert interval(1.0, 0.0, 0.0, seeds=3, n=10) == pytest.approx((0.72247, 1), abs=5e-6)
-    only = [("a", 0, "clean", 0, 0.95)]
-    row = summary(table(only), {}, lambda *key: np.ones((1, 100))).iloc[0]
-    assert (row["low"], row["high"]) == wilson(95, 100)
+    sample = from_outcomes(np.ones((1, 100)), "x", RATE)
+    assert (sample.low, sample.high) == wilson(100, 100)
+
+
+def test_a_loss_has_an_interval_that_reaches_into_its_tail() -> None:
+    losses = np.random.default_rng(0).gamma(0.2, size=(1, 500))
+    sample = from_outcomes(losses, "x", (0.0, math.inf))
+    assert sample.high - sample.value > 1.2 * (sample.value - sample.low) > 0
+    assert lopsided(0.0, 500) == (1.0, 1.0)
+    below, above = lopsided(np.array([2.0, -2.0]), 500)
+    assert below[0] < 1 < above[0] and below == pytest.approx(above[::-1])
+    # G of the bounds' t statistic is -+ 1.96.
+    g = 2 / math.sqrt(500)
+    for t in (below[0] * 1.959964, -above[0] * 1.959964):
+        assert abs(t + g * t**2 / 3 + g**2 * t**3 / 27 + g / 6) == pytest.approx(1.959964)
+
+
+def test_skewness_is_scipys_and_rare_values_leave_few_degrees_of_freedom() -> None:
+    values = np.random.default_rng(0).gamma(1, size=(2, 300))
+    assert shape_of(values)[0] == pytest.approx(stats.skew(values, axis=-1))
+    rare = np.zeros(10_000)
+    rare[:20], rare[20:40] = 1, -1
+    assert shape_of(rare) == (pytest.approx(0), pytest.approx(80, rel=0.01))
+    assert shape_of(np.zeros(10)) == (0, 9)
+
+
+def test_few_seeds_keep_few_degrees_of_freedom() -> None:
+    assert spread((1.0, 4))[1] == pytest.approx(4)
+    assert spread((1.0, 4), (0.0, 999))[1] == pytest.approx(4)
+    v, df = spread((1e-4, 2), (1e-4, 9999))
+    plain = 4e-8 / (1e-8 / 2)
+    assert v == pytest.approx(2e-4) and 2 < df < plain
+    # The upper quartile of V_seed, as if it had been found.
+    up = 1e-4 * 2 / stats.chi2.ppf(0.25, 2)
+    image = 1e-4 * 9999 / stats.chi2.ppf(0.25, 9999)
+    assert df == pytest.approx((up + image) ** 2 / (up**2 / 2 + image**2 / 9999))
+    assert quantile(np.inf) == pytest.approx(1.959964) and quantile(4) == pytest.approx(2.776445)
 
 
 def test_variance_of_a_single_network_is_that_of_its_images() -> None:
     outcomes = np.array([[0.0, 1.0, 1.0, 0.0]])
-    assert crossed(outcomes) == (0.0, pytest.approx(np.var([0, 1, 1, 0], ddof=1) / 4))
+    assert crossed(outcomes) == (0.0, pytest.approx(np.var([0, 1, 1, 0], ddof=1) / 4), 0.0)
 
 
 def test_variance_parts_are_found_in_simulated_outcomes() -> None:
@@ -51,10 +126,261 @@ def test_variance_parts_are_found_in_simulated_outcomes() -> None:
     for _ in range(4000):
         seed, image = random.normal(0, 0.3, (seeds, 1)), random.normal(0, 1, (1, n))
         parts.append(crossed(seed + image + random.normal(0, 0.5, (seeds, n))))
-    v_seed, v_image = np.mean(parts, axis=0)
+    v_seed, v_image, v_rest = np.mean(parts, axis=0)
     # The part of the seeds carries the residual's share, which belongs to the mean's variance.
-    assert v_seed == pytest.approx(0.3**2 / seeds + 0.5**2 / (seeds * n), rel=0.05)
+    assert v_rest == pytest.approx(0.5**2 / (seeds * n), rel=0.05)
+    assert v_seed == pytest.approx(0.3**2 / seeds + v_rest, rel=0.05)
     assert v_image == pytest.approx(1 / n, rel=0.05)
+
+
+def two_level(outcomes: np.ndarray, draws: int) -> np.ndarray:
+    """Means of the two-level bootstrap: seeds and, independently, images with replacement."""
+    random = np.random.default_rng(0)
+    seeds, n = outcomes.shape
+    images = random.multinomial(n, np.full(n, 1 / n), size=draws) / n
+    networks = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    return np.einsum("ds,sn,dn->d", networks, outcomes, images)
+
+
+def test_the_variance_is_that_of_the_two_level_bootstrap_corrected() -> None:
+    random = np.random.default_rng(3)
+    seeds, n = 3, 400
+    outcomes = (random.normal(0, 1, n) + random.normal(0, 0.15, (seeds, 1)) > -1).astype(float)
+    v_seed, v_image, v_rest = crossed(outcomes)
+    # The rest is in both parts and in their interaction; ours has it once, in V_seed.
+    share = (seeds - 1) / seeds
+    drawn = two_level(outcomes, 20_000).var()
+    assert drawn == pytest.approx(v_seed * share + v_image + v_rest * (1 + share), rel=0.03)
+    one = stats.bootstrap((outcomes[0],), np.mean, n_resamples=4000, rng=random, method="basic")
+    assert one.standard_error**2 == pytest.approx(crossed(outcomes[:1])[1], rel=0.06)
+
+
+def test_a_table_alone_bounds_what_the_images_would_say() -> None:
+    random = np.random.default_rng(1)
+    u = random.normal(size=(1, 300))
+    for noise in (0.0, 0.5, 2.0):
+        cells = (u + noise * random.normal(size=(4, 300)) < [[1.5], [1], [0.5], [0]]).astype(float)
+        known = from_outcomes(cells.mean(axis=0)[None], "x", RATE)
+        bound = from_table(cells.mean(axis=1)[None], 300, RATE)
+        assert bound.value == pytest.approx(known.value)
+        assert bound.low < known.low + 1e-3 and known.high - 1e-3 < bound.high
+        assert (known.basis, bound.basis) == ("images", "rates")
+
+
+def test_means_of_a_table_that_are_no_rates_have_intervals_over_seeds_or_none() -> None:
+    several = from_table(np.array([[1.0], [2.0], [3.0]]), 100, (0.0, math.inf))
+    assert several.basis == "seeds" and several.high - 2 == pytest.approx(4.302653 / math.sqrt(3))
+    assert several.low == 0  # a loss is not negative
+    one = from_table(np.array([[1.0]]), 100, (0.0, math.inf))
+    assert one.basis == "nothing" and math.isnan(one.low)
+    assert math.isnan(from_table(np.array([[math.nan]]), 100, RATE).low)
+
+
+MCNEMAR = [
+    (0, 5, 0.06250, 0.03125),
+    (1, 9, 0.02148, 0.01172),
+    (5, 15, 0.04139, 0.02660),
+    (10, 25, 0.01667, 0.01133),
+    (40, 60, 0.05689, 0.04604),
+    (100, 140, 0.01166, 0.00983),
+]
+
+
+@pytest.mark.parametrize("b, c, exact, mid", MCNEMAR)
+def test_mcnemar_against_a_printed_table(b: int, c: int, exact: float, mid: float) -> None:
+    assert mcnemar(b, c) == pytest.approx(exact, abs=5e-6)
+    assert mcnemar(c, b, mid=True) == pytest.approx(mid, abs=5e-6)
+    assert mcnemar(b, c) == pytest.approx(sm_mcnemar([[7, b], [c, 9]], exact=True).pvalue)
+
+
+def test_mcnemar_of_equal_sides_is_certain_of_nothing() -> None:
+    assert mcnemar([0, 3], [0, 3]).tolist() == [1, 1]
+
+
+def test_bonett_price_by_hand_and_its_center_is_that_of_an_image_more_on_either_side() -> None:
+    low, high = bonett_price(9, 1, 98)
+    p1, p2 = 10 / 100, 2 / 100
+    half = 1.959964 * math.sqrt((p1 + p2 - (p1 - p2) ** 2) / 100)
+    assert (low, high) == pytest.approx((p1 - p2 - half, p1 - p2 + half))
+
+
+@pytest.mark.parametrize(
+    "psi, found",
+    [
+        (0.005, (0.20, 0.28, 0.44, 0.63)),
+        (0.01, (0.28, 0.40, 0.63, 0.88)),
+        (0.02, (0.40, 0.56, 0.89, 1.25)),
+        (0.05, (0.63, 0.89, 1.40, 1.98)),
+        (0.10, (0.89, 1.25, 1.98, 2.80)),
+        (2 * 0.95 * 0.05, (0.86, 1.22, 1.93, 2.73)),
+    ],
+)
+def test_detectable_differences_against_a_printed_table(psi: float, found: tuple) -> None:
+    for n, points in zip((10_000, 5_000, 2_000, 1_000), found, strict=True):
+        assert 100 * detectable(psi, n) == pytest.approx(points, abs=0.0061)
+
+
+def test_images_needed_for_half_a_point() -> None:
+    assert images_needed(0.02, 0.005) == pytest.approx(6280, abs=1)
+    assert detectable(0.02, images_needed(0.02, 0.005)) <= 0.005
+
+
+def test_holm_against_printed_values_and_statsmodels() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    p = np.random.default_rng(0).random(50) ** 3
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+    assert holm([math.nan, 0.01]).tolist() == [1, 0.02] and holm([]).tolist() == []
+    assert holm(p.reshape(5, 10)) == pytest.approx(holm(p).reshape(5, 10))
+
+
+def test_ranks_are_the_places_that_cannot_be_told_apart() -> None:
+    values = np.array([0.9, 0.8, 0.79, 0.5])
+    p = np.full((4, 4), 1e-6)
+    p[1, 2] = p[2, 1] = 0.5
+    low, high = rank_intervals(values[:, None] - values, p)
+    assert low.tolist() == [1, 2, 2, 4] and high.tolist() == [1, 3, 3, 4]
+    low, high = rank_intervals(values[:, None] - values, np.ones((4, 4)))
+    assert low.tolist() == [1] * 4 and high.tolist() == [4] * 4
+    assert rank_intervals([[0.0]], [[1.0]]) == (np.array([1]), np.array([1]))
+
+
+def hits(random: np.random.Generator, n: int, p: float, seeds: int = 1) -> np.ndarray:
+    return (random.random((seeds, n)) < p).astype(float)
+
+
+def sample(outcomes: np.ndarray, on: str = "x", **more) -> Sample:
+    return from_outcomes(outcomes, on, RATE, **more)
+
+
+def test_two_networks_in_one_cell_have_mcnemars_test_and_bonett_prices_interval() -> None:
+    random = np.random.default_rng(0)
+    a, b = hits(random, 500, 0.9), hits(random, 500, 0.85)
+    d = difference(sample(a), sample(b))
+    only_a, only_b = int((a > b).sum()), int((a < b).sum())
+    assert (d.b, d.c) == (only_a, only_b) and d.paired
+    assert d.p == pytest.approx(sm_mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
+    assert (d.low, d.high) == pytest.approx(bonett_price(only_a, only_b, 500))
+    assert d.value == pytest.approx(a.mean() - b.mean())
+    assert d.detectable == pytest.approx(detectable((only_a + only_b) / 500, 500), rel=0.05)
+
+
+def test_a_mean_over_cells_is_tested_as_the_cluster_bootstrap_would() -> None:
+    random = np.random.default_rng(0)
+    u = random.normal(size=(1, 2000))
+    a = (u + random.normal(size=(6, 2000)) < 1.5).mean(axis=0)[None]
+    b = (u + random.normal(size=(6, 2000)) < 1.45).mean(axis=0)[None]
+    d = difference(sample(a), sample(b))
+    drawn = stats.bootstrap(((a - b)[0],), np.mean, n_resamples=4000, rng=random, method="basic")
+    assert float(d.below) == pytest.approx(drawn.standard_error, rel=0.05)
+    assert (d.low, d.high) == pytest.approx(tuple(drawn.confidence_interval), abs=1e-3)
+    assert math.isnan(d.b) and math.isnan(d.c)
+
+
+def test_a_paired_difference_changes_sign_and_only_sign_with_its_models() -> None:
+    random = np.random.default_rng(0)
+    pairs = [(hits(random, 300, 0.9, s), hits(random, 300, 0.8, t)) for s, t in ((1, 1), (3, 2))]
+    pairs.append((random.gamma(1, size=(1, 300)), random.gamma(2, size=(1, 300))))
+    for a, b in pairs:
+        one, other = difference(sample(a), sample(b)), difference(sample(b), sample(a))
+        assert one.value == pytest.approx(-other.value)
+        assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+        assert (one.p, one.b) == pytest.approx((other.p, other.c), nan_ok=True)
+        back = other.flipped()
+        assert (back.low, back.high) == pytest.approx((one.low, one.high))
+        assert one.p_worse(0.01) == pytest.approx(back.p_worse(0.01))
+
+
+def test_all_pairs_at_once_are_the_pairs_one_by_one() -> None:
+    random = np.random.default_rng(0)
+    u = random.random((1, 200))
+    several = [
+        sample((random.random((s, 200)) * 0.3 + u < 0.9).astype(float)) for s in (1, 1, 3, 4)
+    ]
+    several.append(sample(hits(random, 200, 0.7), on="other images"))
+    several.append(from_table(np.array([[0.8, 0.7]]), 200, RATE))
+    found = pairwise(several)
+    for i in range(6):
+        for j in range(6):
+            if i != j:
+                one = difference(several[i], several[j])
+                for name in ("value", "low", "high", "p", "paired", "detectable"):
+                    got = getattr(found, name)[i, j]
+                    assert got == pytest.approx(getattr(one, name), nan_ok=True), name
+    assert found.paired.sum() == 12
+
+
+def test_pairing_images_is_sharper_and_seeds_are_independent() -> None:
+    random = np.random.default_rng(0)
+    u = random.random((1, 1000))
+    a = (u + 0.1 * random.random((3, 1000)) < 0.9).astype(float)
+    b = (u + 0.1 * random.random((3, 1000)) < 0.88).astype(float)
+    paired, apart = difference(sample(a), sample(b)), difference(sample(a), sample(b, on="y"))
+    assert paired.high - paired.low < 0.7 * (apart.high - apart.low)
+    v = [crossed(x)[0] for x in (a, b)]
+    assert float(paired.below) ** 2 > sum(v) * 0.9  # both seed parts are in it
+
+
+def test_the_same_networks_twice_are_paired_by_seed() -> None:
+    random = np.random.default_rng(0)
+    shift = np.array([[0.0], [0.05], [0.1]])
+    a = (random.random((3, 1000)) + shift < 0.9).astype(float)
+    b = a.copy()
+    b[:, :3] = 1 - b[:, :3]
+    one, other = (sample(x, keep=True, seed_names=(0, 1, 2)) for x in (a, b))
+    by_seed, independent = difference(one, other, same_seeds=True), difference(one, other)
+    assert by_seed.high - by_seed.low < 0.2 * (independent.high - independent.low)
+    same = difference(one, one, same_seeds=True)
+    assert same.identical and same.p == 1 and not difference(one, one).identical
+    others = sample(b, keep=True, seed_names=(3, 4, 5))
+    assert difference(one, others, same_seeds=True).high == independent.high
+
+
+def test_equal_outcomes_are_identical_but_no_certainty() -> None:
+    a = hits(np.random.default_rng(0), 100, 0.9)
+    d = difference(sample(a), sample(a.copy()))
+    assert d.identical and d.p == 1 and d.p_worse(0) == 1
+    assert (d.low, d.high) == pytest.approx(bonett_price(0, 0, 100))
+    run = difference(sample(a, runs=("r",)), sample(a.copy(), on="y", runs=("r",)))
+    assert run.identical and (run.low, run.high) == (0, 0)
+
+
+def test_unpaired_rates_have_newcombes_interval() -> None:
+    a, b = from_table(np.array([[0.9]]), 50, RATE), from_table(np.array([[0.5]]), 60, RATE)
+    d = difference(a, b)
+    expected = confint_proportions_2indep(45, 50, 30, 60, method="newcomb", compare="diff")
+    assert (d.low, d.high) == pytest.approx(expected)
+    assert not d.paired and d.p < 0.05
+    below, above = mover(0.9, wilson(45, 50), 0.5, wilson(30, 60))
+    assert (0.4 - below, 0.4 + above) == pytest.approx(expected)
+
+
+def test_p_is_below_five_percent_where_zero_is_outside() -> None:
+    random = np.random.default_rng(0)
+    several = [from_table(random.random((s, 3)), 100, RATE) for s in (1, 1, 2, 3, 3, 5)]
+    found = pairwise(several)
+    off = ~np.eye(len(several), dtype=bool)
+    assert ((found.p < 0.05) == ((found.low > 0) | (found.high < 0)))[off].all()
+
+
+def test_what_has_no_interval_has_no_test() -> None:
+    one = from_table(np.array([[1.0]]), 100, (0.0, math.inf))
+    d = difference(one, one)
+    assert math.isnan(d.p) and math.isnan(d.low) and math.isnan(d.detectable)
+
+
+def test_ece_of_images_has_its_mean_and_about_the_bootstraps_variance() -> None:
+    import torch
+
+    random = np.random.default_rng(0)
+    logits = torch.from_numpy(random.normal(size=(2000, 5)) * 2)
+    labels = torch.from_numpy(np.where(random.random(2000) < 0.6, logits.argmax(1), 0))
+    values = ece_of_images(logits, labels)
+    assert float(values.mean()) == pytest.approx(ece(logits, labels), abs=1e-12)
+    drawn = []
+    for _ in range(400):
+        rows = torch.from_numpy(random.integers(0, 2000, 2000))
+        drawn.append(ece(logits[rows], labels[rows]))
+    assert float(values.std()) / math.sqrt(2000) == pytest.approx(np.std(drawn), rel=0.12)
 
 
 def table(rows: list[tuple]) -> pd.DataFrame:
@@ -64,38 +390,11 @@ def table(rows: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(full, columns=list(COLUMNS))
 
 
-ROWS = [
-    ("a", 0, "clean", 0, 0.9), ("a", 0, "fog", 1, 0.8), ("a", 0, "snow", 1, 0.4),
-    ("a", 1, "clean", 0, 1.0), ("a", 1, "fog", 1, 0.6), ("a", 1, "snow", 1, 0.6),
-    ("b", 0, "clean", 0, 0.5), ("b", 0, "fog", 1, 0.5), ("b", 0, "snow", 1, 0.5),
-]  # fmt: skip
-
-
-def test_means_are_taken_over_cells_and_seeds() -> None:
-    a, b = summary(table(ROWS), {"weather": ["fog"]}).to_dict("records")
-    assert (a["model"], a["seeds"], a["n"]) == ("a", 2, 100)
-    assert a["clean"] == pytest.approx(0.95) and a["value"] == pytest.approx(0.6)
-    assert a["relative"] == pytest.approx(0.6 / 0.95) and a["weather"] == pytest.approx(0.7)
-    assert a["low"] < 0.6 < a["high"]
-    assert b["value"] == 0.5 and b["relative"] == 1.0 and b["seeds"] == 1
-
-
-def test_the_interval_without_images_is_a_bound() -> None:
-    random = np.random.default_rng(1)
-    cells = random.random((2, 100)) < [[0.7], [0.3]]
-    rows = [("a", 0, "clean", 0, 0.9)]
-    rows += [("a", 0, c, 1, v) for c, v in zip(("fog", "snow"), cells.mean(axis=1), strict=True)]
-    exact = summary(table(rows), {}, lambda *key: cells).iloc[0]
-    bound = summary(table(rows), {}).iloc[0]
-    assert exact["value"] == pytest.approx(cells.mean())
-    assert bound["low"] < exact["low"] and exact["high"] < bound["high"]
-    of_image = cells.mean(axis=0)
-    half = 1.984 * of_image.std(ddof=1) / 10  # t with 99 degrees of freedom
-    assert (exact["high"] - exact["low"]) / 2 == pytest.approx(half, rel=1e-3)
-
-
 def test_conditions_keep_their_order() -> None:
-    averaged = by_condition(table(ROWS))
-    a = averaged[averaged["model"] == "a"]
+    rows = [
+        ("a", 0, "clean", 0, 0.9), ("a", 0, "fog", 1, 0.8), ("a", 0, "snow", 1, 0.4),
+        ("a", 1, "clean", 0, 1.0), ("a", 1, "fog", 1, 0.6), ("a", 1, "snow", 1, 0.6),
+    ]  # fmt: skip
+    a = by_condition(table(rows))
     assert list(a["condition"]) == ["clean", "fog", "snow"] and list(a["seeds"]) == [2, 2, 2]
     assert list(a["value"]) == pytest.approx([0.95, 0.7, 0.5])

@@ -1,8 +1,11 @@
 """Commands that read results: table, plot."""
 
 from pathlib import Path
+from typing import Annotated
 
-from harness.cli.app import CHECKING, app, refusals, show
+import typer
+
+from harness.cli.app import CHECKING, app, refusals, show, teller_on_stderr
 from harness.cli.options import Datasets, Models, Results, Suites
 
 
@@ -11,17 +14,36 @@ def table(
     suites: Suites = [],
     datasets: Datasets = [],
     models: Models = [],
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the leaderboard of all results.")
+    ] = False,
+    rescore: Annotated[
+        bool, typer.Option("--rescore", help="Make the CSVs again from stored answers first.")
+    ] = False,
+    reference: Annotated[
+        str | None, typer.Option(help="The model that mCE is relative to [resnet18].")
+    ] = None,
     results: Results = Path("results"),
 ) -> None:
-    """Print accuracy by corruption and severity, and its means, from what is in the results."""
+    """Print accuracy by corruption and severity, and its means; write results/leaderboard.csv."""
+    from harness import boards
+    from harness.rescoring import rescored
     from harness.results import chosen
 
     with refusals(*CHECKING):
+        if rescore:
+            for line in rescored(results, suites, datasets, models):
+                show(line)
         frame = chosen(results, suites, datasets, models)
     for suite in frame["suite"].unique():
         here = frame[frame["suite"] == suite]
         names, sets = list(here["model"].unique()), list(here["dataset"].unique())
-        print_suite(results, suite, names, sets, detail=True)
+        with refusals(*CHECKING):
+            print_suite(results, suite, names, sets, detail=True, reference=reference)
+    if write:
+        with refusals(*CHECKING):
+            show(boards.sentence(boards.write(results, teller_on_stderr())))
+        show(str(results / boards.FILE))
 
 
 @app.command()
@@ -47,9 +69,15 @@ def plot(
 
 
 def print_suite(
-    results: Path, suite: str, models: list[str], datasets: list[str], detail: bool = False
+    results: Path,
+    suite: str,
+    models: list[str],
+    datasets: list[str],
+    detail: bool = False,
+    reference: str | None = None,
 ) -> None:
     from harness.tables import of_suite
 
-    for line in of_suite(results, suite, models, datasets, detail):
+    teller = teller_on_stderr()
+    for line in of_suite(results, suite, models, datasets, teller, detail, reference):
         show(line)

@@ -1,0 +1,313 @@
+"""Two sides: models, folders and CSVs; what is said of them, and what is written."""
+
+import csv
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from harness.cli import app
+from harness.compare import bounds, chance, comparison, metrics_of, sentences
+from harness.comparing import split, write_report
+from harness.foreign import pairs_of
+from harness.sampling import Key
+from harness.statistics import Sample, from_row
+
+NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
+
+
+def harness(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def told(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return re.sub(r"\s+", " ", result.stdout)
+
+
+def refused(result: Result, message: str) -> None:
+    """One sentence on stderr with the cure, and nothing else."""
+    assert result.exit_code == 2, result.output
+    line = " ".join(result.stderr.split())
+    assert re.search(message, line) and "Traceback" not in result.output, result.output
+
+
+def key(group: str, metric: str = "accuracy", model: str = "a") -> Key:
+    return Key("d", "s", metric, group, model)
+
+
+def mean(value: float, half: float = 0.01, seeds: int = 1) -> Sample:
+    return from_row(value, value - half, value + half, seeds, 1000, "rates")
+
+
+def between(a: dict[str, Sample], b: dict[str, Sample], metric: str = "accuracy") -> pd.DataFrame:
+    return comparison(
+        {key(g, metric, "x"): s for g, s in a.items()},
+        {key(g, metric, "y"): s for g, s in b.items()},
+        ("x", "y"),
+    )
+
+
+def test_a_sentence_says_who_is_better_where_and_by_how_much() -> None:
+    frame = between(
+        {"clean": mean(0.95), "noise": mean(0.8), "blur": mean(0.60), "noise+blur": mean(0.7)},
+        {"clean": mean(0.952), "noise": mean(0.7), "blur": mean(0.65), "noise+blur": mean(0.685)},
+    )
+    frame.loc[3, "better"] = ""
+    assert sentences(frame) == [
+        "d, s: x is more accurate than y under noise by 10.0 points [8.6, 11.4]; y is more "
+        "accurate than x under blur by 5.0 points [3.6, 6.4]; the difference under noise and blur, "
+        "1.5 points [0.1, 2.9], is not significant beside the others; no difference larger than "
+        "1.6 points on clean images."
+    ]
+
+
+def test_a_difference_that_holm_takes_away_keeps_its_sign() -> None:
+    frame = between({"noise": mean(0.7)}, {"noise": mean(0.715)})
+    frame.loc[0, "better"] = ""
+    said = "the difference under noise, -1.5 points [-2.9, -0.1], is not significant beside the"
+    assert said in sentences(frame)[0]
+
+
+def test_a_lower_loss_is_the_better_one() -> None:
+    frame = between({"noise": mean(0.5)}, {"noise": mean(0.9)}, "nll")
+    assert list(frame.better) == ["x"]
+    assert sentences(frame) == [
+        "d, s: x is better in nll than y under noise by 0.4 [0.386, 0.414]."
+    ]
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    lost = from_row(math.nan, math.nan, math.nan, 1, 10, "rates")
+    alone = from_row(1.0, math.nan, math.nan, 1, 10, "nothing")
+    assert (
+        "accuracy under noise was not measured"
+        in sentences(between({"noise": lost}, {"noise": mean(0.5)}))[0]
+    )
+    said = sentences(between({"noise": alone}, {"noise": alone}, "nll"))[0]
+    assert "nothing can be said of nll under noise without its images" in said
+
+
+def test_holm_counts_groups_and_single_cells_apart() -> None:
+    a = {"noise": mean(0.9)} | {f"fog {k}": mean(0.9) for k in range(1, 6)}
+    b = {"noise": mean(0.886)} | {f"fog {k}": mean(0.886) for k in range(1, 6)}
+    frame = between(a, b)
+    assert list(frame.family) == ["groups"] + ["cells"] * 5
+    assert frame.p_holm[0] == frame.p[0] and frame.p_holm[1] == pytest.approx(5 * frame.p[1])
+    assert "of 5 single conditions, x has the better accuracy in 0, y in 0" in sentences(frame)[1]
+
+
+def test_small_words() -> None:
+    assert bounds("accuracy", -0.001, 0.002) == "[-0.10, 0.20]"
+    assert bounds("nll", -0.5, 0.25) == "[-0.5, 0.25]"
+    assert (chance(0.034), chance(0.0)) == ("0.034", "< 0.0001")
+    assert metrics_of(["nll", "accuracy"], ["accuracy"]) == ["accuracy"]
+    assert metrics_of(["nfe", "entropy"], ["entropy", "nfe"]) == ["nfe"]
+    assert split("rk(method='heun', steps=2), b") == ["rk(method='heun', steps=2)", "b"]
+    assert pairs_of("--columns", "a=value, b = level", ("value", "level"), 1) == {
+        "a": "value", "b": "level",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def two(tmp_path: Path, answered) -> Path:
+    """A folder with two models of three seeds, a clear difference apart."""
+    for seed in range(3):
+        answered(tmp_path / "r", "good", seed, accuracy=0.95)
+        answered(tmp_path / "r", "poor", seed, accuracy=0.75)
+    return tmp_path / "r"
+
+
+def test_two_models_of_a_folder_are_compared_image_by_image(two: Path) -> None:
+    result = harness("compare", two, "--models", "good,poor")
+    assert "good is more accurate than poor on clean images by" in told(result)
+    assert "Intervals are over images and training seeds, 3 against 3." in told(result)
+    assert "would have been found in 4 of 5 such comparisons" in told(result)
+    assert "paired" not in told(result)
+    # The two are the only ones there, and the folder is where results lie.
+    assert told(harness("compare", "--results", two)) == told(result)
+
+
+def test_without_cells_it_says_that_nothing_is_paired(two: Path) -> None:
+    paired = harness("compare", two, "--csv", two.parent / "p.csv")
+    shutil.rmtree(two / "cells")
+    alone = harness("compare", two, "--csv", two.parent / "u.csv")
+    assert "Nothing is paired: without per-image answers" in told(alone)
+    p, u = (pd.read_csv(two.parent / name) for name in ("p.csv", "u.csv"))
+    assert p.paired.all() and not u.paired.any() and told(paired)
+    assert ((u.high - u.low) > (p.high - p.low))[p.family == "groups"].all()
+    assert list(p.difference) == pytest.approx(list(u.difference))
+
+
+def test_one_network_each_says_that_it_is_about_weights(tmp_path: Path, answered) -> None:
+    answered(tmp_path, "a", accuracy=0.9)
+    answered(tmp_path, "b", accuracy=0.8)
+    out = tmp_path / "c.csv"
+    assert "they speak of these weights, not of the methods" in told(
+        harness("compare", tmp_path, "--csv", out)
+    )
+    rows = pd.read_csv(out)
+    cell = rows[rows.group == "shot_noise 3"].iloc[0]
+    assert cell.only_a + cell.only_b > 0 and cell.only_a == int(cell.only_a)
+    assert rows[rows.group == "noise"].only_a.isna().all()
+    answered(tmp_path, "b", 1, accuracy=0.8)
+    assert "a has one training seed and stands for its weights" in told(
+        harness("compare", tmp_path)
+    )
+
+
+def test_two_folders_are_compared_model_by_model(two: Path, answered) -> None:
+    new = two.parent / "new"
+    for seed in range(3):
+        answered(new, "good", seed, accuracy=0.95)  # the same networks
+        answered(new, "poor", seed, accuracy=0.80, luck=1)
+    said = told(harness("compare", new, two))
+    assert "equal outcomes on clean images, under noise" in said
+    assert f"poor in {new} is more accurate than poor in {two}" in said
+    answered(new, "poor", 7, accuracy=0.8)
+    said = told(harness("compare", new, two, "--models", "poor,poor"))
+    assert f"poor on d, robustness: seed 7 is in {new} alone, and left out." in said
+    assert "3 against 3" in said
+
+
+def test_a_leaderboard_and_a_long_csv_are_sides(two: Path) -> None:
+    assert harness("table", "--results", two, "--write").exit_code == 0
+    board, long = two / "leaderboard.csv", two / "d/robustness/poor/seed0.csv"
+    said = told(harness("compare", board, board, "--models", "good,poor"))
+    assert "good is more accurate than poor" in said and "Nothing is paired" in said
+    assert "good is more accurate than poor" in told(
+        harness("compare", two, long, "--models", "good,poor")
+    )
+
+
+def test_other_images_are_told(two: Path, answered) -> None:
+    other = two.parent / "other"
+    for seed in range(3):
+        answered(other, "good", seed, accuracy=0.9, data="others")
+    said = told(harness("compare", two, other, "--models", "good,good"))
+    assert "were measured on other images or with another version of the suite" in said
+    assert "Nothing is paired" in said
+
+
+def test_all_rows_are_written_as_csv_and_json(two: Path) -> None:
+    paths = two.parent / "out/c.csv", two.parent / "out/c.json"
+    result = harness("compare", two, "--csv", paths[0], "--json", paths[1])
+    assert result.stdout.strip().splitlines()[-2:] == [str(p) for p in paths]
+    with paths[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    content = json.loads(paths[1].read_text())
+    assert len(rows) == len(content["rows"]) == 2 + 15
+    assert float(rows[0]["difference"]) == pytest.approx(content["rows"][0]["difference"], abs=1e-6)
+    assert content["rows"][0]["paired"] is True and content["rows"][0]["only_a"] is None
+    assert any("is more accurate than" in line for line in content["said"])
+    before = paths[0].read_bytes()
+    harness("compare", two, "--csv", paths[0])
+    assert paths[0].read_bytes() == before
+
+
+PUBLISHED = """corruption,s1,s2,s3,s4,s5,mean
+gaussian_noise,.7917,.5858,.3919,.3160,.2674,.4706
+shot_noise,.8617,.7764,.5546,.4658,.3453,.6008
+impulse_noise,.8143,.6644,.5492,.3498,.1929,.5141
+average,.8226,.6755,.4986,.3772,.2685,.5285
+"""
+
+
+def test_a_published_table_is_compared_in_one_command(two: Path) -> None:
+    path = two.parent / "PreActResNet-18.csv"
+    path.write_text(PUBLISHED)
+    command = ("compare", path, two, "--models", "PreActResNet-18,good", "--given", "n=10000")
+    said = told(harness(*command))
+    assert (
+        f"{path} does not say it, so this is assumed: model PreActResNet-18, suite robustness, "
+        in (said)
+    )
+    assert "good is more accurate than PreActResNet-18 under noise by" in said
+    assert "52.85" in said and "10000 / 200" in said and "Nothing is paired" in said
+    assert "PreActResNet-18 has one training seed" in said
+    refused(harness(*command[:-2]), "does not say its `n`. Give `--given n=...`, or map one of its")
+
+
+HEAD = "corruption,severity,accuracy\n"
+
+
+@pytest.mark.parametrize(
+    "content, options",
+    [
+        ("corruption,severity,accuracy\nfrosted_glass_blur,1,0.5\nGaussian Noise,1,0.7917\n", ()),
+        ("Noise,Lv,top-1\ngaussian_noise,1,0.7917\n", ("Noise=condition,Lv=level,top-1=value",)),
+        ("corruption,severity,error\ngaussian_noise,1,0.2083\n", ()),
+        ("corruption,severity,Acc %\ngaussian_noise,1,79.17%\n", ("Acc %=percent",)),
+        (f"{HEAD[:-1]},mine\nfog,1,.5,.7\ngaussian_noise,1,.1,.7917\n", ("mine=value",)),
+        ('\ufeffcorruption,severity,acc\r\n"gaussian_noise",1,0.7917\r\n', ()),
+    ],
+)
+def test_other_peoples_columns_are_understood_or_mapped(two: Path, content: str, options) -> None:
+    path = two.parent / "theirs.csv"
+    path.write_text(content, newline="")
+    out = two.parent / "c.csv"
+    command = ["compare", path, two, "--models", "theirs,poor", "--given", "n=10000", "--csv", out]
+    told(harness(*command, *(["--columns", *options] if options else [])))
+    rows = pd.read_csv(out).set_index("group")
+    assert rows.loc["gaussian_noise 1", "value_a"] == pytest.approx(0.7917)
+
+
+@pytest.mark.parametrize(
+    "content, options, message",
+    [
+        ("", (), "theirs.csv is damaged: it is empty"),
+        ("a,b\n1,2\n", (), "has no column of values. Map one of its columns .'a', 'b'. with"),
+        (HEAD + "fog,1,91\n", (), r"line 2: `accuracy` must lie in \[0, 1\]; got 91. Rates are"),
+        (HEAD + "fog,one,.9\n", (), "line 2: `level` must be a number; got 'one'. Correct"),
+        (HEAD + "fog,1,.9\nfog,1,.8\n", (), "lines 2 and 3 are of the same model"),
+        (HEAD + "=cmd(),1,.9\n", (), "line 2: `condition` starts like a spreadsheet formula"),
+        ("corruption,accuracy,acc\nfog,.9,.9\n", (), "both `accuracy` and `acc` would be `value`"),
+        (HEAD + "fog,1,.9\n", ("--columns", "sev=level"), "Did you mean `severity`"),
+        (HEAD + "fog,1,.9\n", ("--columns", "x=y"), "no column of ours called `y`"),
+        (HEAD + "fog,1,.9\n", ("--columns", "x"), "not of the form a=b,c=d"),
+    ],
+)
+def test_what_is_not_understood_is_refused(two: Path, content: str, options, message) -> None:
+    path = two.parent / "theirs.csv"
+    path.write_text(content)
+    command = ["compare", path, two, "--models", "theirs,poor", "--given", "n=10000"]
+    refused(harness(*command, *options), message)
+
+
+def test_misuse_is_one_sentence(two: Path, answered) -> None:
+    refused(harness("compare", two / "none"), "There is nothing at .*none. Give a results folder")
+    refused(harness("compare", two, "--models", "good,por"), "no model in .*Did you mean `poor`")
+    refused(harness("compare", two, "--models", "good"), "`--models` takes two models, a,b; got")
+    refused(harness("compare", two, "--metric", "acuracy"), "Did you mean `accuracy`")
+    refused(harness("compare", two.parent), "There are no results in")
+    answered(two, "third")
+    refused(harness("compare", two), "holds 3 models .good, poor, third.. Say which two with `--mo")
+    other = two.parent / "other"
+    answered(other, "fourth")
+    refused(harness("compare", two, other), "have no model in common. Say which two with `--models")
+    answered(other, "fifth", dataset="elsewhere")
+    refused(harness("compare", two, other, "--models", "good,fifth"), "no data set, suite and co")
+    given = two / "d/robustness/good/seed0.csv"
+    command = ("compare", given, two, "--models", "good,poor", "--csv", given)
+    refused(harness(*command), "seed0.csv is what is compared. Write to another file")
+
+
+def test_quick_runs_can_be_compared(tmp_path: Path, answered) -> None:
+    for model, accuracy in (("a", 0.95), ("b", 0.6)):
+        answered(tmp_path / "quick", model, accuracy=accuracy, limit=200)
+    assert "a is more accurate than b" in told(harness("compare", tmp_path / "quick"))
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    write_report(link, b"x")
+    assert link.is_symlink() and not Path("/dev/null").is_file()

@@ -1,0 +1,239 @@
+"""The leaderboard: its rows, its groups, what its intervals stand on, and that it is one file."""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from harness.boards import FILE, read, sentence, write
+from harness.groups import groups_of, headline, place, spoken, with_cells, with_corrupted
+from harness.leaderboard import COLUMNS, as_csv, leaderboard, summary
+from harness.outcomes import StoredOutcomes, of_images
+from harness.progress import Teller
+from harness.results import COLUMNS as LONG
+from harness.results import read as read_results
+from harness.sampling import samples
+from harness.scores import better, is_rate, span
+from harness.statistics import wilson
+from suites.corruptions import BLUR, COMMON, NOISE
+
+
+def teller() -> Teller:
+    from rich.console import Console
+
+    return Teller(Console(stderr=True))
+
+
+def table(rows: list[tuple], metric: str = "accuracy", n: int = 100) -> pd.DataFrame:
+    """Rows (model, seed, condition, level, value) as a long table."""
+    full = [(m, "s", "d", seed, c, level, metric, v, n, "r") for m, seed, c, level, v in rows]
+    return pd.DataFrame(full, columns=list(LONG))
+
+
+def row(board: pd.DataFrame, group: str, model: str, metric: str = "accuracy") -> pd.Series:
+    chosen = board[(board.group == group) & (board.model == model) & (board.metric == metric)]
+    assert len(chosen) == 1
+    return chosen.iloc[0]
+
+
+def cells(kinds, levels=(1, 2, 3, 4, 5)) -> frozenset:
+    return frozenset({("clean", 0.0)} | {(k.__name__, float(lv)) for k in kinds for lv in levels})
+
+
+def test_groups_are_named_by_the_cells_they_hold() -> None:
+    assert list(groups_of(cells(()))) == ["clean"]
+    both = groups_of(cells(NOISE + BLUR))
+    assert list(both)[:4] == ["clean", "noise", "blur", "noise+blur"]
+    assert len(both["noise+blur"]) == 35 and len(both["gaussian_noise"]) == 5
+    everything = groups_of(cells(COMMON))
+    assert {"noise", "blur", "weather", "digital", "noise+blur", "common"} <= everything.keys()
+    assert len(everything["common"]) == 75 and "validation" not in everything
+    # An incomplete family has no row, and other severities have another name.
+    assert set(groups_of(cells(NOISE[:2]))) == {"clean", "gaussian_noise", "shot_noise"}
+    assert {"noise@3", "gaussian_noise@3"} <= groups_of(cells(NOISE, (3,))).keys()
+    assert "noise@1,3" in groups_of(cells(NOISE, (1, 3)))
+
+
+def test_any_other_suites_conditions_stand_alone_by_level() -> None:
+    found = groups_of(frozenset({("euler", 2.0), ("euler", 16.0), ("dopri5", 0.001), ("noise", 0)}))
+    assert list(found) == ["dopri5 0.001", "euler 2", "euler 16", "noise 0"]
+    assert headline(found) == list(found)
+    assert sorted(["euler 16", "fog", "euler 2", "clean", "common"], key=place) == [
+        "clean", "common", "fog", "euler 2", "euler 16",
+    ]  # fmt: skip
+
+
+def test_cells_and_means_are_extra_groups() -> None:
+    assert with_cells(cells(NOISE))["shot_noise 3"] == (("shot_noise", 3.0),)
+    assert "shot_noise 3" not in headline(with_cells(cells(NOISE)))
+    assert headline(groups_of(cells(NOISE))) == ["clean", "noise"]
+    assert len(with_corrupted(cells(NOISE[:1]))["corrupted"]) == 5
+    assert spoken("common") == "under the 15 common corruptions"
+    assert spoken("noise@1,3") == "under noise at severity 1, 3"
+    assert spoken("euler 4") == "under euler 4"
+
+
+def test_a_metrics_name_says_its_better_side_and_its_values() -> None:
+    names = ["accuracy", "accuracy_class_3", "robust_accuracy", "nll", "nfe", "peak_mib", "entropy"]
+    assert [better(name) for name in names] == [1, 1, 1, -1, -1, -1, 0]
+    assert span("nll", False)[0] == 0 and span("ece", False) == (0, math.inf)
+    n = np.full(2, 40)
+    assert is_rate("accuracy", np.array([0.123, 0.5]), n)
+    assert is_rate("flipped", np.array([0.125, 0.5]), n)  # counts of 40 images
+    assert not is_rate("flipped", np.array([0.123, 0.5]), n)
+    assert not is_rate("nll", np.array([0.125, 0.5]), n)
+    assert not is_rate("wall_s", np.array([2.0, 3.0]), n)
+
+
+ROWS = [
+    ("a", 0, "clean", 0, 0.9), ("a", 0, "fog", 1, 0.8), ("a", 0, "fog", 2, 0.4),
+    ("a", 1, "clean", 0, 1.0), ("a", 1, "fog", 1, 0.6), ("a", 1, "fog", 2, 0.6),
+    ("b", 0, "clean", 0, 0.5), ("b", 0, "fog", 1, 0.5), ("b", 0, "fog", 2, 0.5),
+]  # fmt: skip
+
+
+def test_rows_hold_means_over_cells_and_seeds() -> None:
+    board = leaderboard(table(ROWS))
+    assert tuple(board.columns) == COLUMNS
+    assert list(zip(board.group, board.model, strict=True)) == [
+        ("clean", "a"), ("clean", "b"), ("fog@1,2", "a"), ("fog@1,2", "b"),
+    ]  # fmt: skip
+    a, b = row(board, "fog@1,2", "a"), row(board, "fog@1,2", "b")
+    assert a.value == pytest.approx(0.6) and a.low < 0.6 < a.high and a.seeds == 2
+    assert (b.value, b.seeds, b.images, b.basis) == (0.5, 1, 100, "rates")
+    assert (row(board, "clean", "b").low, row(board, "clean", "b").high) == wilson(50, 100)
+    assert row(board, "clean", "a").rank_low == 1 and row(board, "clean", "b").rank_high == 2
+
+
+def test_a_loss_is_ranked_downward_and_what_has_no_better_side_is_not() -> None:
+    rows = [
+        (m, s, "clean", 0, v + 0.001 * s) for m, v in (("a", 9.0), ("b", 1.0)) for s in range(3)
+    ]
+    board = leaderboard(table(rows, "nll"))
+    assert list(board.rank_low) == [2, 1] and list(board.rank_high) == [2, 1]
+    assert list(board.basis) == ["seeds", "seeds"]
+    entropy = leaderboard(table(rows, "entropy"))
+    assert entropy.rank_low.isna().all() and entropy.mde.isna().all() and entropy.low.notna().all()
+
+
+def test_a_seed_without_a_cell_does_not_count_and_one_that_is_nan_is_not_hidden() -> None:
+    board = leaderboard(table(ROWS[:5]))  # seed 1 lacks fog 2
+    assert row(board, "fog@1,2", "a").seeds == 1 and row(board, "clean", "a").seeds == 2
+    broken = table([*ROWS[:5], ("a", 1, "fog", 2, math.nan), *ROWS[6:]])
+    lost = row(leaderboard(broken), "fog@1,2", "a")
+    assert math.isnan(lost.value) and pd.isna(lost.rank_low) and lost.seeds == 2
+    assert row(leaderboard(broken), "fog@1,2", "b").rank_high == 1
+    assert as_csv(leaderboard(broken)).decode().splitlines()[3] == (
+        "d,s,accuracy,\"fog@1,2\",a,,,,2,100,,,,rates"
+    )  # fmt: skip
+
+
+def test_the_order_of_rows_changes_no_byte() -> None:
+    random = np.random.default_rng(0)
+    rows = [
+        (f"m{m}", s, k.__name__, lv, round(random.random(), 6))
+        for m in range(3) for s in range(2) for k in COMMON for lv in range(1, 6)
+    ]  # fmt: skip
+    whole = table(rows)
+    content = as_csv(leaderboard(whole))
+    for seed in range(3):
+        assert as_csv(leaderboard(whole.sample(frac=1, random_state=seed))) == content
+
+
+def test_images_make_intervals_narrower_and_ranks_sharper(tmp_path: Path, answered) -> None:
+    for model, accuracy in (("good", 0.93), ("fair", 0.90), ("poor", 0.70)):
+        for seed in range(3):
+            answered(tmp_path, model, seed, accuracy=accuracy)
+    frame = read_results(tmp_path)
+    stored, alone = leaderboard(frame, StoredOutcomes(tmp_path)), leaderboard(frame)
+    assert set(stored.basis) == {"images"} and set(alone.basis) == {"rates", "seeds"}
+    assert list(stored.value) == list(alone.value)
+    for group in ("clean", "noise"):
+        sharp, wide = row(stored, group, "good"), row(alone, group, "good")
+        assert sharp.high - sharp.low < wide.high - wide.low and sharp.mde < wide.mde
+    assert row(stored, "noise", "poor").rank_low == 3
+    assert {"nll", "brier", "ece"} <= set(stored.metric)
+
+
+def test_a_clean_suites_class_rates_are_read_from_images(tmp_path: Path, answered) -> None:
+    path = answered(tmp_path, "m", suite="clean", kinds=())
+    board = leaderboard(read_results(tmp_path), StoredOutcomes(tmp_path))
+    assert set(board.basis) == {"images"}
+    third = row(board, "clean", "m", "accuracy_class_3")
+    assert third.images == 20 and (third.low, third.high) == pytest.approx(
+        wilson(third.value * 20, 20), rel=0.02
+    )
+    assert path.is_file()
+
+
+def test_an_array_of_a_metrics_name_is_its_outcomes() -> None:
+    arrays = {
+        "indices": torch.arange(3),
+        "labels": torch.zeros(3),
+        "nfe": torch.tensor([8, 14, 20]),
+    }
+    values, positions = of_images("nfe", arrays)
+    assert values.tolist() == [8, 14, 20] and positions.tolist() == [0, 1, 2]
+    assert of_images("accuracy", arrays) is None and of_images("entropy", arrays) is None
+
+
+def test_models_on_other_images_are_not_paired(tmp_path: Path, answered) -> None:
+    answered(tmp_path, "a", data="some images")
+    answered(tmp_path, "b", data="some images")
+    answered(tmp_path, "c", data="other images")
+    found = samples(read_results(tmp_path), StoredOutcomes(tmp_path))
+    on = {key.model: sample.on for key, sample in found.items() if key.group == "noise"}
+    assert on["a"] == on["b"] != on["c"]
+
+
+def test_cells_that_do_not_say_what_the_table_says_are_left_out(
+    tmp_path: Path, answered, caplog
+) -> None:
+    path = answered(tmp_path, "m")
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1].replace(lines[1].split(",")[7], "1.000000")
+    path.write_text("\n".join(lines) + "\n")
+    board = leaderboard(read_results(tmp_path), StoredOutcomes(tmp_path))
+    assert row(board, "clean", "m").basis == "rates" and row(board, "noise", "m").basis == "images"
+    assert "is not that of its cells, which are left out. `harness table --rescore`" in caplog.text
+
+
+def test_the_file_is_written_once_and_read_back(tmp_path: Path, answered) -> None:
+    answered(tmp_path, "a", 0)
+    answered(tmp_path, "b", 0, accuracy=0.8)
+    board = write(tmp_path, teller())
+    path = tmp_path / FILE
+    before = path.stat().st_mtime_ns
+    write(tmp_path, teller())
+    assert path.stat().st_mtime_ns == before
+    again = read(path)
+    assert as_csv(again) == path.read_bytes() == as_csv(board)
+    assert sentence(board) == f"{len(board)} rows, models compared image by image."
+    shutil.rmtree(tmp_path / "cells")
+    assert "0 of them with per-image answers. The intervals" in sentence(write(tmp_path, teller()))
+
+
+def test_a_run_with_a_limit_never_enters(tmp_path: Path, answered) -> None:
+    answered(tmp_path, "whole")
+    answered(tmp_path, "part", limit=20)  # moved out of quick/ by somebody
+    assert set(write(tmp_path, teller()).model) == {"whole"}
+    assert set(read_results(tmp_path).model) == {"whole", "part"}
+    answered(tmp_path / "quick", "part", limit=20)
+    with pytest.raises(LookupError, match="There are no results in .*quick"):
+        write(tmp_path / "quick", teller())
+
+
+def test_the_summary_is_of_accuracy_under_all_corruptions() -> None:
+    found = samples(table(ROWS), grouping=with_corrupted)
+    a, b = summary(found).to_dict("records")
+    assert (a["model"], a["seeds"], a["n"]) == ("a", 2, 100)
+    assert a["clean"] == pytest.approx(0.95) and a["value"] == pytest.approx(0.6)
+    assert a["relative"] == pytest.approx(0.6 / 0.95)
+    assert a["low"] < 0.6 < a["high"]
+    assert b["value"] == 0.5 and b["relative"] == 1.0 and b["seeds"] == 1
+    noisy = [("m", 0, k.__name__, lv, 0.5) for k in NOISE for lv in range(1, 6)]
+    assert summary(samples(table(noisy), grouping=with_corrupted)).loc[0, "noise"] == 0.5

@@ -1,0 +1,135 @@
+"""What `harness table` prints, writes and makes again."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from harness.cli import app
+from harness.groups import FAMILIES
+from harness.results import csv_path, read, write
+from suites.base import Measurement
+
+
+def table(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, ["table", *(str(a) for a in arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def words(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return re.sub(r"\s+", " ", result.stdout)
+
+
+def test_ranks_are_printed_as_ties(tmp_path: Path, answered) -> None:
+    for model, accuracy in (("resnet18", 0.9), ("pde_aug", 0.9), ("poor", 0.6)):
+        for seed in range(3):
+            answered(tmp_path, model, seed, accuracy=accuracy)
+    said = words(table("--results", tmp_path))
+    found = "Ranks of accuracy under noise on d, ties as ranges: 1-2 pde_aug, 1-2 resnet18, 3 poor."
+    assert found in said and "mce" not in said
+
+
+def test_the_leaderboard_is_of_everything_whatever_is_printed(tmp_path: Path, answered) -> None:
+    answered(tmp_path, "a")
+    answered(tmp_path, "b", suite="clean", kinds=())
+    result = table("--results", tmp_path, "--suite", "clean", "--write")
+    assert result.stdout.strip().splitlines()[-1] == str(tmp_path / "leaderboard.csv")
+    board = pd.read_csv(tmp_path / "leaderboard.csv")
+    assert set(board.suite) == {"clean", "robustness"} and "robustness" not in result.stdout
+    assert table("--results", tmp_path / "none", "--write").exit_code == 2
+
+
+def test_mce_is_printed_against_its_reference_where_all_is_there(tmp_path: Path, answered) -> None:
+    for model, accuracy in (("resnet18", 0.8), ("mine", 0.9)):
+        answered(tmp_path, model, kinds=FAMILIES["common"], accuracy=accuracy)
+    said = words(table("--results", tmp_path))
+    assert "mce[ref=resnet18] 95 % interval relative_mce[ref=resnet18]" in said
+    assert "d resnet18 100.0 100.0-100.0 100.0 100.0-100.0 +0.0 points" in said
+    assert re.search(r"d mine \d\d\.\d \d\d\.\d-\d\d\.\d ", said)
+    assert "mce[ref=mine]" in words(table("--results", tmp_path, "--reference", "mine"))
+    answered(tmp_path, "part", accuracy=0.9)
+    result = table("--results", tmp_path, "--reference", "part")
+    line = " ".join(result.stderr.split())
+    assert result.exit_code == 2 and "the reference `part`; missing: defocus_blur, glass_" in line
+
+
+def test_validation_corruptions_are_shown_and_enter_no_mean(tmp_path: Path, answered) -> None:
+    answered(tmp_path, "m", kinds=("fog", "spatter"), fall=0.05)
+    frame = read(tmp_path)
+    means = frame[frame.metric == "accuracy"].groupby("condition")["value"].mean()
+    lines = words(table("--results", tmp_path))
+    of = {name: f"{100 * means[name]:.1f}" for name in ("fog", "spatter")}
+    assert of["fog"] != of["spatter"]
+    assert re.search(rf"spatter [\d. ]+ {of['spatter']} mean [\d. ]+ {of['fog']} ", lines)
+
+
+def test_any_suite_is_printed_as_rows_of_its_leaderboard(tmp_path: Path) -> None:
+    key = {"model": "ode", "suite": "nfe", "dataset": "d", "seed": 0, "run": "r"}
+    measured = [
+        Measurement(solver, steps, metric, value, 50)
+        for solver in ("euler", "rk4")
+        for steps in range(1, 6)
+        for metric, value in (("accuracy", 0.5), ("nfe", 4.0 * steps), ("entropy", 1.5))
+    ]
+    write(csv_path(tmp_path, "d", "nfe", "ode", 0), key, measured, {})
+    said = words(table("--results", tmp_path))
+    assert "d accuracy euler 1 ode 0.5 0.3664 to 0.6336 1 1 50" in said
+    assert "15 more rows: `harness table --write` writes all of them." in said
+    assert table("--results", tmp_path, "--write").exit_code == 0
+    board = pd.read_csv(tmp_path / "leaderboard.csv").set_index(["metric", "group"])
+    assert len(board) == 30 and board.loc[("nfe", "rk4 5"), "value"] == 20
+    assert pd.isna(board.loc[("nfe", "rk4 5"), "low"])
+
+
+def test_tables_are_made_again_from_cells(tmp_path: Path, answered) -> None:
+    paths = [answered(tmp_path, "m", seed) for seed in range(3)]
+    whole = [path.read_bytes() for path in paths]
+    paths[0].write_bytes(whole[0].replace(b"accuracy,0.", b"accuracy,0.0"))
+    paths[1].unlink()
+    said = words(table("--results", tmp_path, "--rescore"))
+    assert f"{paths[0]} is made again. {paths[1]} is made again. 1 tables are what their" in said
+    assert [path.read_bytes() for path in paths] == whole
+    told = json.loads(paths[0].with_suffix(".json").read_text())
+    assert told["rows"] == 64 and told["rescored"]["command"] and told["data"] == "images"
+    assert "rescored" not in json.loads(paths[2].with_suffix(".json").read_text())
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert "3 tables are what their cells say." in words(table("--results", tmp_path, "--rescore"))
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "edit, reason",
+    [
+        ({"suite": "gone"}, "there is no suite called `gone` here"),
+        ({"version": 7}, "it has version 7 of its suite, which is now 1; run it again"),
+        ({"cells": {"clean 0": "0" * 64}}, "its cell `clean 0` is not here"),
+        ({"run": None}, "its JSON is not what `harness run` writes"),
+    ],
+)
+def test_what_cannot_be_made_again_stays(tmp_path: Path, answered, edit: dict, reason) -> None:
+    path = answered(tmp_path, "m")
+    beside = path.with_suffix(".json")
+    told = {k: v for k, v in (json.loads(beside.read_text()) | edit).items() if v is not None}
+    beside.write_text(json.dumps(told))
+    before = path.read_bytes()
+    assert f"seed0.csv stays as it is: {reason}." in words(
+        table("--results", tmp_path, "--rescore")
+    )
+    assert path.read_bytes() == before
+
+
+def test_nothing_to_make_again_is_said(tmp_path: Path, answered) -> None:
+    result = table("--results", tmp_path, "--rescore")
+    assert result.exit_code == 2 and "There are no runs in" in result.stderr
+    path = answered(tmp_path, "m")
+    shutil.rmtree(tmp_path / "cells")
+    said = words(table("--results", tmp_path, "--rescore"))
+    assert f"{path} stays as it is: its cell `clean 0` is not here. 0 tables are what" in said
+    assert len(read(tmp_path)) == 64

@@ -226,10 +226,36 @@ def test_an_interruption_is_one_sentence(here: Path, monkeypatch) -> None:
 
 
 def test_lists_name_everything() -> None:
-    assert all(name in harness("list", "models").stdout for name in MODELS)
+    listed = harness("list", "models").stdout
+    assert all(name in listed for name in MODELS)
+    assert "11.17 M" in listed and "555 M" in listed and "He 2016" in listed
     assert "robustness" in harness("list", "suites").stdout
     assert "imagefolder:PATH" in harness("list", "datasets").stdout
     assert "glass_blur" in harness("list", "corruptions").stdout
+
+
+def test_papers_are_cited_as_bibtex() -> None:
+    assert "@article{perona1990scale," in harness("cite", "pde_aug").stdout
+    refused = harness("cite", "gaussian_blur_aug")
+    assert refused.exit_code == 2 and "it stands beside pde_aug" in refused.stderr
+    assert "Did you mean `pde_aug`" in harness("cite", "pde_agu").stderr
+
+
+def test_an_image_is_shown_under_corruptions(here: Path) -> None:
+    shown = harness("show", "corruptions", "--index", "7", "--corruption", "noise")
+    path = here / "results/figures/corruptions-digits-7.png"
+    assert shown.exit_code == 0 and path.read_bytes()[:4] == b"\x89PNG"
+    refused = harness("show", "corruptions", "--index", "355")
+    assert refused.exit_code == 2 and "test images 0..354" in refused.stderr
+
+
+def test_published_files_are_made_again_or_asked_for(here: Path, tmp_path: Path) -> None:
+    refused = harness("data", "digits", "--regenerate")
+    assert refused.exit_code == 2 and "is for cifar10_c and cifar100_c" in refused.stderr
+    refused = harness("data", "cifar10_c", "--regenerate", "--data", str(tmp_path / "none"))
+    assert refused.exit_code == 2 and "Run `harness data cifar10`" in refused.stderr
+    refused = harness("run", "--suite", "cifar10_c", "--model", "resnet18")
+    assert refused.exit_code == 2 and "published for `cifar10` and `cifar100`" in refused.stderr
 
 
 def test_tables_and_plots_are_made_from_files(here: Path) -> None:

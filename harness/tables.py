@@ -19,7 +19,7 @@ from harness.results import ordered, read
 from harness.sampling import samples
 from harness.scores import in_points
 from harness.statistics import by_condition
-from models.base import MODELS
+from models.base import MODELS, card_of
 from suites.robustness import GROUPS
 
 ROWS = 15  # of a table that is printed
@@ -64,6 +64,10 @@ def of_suite(
             shown += [severity_table(part), ""]
     families = [group for group in GROUPS if group in means]
     shown.append(summary_table(means, families))
+    if detail:
+        shown += ["", calibration_table(frame)]
+    if any(marked(name) != name for name in means["model"]):
+        shown.append(f"{MARK} transductive: an answer depends on the other images of its batch.")
     board = of_samples({key: s for key, s in found.items() if key.group != CORRUPTED})
     for dataset, part in accuracy.groupby("dataset", sort=False):
         shown += rank_lines(board[board["dataset"] == dataset])
@@ -72,6 +76,36 @@ def of_suite(
             with reading(results, part, teller) as outcomes:
                 shown += mce_lines(part, reference or REFERENCE, outcomes)
     return shown
+
+
+MARK = "\u2020"
+
+
+def marked(name: str) -> str:
+    """Return a model's name, with a dagger if it is transductive."""
+    builder = name.partition("(")[0]
+    return f"{name} {MARK}" if builder in MODELS and card_of(MODELS[builder]).transductive else name
+
+
+def calibration_table(frame: pd.DataFrame) -> Table:
+    """Proper scores and calibration, clean and as means over the corrupted cells and seeds."""
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for heading in ("data set", "model"):
+        table.add_column(heading)
+    scores = ("nll", "brier", "ece")
+    for score in scores:
+        table.add_column(f"{score.upper() if score != 'brier' else 'Brier'} clean", justify="right")
+        table.add_column("corrupted", justify="right")
+        table.add_column("ratio", justify="right")
+    for (dataset, model), part in frame.groupby(["dataset", "model"], sort=False):
+        row = []
+        for score in scores:
+            here = part[part["metric"] == score]
+            clean = here.loc[here["condition"] == "clean", "value"].mean()
+            corrupted = here.loc[here["condition"] != "clean", "value"].mean()
+            row += [f"{clean:.3f}", f"{corrupted:.3f}", f"{corrupted / clean:.2f}"]
+        table.add_row(str(dataset), marked(str(model)), *row)
+    return table
 
 
 def percent(value: float) -> str:
@@ -232,7 +266,7 @@ def summary_table(summary: pd.DataFrame, groups: list[str]) -> Table:
     for _, row in summary.iterrows():
         table.add_row(
             row["dataset"],
-            row["model"],
+            marked(row["model"]),
             percent(row["clean"]),
             percent(row["value"]),
             interval(row["low"], row["high"]),

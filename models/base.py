@@ -38,6 +38,11 @@ class Card:
     papers: tuple[Paper, ...] = ()
     nulls: tuple[str, ...] = ()
 
+    @property
+    def transductive(self) -> bool:
+        """Whether an answer depends on the other images of its batch; the equation says so."""
+        return self.equation.startswith("transductive:")
+
 
 B = TypeVar("B", bound=Callable[..., nn.Module])
 

@@ -1,3 +1,6 @@
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -202,3 +205,12 @@ def test_what_cannot_be_corrupted_is_refused_with_the_cure(pictures: Tensor) -> 
         corrupt(pictures[:, :, 1:], "fog", 1)
     with pytest.raises(ValueError, match=r"`indices` must be int64 of shape \(12,\); got"):
         corrupt(pictures, "fog", 1, indices=torch.arange(11))
+
+
+def test_two_workers_make_what_one_makes(pictures: Tensor) -> None:
+    alone = corrupt(pictures, "snow", severity=3)
+    halves = (pictures[:7], torch.arange(7)), (pictures[7:], torch.arange(7, len(pictures)))
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
+        parts = [workers.submit(corrupt, p, "snow", 3, indices=i) for p, i in halves]
+        together = torch.cat([part.result() for part in parts])
+    assert torch.equal(together, alone)

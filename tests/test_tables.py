@@ -1,5 +1,6 @@
 """What `harness table` prints, writes and makes again."""
 
+import io
 import json
 import re
 import shutil
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from harness.cli import app
 from harness.groups import FAMILIES
 from harness.results import csv_path, read, write
+from harness.tables import calibration_table, marked
 from suites.base import Measurement
 
 
@@ -133,3 +136,30 @@ def test_nothing_to_make_again_is_said(tmp_path: Path, answered) -> None:
     said = words(table("--results", tmp_path, "--rescore"))
     assert f"{path} stays as it is: its cell `clean 0` is not here. 0 tables are what" in said
     assert len(read(tmp_path)) == 64
+
+
+def test_transductive_models_are_marked() -> None:
+    assert marked("coin") == "coin \u2020" and marked("coin(num_steps=3)").endswith("\u2020")
+    assert marked("resnet18") == "resnet18" and marked("coin_steps0") == "coin_steps0"
+    assert marked("timm/vit") == "timm/vit"
+
+
+def test_calibration_is_shown_clean_corrupted_and_as_a_ratio() -> None:
+    rows = [
+        ("digits", "resnet18", condition, metric, factor * value)
+        for condition, factor in (("clean", 1), ("fog", 2), ("snow", 4))
+        for metric, value in (
+            ("nll", 0.1 * factor),
+            ("brier", 0.2 * factor),
+            ("ece", 0.01 * factor),
+        )
+    ]
+    frame = pd.DataFrame(rows, columns=["dataset", "model", "condition", "metric", "value"])
+    console = Console(width=200, file=io.StringIO())
+    console.print(calibration_table(frame))
+    words = console.file.getvalue().splitlines()[1].split()
+    assert words == ["digits", "resnet18", "0.100", "0.300", "3.00", "0.200", "0.600", "3.00"] + [
+        "0.010",
+        "0.030",
+        "3.00",
+    ]

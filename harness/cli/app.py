@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 
@@ -54,6 +55,21 @@ def teller_on_stderr():  # type: ignore[no-untyped-def]
     from harness.progress import Teller
 
     return Teller(Console(stderr=True))
+
+
+def print_suite(
+    results: Path,
+    suite: str,
+    models: list[str],
+    datasets: list[str],
+    detail: bool = False,
+    reference: str | None = None,
+) -> None:
+    from harness.tables import of_suite
+
+    teller = teller_on_stderr()
+    for line in of_suite(results, suite, models, datasets, teller, detail, reference):
+        show(line)
 
 
 def main() -> None:

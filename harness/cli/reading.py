@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, app, refusals, show, teller_on_stderr
+from harness.cli.app import CHECKING, app, print_suite, refusals, show, teller_on_stderr
 from harness.cli.options import Datasets, Models, Results, Suites
 
 
@@ -66,18 +66,3 @@ def plot(
             )
     for path in paths:
         show(str(path))
-
-
-def print_suite(
-    results: Path,
-    suite: str,
-    models: list[str],
-    datasets: list[str],
-    detail: bool = False,
-    reference: str | None = None,
-) -> None:
-    from harness.tables import of_suite
-
-    teller = teller_on_stderr()
-    for line in of_suite(results, suite, models, datasets, teller, detail, reference):
-        show(line)

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, WORKING, app, refusals, show, teller_on_stderr
+from harness.cli.app import (
+    CHECKING,
+    WORKING,
+    app,
+    print_suite,
+    refusals,
+    show,
+    teller_on_stderr,
+)
 from harness.cli.options import (
     Data,
     Datasets,
@@ -19,7 +27,6 @@ from harness.cli.options import (
     Width,
     data_folder,
 )
-from harness.cli.reading import print_suite
 
 
 @app.command()

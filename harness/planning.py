@@ -7,7 +7,7 @@ A `Subject` is one model with one set of weights on one data set, and the suites
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from harness import checkpoints
 from harness.training import EPOCHS, initialized
-from models.base import Augmenting, check_images
+from models.base import Augmenting, capabilities, check_images
 from models.lookup import Source, source
 from suites.base import SUITES, Cell, Setting, Suite
 from suites.cifar10_c import OF_DATASET, Published, published
@@ -172,13 +172,9 @@ def plan(
             source=options.source,
             published=_published(dataset, split, options.data),
         )
-        with_cells = tuple(
-            Asked(name, suite, suite.cells(setting), dataset + suite.variant(setting), setting.seed)
-            for name, suite in asked
-        )
         for src in sources:
             for seed in seeds:
-                subjects.append(_subject(src, dataset, split, seed, with_cells, options))
+                subjects.append(_subject(src, dataset, split, seed, asked, setting, options))
     _check_fairness(subjects, options)
     return subjects
 
@@ -248,7 +244,8 @@ def _subject(
     dataset: str,
     split: Split,
     seed: int,
-    suites: tuple[Asked, ...],
+    suites: Sequence[tuple[str, Suite]],
+    setting: Setting,
     options: Options,
 ) -> Subject:
     path = checkpoints.weights_path(options.results, dataset, src.name, seed)
@@ -267,9 +264,9 @@ def _subject(
             raise ValueError(f"`{src.name}` has no width to choose. Leave out `--width {width}`.")
     elif width is None:
         width = description.get("arguments", {}).get("width", split.width)
-    subject = Subject(src, dataset, split, seed, suites, path, file, width, description)
+    subject = Subject(src, dataset, split, seed, (), path, file, width, description)
+    model = subject.build()
     if subject.trained:
-        model = subject.build()
         if file is not None:
             checkpoints.load(model, state, str(file))
         check_model(subject, model)
@@ -280,9 +277,16 @@ def _subject(
             f"--seed {seed}`."
         )
     else:
-        check_model(subject, subject.build())
+        check_model(subject, model)
         load(dataset, train=True, root=options.data)
-    return subject
+    setting = replace(setting, can=capabilities(model.eval()))
+    return replace(
+        subject,
+        suites=tuple(
+            Asked(name, suite, suite.cells(setting), dataset + suite.variant(setting), setting.seed)
+            for name, suite in suites
+        ),
+    )
 
 
 def _check_agreement(

@@ -177,6 +177,23 @@ class Transductive(Protocol):
     graph_batch: int
 
 
+def capabilities(model: nn.Module) -> frozenset[str]:
+    """Return what a suite may ask of a model beyond logits: "solver", "attention", "blocks".
+
+    A model whose solver is None, or that gives no attention maps, has switched it off.
+    """
+    found = set()
+    if getattr(model, "solver", None) is not None:
+        found.add("solver")
+    if isinstance(model, Attending):
+        with torch.no_grad():
+            if model.attention_maps(torch.zeros(1, 3, MIN_SIZE, MIN_SIZE)):
+                found.add("attention")
+    if isinstance(model, Layered):
+        found.add("blocks")
+    return frozenset(found)
+
+
 def check_images(images: Tensor) -> None:
     """Refuse what is no batch of images (N, 3, H, W), float, in [0, 1], H = W >= 32.
 

@@ -2,4 +2,5 @@
 
 from suites import cifar10_c
 from suites import clean
+from suites import nfe
 from suites import robustness

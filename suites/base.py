@@ -29,6 +29,7 @@ class Setting:
         seed: Seed of all random draws on images; the same for all models and training seeds.
         constants: "cifar10_c" or "imagenet_c"; "auto" chooses by the size of the images.
         source: Who makes the corruptions: "harness", or "imagecorruptions" for that package.
+        can: What the model can do beyond logits, of "solver", "attention" and "blocks".
         published: Opens the published corrupted files of the data set, whose labels it has
             compared; None where nothing is published.
     """
@@ -39,6 +40,7 @@ class Setting:
     seed: int = 0
     constants: str = "auto"
     source: str = "harness"
+    can: frozenset[str] = frozenset()
     published: Callable[[], Any] | None = None
 
 
@@ -58,12 +60,15 @@ class Cell:
             `images[i]`, `indices[i]` (int64, the image's position in its data set) and `seed`,
             on nothing else.
         constants: What else determines the images, such as the set of severity constants.
+        how: What the suite's observer wants to know, such as a solver; condition and level say it
+            in words.
     """
 
     condition: str
     level: float = 0
     prepare: Prepare = unchanged
     constants: Mapping[str, str] = field(default_factory=dict)
+    how: Any = None
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ def asks_of_any_images(name: str) -> bool:
 @pytest.mark.parametrize("name", [name for name in SUITES if asks_of_any_images(name)])
 class TestSuite:
     def test_an_oracle_is_right_on_clean_images(self, name: str, split: Split) -> None:
-        clean = [r for r in rows(name, Oracle(), split) if r.condition == "clean"]
+        first = SUITES[name]().cells(Setting(32, 10))[0]  # on the images as they are
+        clean = [r for r in rows(name, Oracle(), split) if r.condition == first.condition]
         assert [r.value for r in clean if r.metric == "accuracy"] == [1.0]
 
     def test_a_constant_answer_scores_the_share_of_its_class(self, name: str, split: Split) -> None:
@@ -193,9 +194,12 @@ class TestSuite:
         assert accuracy and all(r.value == pytest.approx(0.1) and r.n == 20 for r in accuracy)
 
     def test_rows_are_the_same_for_any_batch_size(self, name: str, split: Split) -> None:
-        whole = rows(name, Oracle(), split)
+        def untimed(found: list) -> list:
+            return [r for r in found if r.metric != "seconds"]
+
+        whole = untimed(rows(name, Oracle(), split))
         for batch_size in (1, 7):
-            parts = rows(name, Oracle(), split, batch_size)
+            parts = untimed(rows(name, Oracle(), split, batch_size))
             assert [(r.condition, r.level, r.metric, r.n) for r in parts] == [
                 (r.condition, r.level, r.metric, r.n) for r in whole
             ]

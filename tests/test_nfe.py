@@ -1,0 +1,150 @@
+import math
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from harness.evaluation import observe, subject_of
+from models.base import capabilities
+from models.diffusifynet import diffusifynet
+from models.ode_block import ODEBlock, ode_block
+from models.pde_attention import pde_attention
+from models.resnet import resnet18
+from suites import nfe
+from suites.base import Setting
+from suites.datasets import Split
+
+CPU = torch.device("cpu")
+SOLVES = Setting(32, 10, can=frozenset({"solver", "blocks"}))
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8)
+    return Split(images, torch.arange(24) % 10, tuple("abcdefghij"), flip=False)
+
+
+def awake(model: torch.nn.Module) -> torch.nn.Module:
+    for block in model.modules():
+        if isinstance(block, ODEBlock):
+            torch.nn.init.normal_(block.f.norms[2].weight)
+    return model.eval()
+
+
+def observed(model: torch.nn.Module, split: Split, cell, batch_size: int = 24) -> dict:
+    return observe(
+        nfe.nfe(),
+        cell,
+        subject_of(model, CPU, "float32"),
+        split,
+        seed=0,
+        device=CPU,
+        batch_size=batch_size,
+    )
+
+
+def test_capabilities_are_seen_by_structure() -> None:
+    assert capabilities(resnet18(width=8).eval()) == {"blocks"}
+    assert capabilities(ode_block(width=8).eval()) == {"blocks", "solver"}
+    assert capabilities(pde_attention(width=8).eval()) == {"attention", "blocks"}
+    off = diffusifynet(width=8, attention="off", block="off").eval()
+    assert capabilities(off) == {"blocks"}
+    assert capabilities(torch.nn.Identity()) == set()
+
+
+def test_a_model_without_a_solver_stands_on_the_axis_by_its_depth(split: Split) -> None:
+    (cell,) = nfe.cells(Setting(32, 10, can=frozenset({"blocks"})))
+    arrays = observed(resnet18(width=8), split, cell)
+    assert arrays["nfe"].tolist() == [8] * 24
+    rows = {m.metric: m.value for m in nfe.measure(cell, arrays)}
+    assert rows["nfe"] == 8 and 0 <= rows["accuracy"] <= 1 and rows["seconds"] > 0
+    assert not any(name.startswith("nfe_rho") for name in rows), "a constant has no rank"
+
+
+def test_cells_solve_with_what_they_say_and_leave_the_model_as_it_was(split: Split) -> None:
+    torch.manual_seed(0)
+    model = awake(ode_block(width=8))
+    own = model.solver
+    costs = {}
+    for cell in nfe.cells(SOLVES):
+        arrays = observed(model, split, cell)
+        costs[cell.condition, cell.level] = arrays["nfe"]
+        assert model.solver is own
+    stages = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
+    for (name, level), cost in costs.items():
+        if name in stages:
+            assert cost.tolist() == [stages[name] * level] * 24
+        if name == "dopri5":
+            assert ((cost - 2) % 6 == 0).all()
+    assert (costs["dopri5", 1e-5] > costs["dopri5", 1e-1]).all()
+
+
+def test_numbers_do_not_depend_on_the_batch(split: Split) -> None:
+    torch.manual_seed(0)
+    model = awake(ode_block(width=8))
+    cell = next(c for c in nfe.cells(SOLVES) if (c.condition, c.level) == ("dopri5", 1e-3))
+    whole, parts = observed(model, split, cell), observed(model, split, cell, batch_size=5)
+    assert torch.equal(whole["nfe"], parts["nfe"])
+    torch.testing.assert_close(whole["logits"], parts["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_sixth_of_the_images_has_each_severity(split: Split) -> None:
+    indices = torch.arange(24)
+    out = nfe.mixed(split.images, indices, 0, "cifar10_c")
+    change = (out.float() - split.images.float()).square().mean((1, 2, 3))
+    by_severity = [change[indices % 6 == s].mean().item() for s in range(6)]
+    assert by_severity[0] == 0 and by_severity == sorted(by_severity)
+    some = torch.tensor([17, 3, 8])
+    assert torch.equal(nfe.mixed(split.images[some], some, 0, "cifar10_c"), out[some])
+
+
+def test_margins_by_hand() -> None:
+    outputs = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]).log()
+    assert nfe.margins(outputs, torch.tensor([0, 2])).tolist() == pytest.approx([0.5, -0.2])
+
+
+def test_rank_correlation_and_its_interval() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(500)
+    y = x + torch.randn(500)
+    rho, low, high = nfe.rank_correlation(x, y)
+    assert rho == pytest.approx(spearmanr(x.numpy(), y.numpy()).statistic)
+    half = 1.959964 * math.sqrt((1 + rho**2 / 2) / 497)
+    assert math.atanh(high) - math.atanh(rho) == pytest.approx(half, rel=1e-5)
+    assert low < rho < high
+    assert nfe.rank_correlation(torch.ones(500), y) is None
+    assert nfe.rank_correlation(x, x) == (1, 1, 1)
+
+
+def test_the_interval_covers_the_truth() -> None:
+    g = torch.Generator().manual_seed(0)
+    # For normals, Spearman's rho is 6 / pi asin(r / 2).
+    r, hits = 0.6, 0
+    truth = 6 / math.pi * math.asin(r / 2)
+    for _ in range(400):
+        a, b = torch.randn(2, 200, generator=g)
+        found = nfe.rank_correlation(a, r * a + math.sqrt(1 - r * r) * b)
+        hits += found[1] <= truth <= found[2]
+    assert 0.92 < hits / 400 < 0.98
+
+
+def test_hard_images_are_told_from_easy_ones_where_they_are() -> None:
+    cell = next(c for c in nfe.cells(SOLVES) if c.condition.endswith(nfe.MIXED))
+    n = 600
+    indices = torch.arange(n)
+    severity = indices % 6
+    outputs = torch.zeros(n, 10)
+    outputs[:, 0] = 5.0 - severity
+    arrays = {
+        "indices": indices,
+        "labels": torch.zeros(n, dtype=torch.int64),
+        "logits": outputs,
+        "nfe": 8 + 6 * severity,
+        "seconds": torch.full((n,), 0.01),
+    }
+    rows = {m.metric: m.value for m in nfe.measure(cell, arrays)}
+    assert rows["nfe_rho_severity"] == pytest.approx(1)
+    assert rows["nfe_rho_loss"] == pytest.approx(1) and rows["nfe_rho_margin"] == pytest.approx(-1)
+    assert abs(rows["nfe_rho_loss_dealt"]) < 0.15
+    assert rows["nfe"] == 23 and (rows["nfe_min"], rows["nfe_max"]) == (8, 38)

@@ -105,9 +105,9 @@ def nfe_curve(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
 def solver_matrix(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
     """Does a network that was trained with one solver answer alike with another?
 
-    Rows are models, as trained; columns are the solvers that they are asked with, fixed steps first;
-    cells are accuracies, means over seeds. A network that solves a differential equation has rows of
-    one color but for the coarsest solvers.
+    Rows are models, as trained; columns are the solvers that they are asked with, fixed steps
+    first; cells are accuracies, means over seeds. A network that solves a differential equation
+    has rows of one color but for the coarsest solvers.
 
     Args:
         frame: As of `nfe_curve`.

@@ -264,8 +264,8 @@ def test_tables_and_plots_are_made_from_files(here: Path) -> None:
     harness(*RUN)
     harness("run", "--suite", "clean", *TINY)
     whole = harness("table").stdout
-    assert "gaussian_noise" in whole and "95 % interval" in whole and "ECE" in whole
-    assert "ECE" not in harness("table", "--suite", "robustness").stdout
+    assert "gaussian_noise" in whole and "95 % interval" in whole and "top-5" in whole
+    assert "top-5" not in harness("table", "--suite", "robustness").stdout
     refused(harness("table", "--model", "tinny"), "called `tinny`. Did you mean `tiny`?")
     (here / "results/figures/digits-robustness.png").unlink()
     assert harness("plot").stdout.strip() == "results/figures/digits-robustness.png"

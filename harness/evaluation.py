@@ -1,13 +1,13 @@
 """One model under one condition: what is observed of every image, in batches, on a device."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from suites.base import Cell, Suite
+from suites.base import Calibrate, Cell, Suite
 from suites.datasets import Split
 
 
@@ -35,6 +35,7 @@ class Observed:
         self.model = model.eval().to(device, memory_format=torch.channels_last)
         self.device, self.dtype, self.seed = device, dtype, seed
         self.indices = torch.arange(0)  # positions of the images of the next call
+        self.calibration: Mapping[str, Tensor] = {}  # what the suite found beforehand
         if device.type == "cuda" and dtype == "float32":
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cuda.matmul.allow_tf32 = False
@@ -56,6 +57,16 @@ class Observed:
 def subject_of(model: nn.Module, device: torch.device, dtype: str) -> Observed:
     """Return `model` as a function of images."""
     return Observed(model, device, dtype)
+
+
+CALIBRATION = 1000  # training images, spread evenly
+
+
+def calibrate(find: Calibrate, subject: Observed, split: Split, device: torch.device) -> None:
+    """Let a suite find what it needs to know of a model beforehand, from training images."""
+    with torch.inference_mode():
+        images = split.images[chosen(len(split), CALIBRATION)].to(device).float() / 255
+        subject.calibration = find(subject, images.contiguous(memory_format=torch.channels_last))
 
 
 def observe(

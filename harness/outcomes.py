@@ -34,7 +34,9 @@ def of_images(metric: str, arrays: Mapping[str, Tensor]) -> tuple[np.ndarray, np
     positions, labels = arrays["indices"].numpy(), arrays["labels"]
     own = arrays.get(metric)
     if own is not None and own.shape == labels.shape:
-        return own.numpy().astype(float), positions
+        values = own.numpy().astype(float)
+        there = np.isfinite(values)  # what was not asked of an image, or has no value for it
+        return (values[there], positions[there]) if there.any() else None
     if "logits" not in arrays:
         return None
     if metric in OF_IMAGES:

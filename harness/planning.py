@@ -18,7 +18,7 @@ from harness import checkpoints
 from harness.training import EPOCHS, initialized
 from models.base import Augmenting, capabilities, check_images
 from models.lookup import Source, source
-from suites.base import SUITES, Cell, Setting, Suite
+from suites.base import SUITES, Calibrate, Cell, Setting, Suite
 from suites.cifar10_c import OF_DATASET, Published, published
 from suites.datasets import Split, load
 
@@ -66,6 +66,7 @@ class Asked:
     Args:
         dataset: The data set's name in tables; says so where the images are not its own.
         seed: Of the draws on images.
+        calibrate: What the suite finds beforehand, from training images.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Asked:
     cells: tuple[Cell, ...]
     dataset: str
     seed: int
+    calibrate: Calibrate | None
 
 
 @dataclass(frozen=True)
@@ -280,13 +282,20 @@ def _subject(
         check_model(subject, model)
         load(dataset, train=True, root=options.data)
     setting = replace(setting, can=capabilities(model.eval()))
-    return replace(
-        subject,
-        suites=tuple(
-            Asked(name, suite, suite.cells(setting), dataset + suite.variant(setting), setting.seed)
-            for name, suite in suites
-        ),
+    asked = tuple(
+        Asked(
+            name,
+            suite,
+            suite.cells(setting),
+            dataset + suite.variant(setting),
+            setting.seed,
+            suite.calibrate(setting),
+        )
+        for name, suite in suites
     )
+    if any(a.calibrate is not None for a in asked):
+        load(dataset, train=True, root=options.data)
+    return replace(subject, suites=asked)
 
 
 def _check_agreement(

@@ -18,7 +18,7 @@ from torch import nn
 
 from harness import checkpoints, results
 from harness.cells import CellStore, Description
-from harness.evaluation import observe, subject_of
+from harness.evaluation import calibrate, observe, subject_of
 from harness.files import digest, write_bytes
 from harness.planning import Asked, Options, Subject, resolve_device
 from harness.progress import Teller
@@ -147,6 +147,9 @@ def _measure(
         if missing:
             task = stack.enter_context(teller.task(f"{name}: {subject.label}", missing * count))
             function = subject_of(model, device, options.dtype)
+            if asked.calibrate is not None:
+                training = load(subject.dataset, train=True, root=options.data)
+                calibrate(asked.calibrate, function, training, device)
         for cell, described, arrays in zip(cells, descriptions, found, strict=True):
             if arrays is None:
                 task.note = f"{cell.condition} {cell.level:g}"

@@ -12,6 +12,7 @@ from harness.check import Guard
 from harness.compare import bounds, chance
 from harness.corruption_error import REFERENCE, is_complete, mean_corruption_error
 from harness.groups import CORRUPTED, FAMILIES, KINDS, headline, spoken, with_corrupted
+from harness.inside_tables import attention_table, stability_table
 from harness.leaderboard import leaderboard, of_samples, summary
 from harness.outcomes import StoredOutcomes
 from harness.progress import Teller
@@ -49,6 +50,10 @@ def of_suite(
         (frame["suite"] == suite) & frame["model"].isin(models) & frame["dataset"].isin(datasets)
     ]
     corrupted = set(frame["condition"]) - {"clean"}
+    if frame["metric"].str.startswith("entropy_").any():
+        return [attention_table(frame)]
+    if frame["metric"].str.startswith("log10_growth_").any():
+        return [stability_table(frame)]
     if not set(frame["metric"]) >= SCORES or not corrupted <= set(KINDS):
         with reading(results, frame, teller) as outcomes:
             return board_tables(leaderboard(frame, outcomes))

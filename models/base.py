@@ -106,6 +106,23 @@ class Attending(Protocol):
         ...
 
 
+Rule = Callable[[str, Tensor], Tensor]  # a layer's name and its scores to weights of their shape
+
+
+@runtime_checkable
+class Redirectable(Protocol):
+    """An attending model that can be told where to look."""
+
+    def attend_by(self, rule: Rule | None) -> None:
+        """Take the weights of all layers from `rule` until it is None again.
+
+        Args:
+            rule: (name of the layer, scores (N, heads, queries, keys)) to weights of the same
+                shape, whose rows sum to one; names and scores are those of `attention_maps`.
+        """
+        ...
+
+
 @runtime_checkable
 class Solving(Protocol):
     """A model that solves a differential equation, by a solver that can be replaced.

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from models.augmented import Augmentation
 from models.augmix import augmix
-from models.base import MODELS, AttentionMap, card
+from models.base import MODELS, AttentionMap, Rule, card
 from models.ode_block import Autonomous, ODEBlock, TiedBlock, chosen
 from models.ops.solvers import Solver
 from models.papers import DIFFUSIFYNET
-from models.pde_attention import Attention, PDEAttention, TemperatureAttention, maps_of
+from models.pde_attention import Attention, PDEAttention, TemperatureAttention, maps_of, redirect
 from models.pde_aug import Smoothed, bilateral, blur, diffuse, median
 from models.pde_layer import (
     START,
@@ -115,6 +115,10 @@ class DiffusifyNet(SmallImageResNet):
     def attention_maps(self, images: Tensor) -> dict[str, AttentionMap]:
         """Return the attention of its block, if there is one."""
         return maps_of(self, images)
+
+    def attend_by(self, rule: Rule | None) -> None:
+        """Take the weights of attention from `rule`, until it is None again."""
+        redirect(self, rule)
 
     @property
     def solver(self) -> Solver | None:

@@ -33,11 +33,13 @@ page says softmax(PDE(QK^T)) and no more: heads, steps, place and axis are ours.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, AttentionMap, card
+from models.base import MODELS, AttentionMap, Rule, card
 from models.layers import widened
 from models.ops import heat
 from models.papers import DIFFUSIFYNET, VASWANI_2017
@@ -84,6 +86,7 @@ class Attention(nn.Module):
                 f"multiple of {heads}."
             )
         self.heads = heads
+        self.rule: Callable[[Tensor], Tensor] | None = None  # scores to weights, from elsewhere
         self.norm = group_norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
@@ -113,7 +116,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             q, k, v = self.split(widened(x))
-            mixed = self.attend(q, k, v).transpose(2, 3).reshape(x.shape)
+            if self.rule is None:
+                mixed = self.attend(q, k, v)
+            else:
+                mixed = self.rule(self.scores(q, k)) @ v.flatten(3).transpose(2, 3)
+            mixed = mixed.transpose(2, 3).reshape(x.shape)
         return x + self.project(mixed)
 
     def attention_map(self, x: Tensor) -> AttentionMap:
@@ -245,6 +252,10 @@ class AttendingResNet(SmallImageResNet):
         """Return the attention of the block under the name of its stage."""
         return maps_of(self, images)
 
+    def attend_by(self, rule: Rule | None) -> None:
+        """Take the weights from `rule`, until it is None again."""
+        redirect(self, rule)
+
 
 def maps_of(model: SmallImageResNet, images: Tensor) -> dict[str, AttentionMap]:
     """Return the maps of every attention block of `model` for images (N, 3, H, W)."""
@@ -263,6 +274,13 @@ def maps_of(model: SmallImageResNet, images: Tensor) -> dict[str, AttentionMap]:
         for handle in handles:
             handle.remove()
     return found
+
+
+def redirect(model: SmallImageResNet, rule: Rule | None) -> None:
+    """Let every attention block of `model` take its weights from `rule`."""
+    for name, block in model.blocks().items():
+        if isinstance(block, Attention):
+            block.rule = None if rule is None else partial(rule, name)
 
 
 @MODELS.register

@@ -15,6 +15,7 @@ from models.registry import Registry
 Arrays = Mapping[str, Tensor]  # per-image arrays, first dimension N
 Subject = Callable[[Tensor], Tensor]  # images (N, 3, H, W) in [0, 1] to logits (N, num_classes)
 Prepare = Callable[[Tensor, Tensor, int], Tensor]
+Calibrate = Callable[[Any, Tensor], Arrays]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ class Suite:
             float (N, 3, H, W) in [0, 1], already prepared.
         measure: `(cell, arrays)` to measurements; the arrays hold `labels` (N,) beside what was
             observed.
+        calibrate: What is found once for a model before its cells, from training images
+            (N, 3, H, W) in [0, 1]: `(subject, images)` to a mapping that observers find as
+            `subject.calibration`. Given the setting, None where the model needs none.
         variant: What is added to the data set's name in tables, so that other images are never
             taken for those of the data set's own; "" for nothing.
     """
@@ -101,6 +105,7 @@ class Suite:
     cells: Callable[[Setting], tuple[Cell, ...]]
     observe: Callable[[Subject, Tensor, Tensor, Cell], Arrays]
     measure: Callable[[Cell, Arrays], Iterable[Measurement]]
+    calibrate: Callable[[Setting], Calibrate | None] = lambda setting: None
     variant: Callable[[Setting], str] = lambda setting: ""
 
 

@@ -15,14 +15,23 @@ def logits(subject: Subject, images: Tensor, labels: Tensor, cell: Cell) -> Arra
     Raises:
         FloatingPointError: A logit is not finite.
     """
-    outputs = subject(images).float()
+    return finite({"logits": subject(images).float()}, cell)
+
+
+def finite(arrays: dict[str, Tensor], cell: Cell) -> dict[str, Tensor]:
+    """Return arrays whose `logits` (N, num_classes) are finite.
+
+    Raises:
+        FloatingPointError: A logit is not finite.
+    """
+    outputs = arrays["logits"]
     if not torch.isfinite(outputs).all():
         bad = int((~torch.isfinite(outputs)).any(dim=1).sum())
         raise FloatingPointError(
-            f"The model's logits are not finite for {bad} of {len(images)} images "
+            f"The model's logits are not finite for {bad} of {len(outputs)} images "
             f"under {cell.condition} {cell.level:g}. Train it again, or check its weights."
         )
-    return {"logits": outputs}
+    return arrays
 
 
 def classification(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import CHECKING, app, print_suite, refusals, show, teller_on_stderr
-from harness.cli.options import Datasets, Models, Results, Suites
+from harness.cli.options import Data, Datasets, Models, Results, Suites, data_folder
 
 
 @app.command()
@@ -50,15 +50,17 @@ def table(
 def plot(
     suites: Suites = [],
     datasets: Datasets = [],
+    data: Data = None,
     results: Results = Path("results"),
 ) -> None:
-    """Draw severity curves; write results/figures/DATASET-SUITE.png."""
+    """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
     from harness.figures import draw
     from harness.results import chosen
 
     with refusals(*CHECKING):
         frame = chosen(results, suites, datasets, [])
-        paths = draw(results, list(frame["suite"].unique()), list(frame["dataset"].unique()))
+        names, sets = list(frame["suite"].unique()), list(frame["dataset"].unique())
+        paths = draw(results, names, sets, data_folder(data))
         if not paths:
             raise LookupError(
                 f"There is nothing to draw in {results}. Run `harness run --suite robustness "

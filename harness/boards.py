@@ -73,4 +73,8 @@ def read(path: Path) -> pd.DataFrame:
         }
     )
     rows.distinct(*(rows.columns[name] for name in KEY), of=", ".join(KEY))
+    for low, high in (("low", "high"), ("rank_low", "rank_high")):
+        wrong = (frame[low] > frame[high]).to_numpy()
+        if wrong.any():
+            raise rows.error(int(wrong.argmax()), f"`{low}` exceeds `{high}`")
     return frame.astype({name: "Int64" for name in COUNTS})

@@ -13,6 +13,7 @@ from harness.statistics.samples import RATE
 # Metrics by the words that their names are made of: `accuracy_class_3` is an accuracy.
 HIGHER = ("accuracy", "top5")
 LOWER = ("error", "nll", "brier", "ece", "nfe", "mce")
+NEITHER = ("rho",)  # correlations: `nfe_rho_loss` is no count of evaluations
 LOWER_UNITS = ("_s", "_ms", "_mib", "_macs")  # what is paid
 SPANS = {
     "accuracy": RATE,
@@ -34,6 +35,8 @@ def _is(metric: str, names: tuple[str, ...]) -> bool:
 
 def better(metric: str) -> int:
     """Return 1 where more is better, -1 where less is, 0 where neither is said."""
+    if _is(metric, NEITHER):
+        return 0
     if _is(metric, HIGHER):
         return 1
     if _is(metric, LOWER) or metric.endswith(LOWER_UNITS):

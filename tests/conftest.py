@@ -1,5 +1,8 @@
+import csv
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,8 +10,9 @@ import torch
 from torch import Tensor
 
 import suites  # noqa: F401  fills the registry
+from harness import boards, leaderboard
 from harness.cells import CellStore, Description
-from harness.results import cells_root, csv_path, run_key, write
+from harness.results import COLUMNS, cells_root, csv_path, run_key, write
 from suites.base import SUITES, Cell
 
 # Small tensors: threads that wait for each other take many times as long where cores are shared.
@@ -32,6 +36,77 @@ def pictures() -> Tensor:
     images.append(np.zeros((3, 32, 32)))
     images.append(np.full((3, 32, 32), 255))
     return torch.from_numpy(np.stack(images).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def told_folder() -> Callable[..., Path]:
+    """A function that writes a results folder of robustness: CSVs, JSONs, a leaderboard.
+
+    Model i has accuracy 0.9 - 0.01 i - 0.05 level + 0.002 seed and NLL 2 (1 - accuracy) on 1000
+    images; 60 models or more lie closer together, above 0. The first leads, of the others nothing
+    is known.
+    """
+
+    def write(
+        results: Path,
+        models: Sequence[str],
+        *,
+        seeds: Sequence[int] = (0, 1),
+        dataset: str = "d",
+        kinds: Sequence[str] = ("fog", "snow"),
+        board: bool = True,
+        made: dict[str, Any] | None = None,
+    ) -> Path:
+        cells = [("clean", 0), *((kind, level) for kind in kinds for level in range(1, 6))]
+        rows = []
+        apart = min(0.01, 0.6 / len(models))
+        for i, model in enumerate(models):
+            for seed in seeds:
+                measured = []
+                for condition, level in cells:
+                    accuracy = round(0.9 - apart * i - 0.05 * level + 0.002 * seed, 6)
+                    key = (model, "robustness", dataset, seed, condition, level)
+                    measured.append((*key, "accuracy", accuracy, 1000, f"run{seed}"))
+                    measured.append((*key, "nll", round(2 - 2 * accuracy, 6), 1000, f"run{seed}"))
+                path = csv_path(results, dataset, "robustness", model, seed)
+                _write_csv(path, COLUMNS, measured)
+                told = {
+                    "model": model,
+                    "suite": "robustness",
+                    "dataset": dataset,
+                    "seed": seed,
+                    "run": f"run{seed}",
+                    "weights": f"{i:032x}{seed:032x}",
+                    "command": "harness run --suite robustness",
+                    "finished": f"2026-01-0{seed + 1}T00:00:00+00:00",
+                    "wall_s": 1.5,
+                    "images": 1000,
+                    "limit": 0,
+                    "environment": {"commit": "c0ffee" * 6, "dirty": False, "device": "a CPU"},
+                    "cells": {f"{c} {level}": "0" * 64 for c, level in cells},
+                }
+                path.with_suffix(".json").write_text(json.dumps(told | (made or {})))
+        for metric in ("accuracy", "nll"):
+            for group, level in (("clean", 0), ("fog", 3)):
+                for i, model in enumerate(models):
+                    accuracy = 0.9 - apart * i - 0.05 * level
+                    value = accuracy if metric == "accuracy" else 2 - 2 * accuracy
+                    ranks = (1, 1) if i == 0 else (2, len(models))
+                    bounds = (value, value - 0.02, value + 0.01)
+                    numbers = (*(f"{v:.6f}" for v in bounds), len(seeds), 1000, *ranks)
+                    key = (dataset, "robustness", metric, group, model)
+                    rows.append((*key, *numbers, "0.015000", "rates"))
+        if board:
+            _write_csv(results / boards.FILE, leaderboard.COLUMNS, rows)
+        return results
+
+    return write
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[tuple]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,568 @@
+"""The page as a file: what it says, what it refuses, and that it needs nothing else."""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from lxml import html
+from lxml.html import HtmlElement
+from PIL import Image, PngImagePlugin
+from typer.testing import CliRunner
+
+from harness import leaderboard
+from harness.cli import app
+from harness.report import answers, libraries, page
+from harness.report.page import Content, facts, unpack
+from harness.report.pictures import pictures
+from harness.results import COLUMNS
+
+MODELS = ["resnet18", "pde_aug", "timm/some-net"]
+TEMPLATES = Path(page.__file__).parent / "templates"
+HOSTILE = [
+    "<script>window.hacked=1</script>",
+    '"><img src=x onerror="window.hacked=2">',
+    "javascript:window.hacked=3",
+    "../../../etc/passwd",
+    "</script><script>window.hacked=4</script>",
+    "{{ 7 * 7 }}{% raw %}",
+    "<!--<script>",
+    "__proto__",
+    "x" * 180,
+]
+
+
+def parsed(path: Path) -> HtmlElement:
+    return html.document_fromstring(path.read_text(encoding="utf-8"))
+
+
+def text(element: HtmlElement) -> str:
+    return " ".join(element.text_content().split())
+
+
+def embedded(tree: HtmlElement) -> dict:
+    return unpack(tree.get_element_by_id("facts").text)
+
+
+def effect(**changed) -> dict:
+    made = {"model": "a", "against": "b", "metric": "accuracy", "group": "noise+blur"}
+    made |= {"effect": 0.034, "low": 0.021, "high": 0.047, "p": 0.012}
+    return made | {"seeds": 5, "images": 10_000} | changed
+
+
+def write_study(results: Path, *effects: list[dict], **changed) -> None:
+    """A study of a question for each list of effects."""
+    questions = [
+        {"question": f"Question {i}?", "answer": "So.", "effects": of}
+        | {"verdict": ("cannot tell", "yes", "no")[i % 3]}
+        | changed
+        for i, of in enumerate(effects)
+    ]
+    told = {"preset": "quick", "command": "harness study --preset quick", "commit": "c0ffee"}
+    (results / answers.FILE).write_text(json.dumps(told | {"questions": questions}))
+
+
+@pytest.fixture(scope="module")
+def results(told_folder, tmp_path_factory) -> Path:
+    folder = told_folder(tmp_path_factory.mktemp("r") / "results", MODELS)
+    (folder / "figures").mkdir()
+    Image.new("RGB", (40, 30), "teal").save(folder / "figures" / "corruptions-d-7.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(results: Path) -> HtmlElement:
+    return parsed(page.write(results))
+
+
+def test_the_table_has_the_rows_of_the_leaderboard(results: Path, tree: HtmlElement) -> None:
+    board = pd.read_csv(results / "leaderboard.csv")
+    opening = board[(board["metric"] == "accuracy") & (board["group"] == "clean")]
+    rows = tree.xpath("//table[@id='board']/tbody/tr")
+    assert [text(row.xpath("th")[0]).removesuffix(" baseline") for row in rows] == MODELS
+    for row, known in zip(rows, opening.to_dict("records"), strict=True):
+        cells = [text(cell) for cell in row.xpath("td")]
+        assert cells[0].startswith(f"{100 * known['value']:.1f}")
+        assert cells[1] == f"{100 * known['low']:.1f} to {100 * known['high']:.1f}"
+        assert cells[3] == ("1" if known["rank_low"] == known["rank_high"] else "2–3")
+        assert cells[5:] == ["1.5", "2", "1,000"]
+
+
+def test_the_scripts_have_all_rows_of_the_leaderboard(results: Path, tree: HtmlElement) -> None:
+    board, found = pd.read_csv(results / "leaderboard.csv"), embedded(tree)
+    names = [model["name"] for model in found["models"]]
+    assert names == MODELS and [m["baseline"] for m in found["models"]] == [True, False, False]
+    rows = {
+        (c["dataset"], c["suite"], c["metric"], c["group"], names[row[0]], row[4], row[5])
+        for c in found["boards"]
+        for row in c["rows"]
+    }
+    key = ["dataset", "suite", "metric", "group", "model", "seeds", "images"]
+    assert rows == set(board[key].itertuples(index=False, name=None)) and len(rows) == len(board)
+
+
+def test_what_made_each_number_is_there(results: Path, tree: HtmlElement) -> None:
+    found = embedded(tree)
+    assert len(found["runs"]) == 6 and len(found["shared"]) == 1
+    assert found["shared"][0]["command"] == "harness run --suite robustness"
+    run = found["runs"][1]
+    assert (found["models"][run["model"]]["name"], run["seed"]) == ("pde_aug", 1)
+    assert run["own"]["cells"] == 11 and run["own"]["weights"] == f"{1:032x}{1:032x}"
+    assert (results / f"{run['path']}.csv").is_file()
+    assert len(tree.xpath("//table[@id='runs-table']/tbody/tr//button[@data-run]")) == 6
+    for button in tree.xpath("//table[@id='board']//tbody//button"):
+        assert any(
+            (button.get("data-dataset"), button.get("data-suite"), button.get("data-model"))
+            == (r["dataset"], r["suite"], found["models"][r["model"]]["name"])
+            for r in found["runs"]
+        )
+
+
+def test_ids_are_unique_and_all_that_is_referred_to_is_there(tree: HtmlElement) -> None:
+    ids = tree.xpath("//@id")
+    assert len(ids) == len(set(ids))
+    referred = [name for value in tree.xpath("//@aria-labelledby") for name in value.split()]
+    referred += [link[1:] for link in tree.xpath("//a/@href | //use/@href") if link[0] == "#"]
+    assert len(referred) > 8 and set(referred) <= set(ids)
+    source = "".join((TEMPLATES / name).read_text() for name in page.SCRIPTS)
+    assert set(re.findall(r'byId\("([\w-]+)"\)', source)) <= set(ids)
+
+
+def test_tables_pictures_and_controls_say_what_they_are(tree: HtmlElement) -> None:
+    assert len(tree.xpath("//table")) == len(tree.xpath("//table/caption[normalize-space()]")) == 3
+    assert tree.xpath("//th[not(@scope)]") == [] and tree.xpath("//img[not(@alt)]") == []
+    assert tree.xpath("//img/@alt") == [
+        "Image 7 of d under corruption: a row for each kind, a column for each severity."
+    ]
+    for control in tree.xpath("//select | //input"):
+        assert text(control.getparent()), "a label holds its control"
+        assert control.getparent().tag == "label"
+    for button in tree.xpath("//body//button[not(ancestor::template)]"):
+        assert text(button) or button.get("aria-label")
+    levels = [int(h.tag[1]) for h in tree.xpath("//main//*[self::h1 or self::h2 or self::h3]")]
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert tree.get("lang") == "en" and tree.xpath("//a[@class='skip']/@href") == ["#main"]
+
+
+def test_nothing_is_loaded(tree: HtmlElement) -> None:
+    loaded = tree.xpath("//@src | //link/@href | //@srcset | //@poster | //object/@data")
+    assert all(url.startswith("data:") for url in loaded)
+    assert "@import" not in (style := text(tree.xpath("//style")[0])) and "url(" not in style
+    assert tree.xpath("//iframe | //embed | //base | //meta[@http-equiv='refresh']") == []
+
+
+def test_nothing_runs_but_what_the_policy_names(tree: HtmlElement) -> None:
+    policy = tree.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")[0]
+    assert "default-src 'none'" in policy and "unsafe-eval" not in policy
+    assert re.search("script-src[^;]*unsafe-inline", policy) is None
+    named = set(re.findall("'sha256-([^']+)'", policy))
+    scripts = tree.xpath("//script[not(@type) or @type='module']")
+    hashes = {
+        base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
+        for script in scripts
+    }
+    assert hashes == named and len(scripts) == 3
+    assert tree.xpath("//@*[starts-with(name(), 'on')]") == []
+    assert [url for url in tree.xpath("//@href") if "script:" in url] == []
+
+
+def test_the_same_results_give_the_same_page(results: Path, tree: HtmlElement) -> None:
+    before = (results / page.PATH).read_bytes()
+    assert page.write(results).read_bytes() == before
+
+
+def test_without_a_leaderboard_the_command_that_makes_it_is_named(told_folder, tmp_path) -> None:
+    tree = parsed(page.write(told_folder(tmp_path, MODELS, board=False)))
+    assert "harness table --write" in text(tree.get_element_by_id("leaderboard"))
+    assert tree.xpath("//table[@id='board']") == [] and embedded(tree)["curves"]
+
+
+def test_what_weakens_the_numbers_is_said(told_folder, tmp_path: Path) -> None:
+    made = {"limit": 50, "environment": {"commit": "abc", "dirty": True}}
+    tree = parsed(page.write(told_folder(tmp_path, MODELS, seeds=(0,), made=made)))
+    limits = text(tree.get_element_by_id("methods"))
+    assert "3 of the (data set, suite, model) have one training seed" in limits
+    assert "3 of 3 runs come from a source tree that was changed" in limits
+    assert "3 of 3 runs took a part of the test images" in text(tree.get_element_by_id("main"))
+
+
+def test_only_metrics_that_occur_are_explained(tree: HtmlElement) -> None:
+    terms = [text(term) for term in tree.xpath("//section[@id='glossary']//dt")]
+    assert terms[:2] == ["accuracy, %", "NLL"] and "ECE" not in terms
+
+
+def test_a_run_without_json_is_shown_as_not_known(told_folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a"], seeds=(0,))
+    next(tmp_path.rglob("seed0.json")).unlink()
+    tree = parsed(page.write(tmp_path))
+    assert embedded(tree)["shared"] == [{}]
+    assert "not known" in text(tree.get_element_by_id("runs-table"))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000])
+def test_a_damaged_json_is_named(told_folder, tmp_path: Path, content: str) -> None:
+    told_folder(tmp_path, ["a"], seeds=(0,))
+    next(tmp_path.rglob("seed0.json")).write_text(content)
+    with pytest.raises(ValueError, match="seed0.json is damaged: .* Remove it and run it again."):
+        page.write(tmp_path)
+
+
+# Hostile names
+
+
+def test_hostile_names_are_text(told_folder, tmp_path: Path) -> None:
+    made = {"command": HOSTILE[5], "environment": {"commit": HOSTILE[0], "device": HOSTILE[1]}}
+    told_folder(tmp_path, HOSTILE, dataset=HOSTILE[1], kinds=("fog", HOSTILE[0]), made=made)
+    names = {"model": HOSTILE[5], "against": HOSTILE[1], "metric": HOSTILE[0], "group": HOSTILE[6]}
+    write_study(tmp_path, [effect(**names)], question=HOSTILE[0], answer=HOSTILE[5])
+    tree = parsed(page.write(tmp_path))
+    assert len(tree.xpath("//script")) == 4 and tree.xpath("//img") == []
+    assert tree.xpath("//@*[starts-with(name(), 'on')]") == []
+    names = [text(row) for row in tree.xpath("//table[@id='board']/tbody//th")]
+    assert names == HOSTILE
+    assert [model["name"] for model in embedded(tree)["models"]] == sorted(HOSTILE)
+    assert text(tree.xpath("//ol[@class='answers']//h3")[0]) == HOSTILE[0]
+
+
+LONG = "d/robustness/a/seed0.csv"
+
+
+@pytest.mark.parametrize(
+    "old, new, says",
+    [
+        (b"a,robustness,d,0,fog,1,", b"=1+1,robustness,d,0,fog,1,", "line 4: `model` starts like"),
+        (b",clean,0,accuracy,0.9,", b",clean,0,accuracy,x,", "line 2: `value` must be a number"),
+        (b",clean,0,accuracy,0.9,", b",clean,0,accuracy,1.9,", "line 2: `accuracy` must lie in"),
+        (b",1000,run0\n", b",1000.5,run0\n", "line 2: `n` must be a whole number"),
+        (b",fog,2,", b",fog,1,", "lines 4 and 6 are of the same"),
+        (b"a,robustness,d,0,clean,0,nll", b"b,robustness,d,0,clean,0,nll", "several of `model`"),
+        (b"a,robustness,d,0,", b"\xff,robustness,d,0,", "line 2 is not UTF-8"),
+        (b"model,suite", b"model,model", "has the column 'model' twice"),
+        (b"a,robustness,", b"..,robustness,", "was moved or edited"),
+    ],
+)
+def test_a_damaged_table_is_refused_and_no_page_made(
+    told_folder, tmp_path: Path, old: bytes, new: bytes, says: str
+) -> None:
+    told_folder(tmp_path, ["a"], seeds=(0,))
+    path = tmp_path / LONG
+    path.write_bytes(path.read_bytes().replace(old, new, -1 if new[:1] == b"." else 1))
+    assert refusal(tmp_path).startswith(str(path)) and says in refusal(tmp_path)
+
+
+def test_a_table_that_was_cut_off_is_refused(told_folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a"], seeds=(0,))
+    whole = (tmp_path / LONG).read_bytes()
+    for kept, says in ((whole[:-3], "line 23 is cut off"), (whole[:-30], "line 23 has 2 fields")):
+        (tmp_path / LONG).write_bytes(kept)
+        assert says in refusal(tmp_path)
+
+
+def test_a_number_that_is_none_is_shown_as_not_known(told_folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a"], seeds=(0,))
+    path = tmp_path / LONG
+    path.write_bytes(path.read_bytes().replace(b",fog,1,accuracy,0.85,", b",fog,1,accuracy,nan,"))
+    line = embedded(parsed(page.write(tmp_path)))["curves"][0]["metrics"][0]["models"]["0"]
+    assert line[:6] == [90.0, 88.0, 91.7, None, None, None]
+
+
+def refusal(results: Path) -> str:
+    """What the command says, which makes no page."""
+    result = CliRunner().invoke(app, ["report", "--results", str(results)])
+    assert result.exit_code == 2 and not (results / page.PATH).exists()
+    return result.stderr
+
+
+def test_a_name_that_is_no_unicode_does_no_harm(told_folder, tmp_path: Path) -> None:
+    made = {"environment": {"commit": "\ud800", "device": "\udfff"}}
+    assert page.write(told_folder(tmp_path, ["a"], made=made)).stat().st_size > 10**6
+
+
+# Answers
+
+
+def test_answers_come_first(told_folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a", "b"])
+    lost = effect(metric="nll", effect=-0.0123, low=None, high=None, p=None)
+    write_study(tmp_path, [effect(), lost, effect(effect=0.0, low=-0.01, p=1e-9)], [])
+    tree = parsed(page.write(tmp_path))
+    assert tree.xpath("//main//section/@id")[0] == "answers"
+    assert [text(v) for v in tree.xpath("//strong[contains(@class, 'verdict')]")] == [
+        "? Cannot tell",
+        "✓ Yes",
+    ]
+    rows = [[text(c) for c in row.xpath("td")] for row in tree.xpath("//ol//tbody/tr")]
+    assert rows[0] == [
+        "b",
+        "accuracy, noise and blur",
+        "+3.4 points+2.1 to +4.7",
+        "+2.1 to +4.7",
+        "",
+        "0.012",
+        "5",
+        "10,000",
+    ]
+    assert rows[1][1:5] == ["NLL, noise and blur less is better", "−0.0123–", "–", ""]
+    assert rows[2][2].startswith("0.0 points") and rows[2][5] == "< 0.0001"
+    button = tree.xpath("//ol//button")[0]
+    assert (button.get("data-model"), button.get("data-against")) == ("a", "b")
+    assert button.get("data-says") == (
+        "accuracy, noise and blur: a minus b is +3.4 points (95 %: +2.1 to +4.7; p = 0.012), over "
+        "5 training seeds and 10,000 images."
+    )
+    said = text(tree.xpath("//section[@id='answers']/p")[0])
+    assert said.endswith("From harness study --preset quick, preset quick, commit c0ffee.")
+
+
+def test_effects_of_one_metric_share_a_scale_with_zero(tmp_path: Path) -> None:
+    write_study(tmp_path, [effect(), effect(effect=-0.01, low=-0.02, high=0.0)], [])
+    study = answers.read(tmp_path)
+    assert study is not None
+    one, other = study["questions"][0]["effects"]
+    assert one["axis"] == other["axis"] and one["axis"][0] <= -2 and one["axis"][1] >= 4.7
+    assert one["drawn"] == (3.4, 2.1, 4.7) and other["drawn"] == (-1.0, -2.0, 0.0)
+
+
+def test_a_folder_without_a_study_has_no_answers(tmp_path: Path) -> None:
+    assert answers.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{", "is damaged: .*line 1 column 2"),
+        ("[" * 100_000, "is damaged"),
+        ("[]", "it holds no object"),
+        ("{}", "`preset` must be text"),
+        (["yes"], "question 1: it is no object"),
+        ([{"question": "q", "verdict": "yes"}], "question 1: `answer` must be text"),
+        ([{"question": "q", "verdict": "maybe", "answer": ""}], "must be one of yes, no, cannot"),
+        ([{"question": "q" * 3000, "verdict": "no", "answer": ""}], "3000 characters, more than"),
+        ([{"question": "q", "verdict": "no", "answer": ""}], "`effects` must be a list"),
+        ([1], "effect 1: it is no object"),
+        ([{"model": ["a"]}], "effect 1: `model` must be text"),
+        ([{"model": "=1+1"}], "effect 1: `model` starts like a spreadsheet formula"),
+        ([{"effect": "much"}], "effect 1: `effect` must be a number or null"),
+        ([{"effect": True}], "effect 1: `effect` must be a number or null"),
+        ([{"low": 0.5}], "`low` exceeds `high`: 0.5, 0.047"),
+        ([{"p": 1.5}], r"`p` must lie in \[0, 1\]; got 1.5"),
+        ([{"seeds": 2.5}], "`seeds` must be a whole number >= 0"),
+        ([{"images": None}], "`images` must be a whole number >= 0"),
+        ([{}] * 1001, "it has more than 1000 effects"),
+    ],
+)
+def test_a_study_of_another_shape_is_refused(tmp_path: Path, content, message: str) -> None:
+    if isinstance(content, str):
+        (tmp_path / answers.FILE).write_text(content)
+    elif isinstance(content[0], dict) and "question" in content[0] or content == ["yes"]:
+        study = {"preset": "", "command": "", "commit": "", "questions": content}
+        (tmp_path / answers.FILE).write_text(json.dumps(study))
+    else:
+        write_study(tmp_path, [effect(**e) if isinstance(e, dict) else e for e in content])
+    with pytest.raises(ValueError, match=f"study.json.*{message}.*harness study"):
+        answers.read(tmp_path)
+
+
+# Pictures
+
+
+def picture(folder: Path, name: str, size: tuple[int, int] = (40, 30), **words: str) -> Path:
+    path = folder / "figures" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    info = PngImagePlugin.PngInfo()
+    for key, value in words.items():
+        info.add_text(key, value)
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, pnginfo=info)
+    return path
+
+
+def test_a_picture_says_what_it_shows(tmp_path: Path) -> None:
+    picture(tmp_path, "attention-vit.png")
+    picture(tmp_path, "b.png", Title="Attention", Description="Where the model looks.")
+    found, _ = pictures(tmp_path, (), 10**6)
+    assert [(p.title, p.alt) for p in found] == [
+        ("attention, vit", "Picture: attention, vit."),
+        ("Attention", "Where the model looks."),
+    ]
+
+
+def test_pictures_shrink_until_they_fit(tmp_path: Path) -> None:
+    picture(tmp_path, "a.png", (2000, 500))
+    found, left_out = pictures(tmp_path, (), 10**9)
+    assert (found[0].width, found[0].height) == (1600, 400) and not left_out
+    found, left_out = pictures(tmp_path, (), 200_000)
+    assert found[0].width < 1600 and len(found[0].source) <= 200_000
+    assert found[0].height == round(found[0].width / 4)
+    assert pictures(tmp_path, (), 1000) == ([], ["figures/a.png"])
+
+
+def test_figures_of_a_run_are_told_by_its_path(tmp_path: Path) -> None:
+    for folder in ("d/attention/vit", "d/attention/vit/seed0", "cells/a/b", "quick/d/clean"):
+        picture(tmp_path, f"../{folder}/seed0-overlay.png")
+    found, left_out = pictures(tmp_path, (), 10**6)
+    assert [p.name for p in found] == [
+        "d/attention/vit/seed0/seed0-overlay.png",
+        "d/attention/vit/seed0-overlay.png",
+    ]
+    assert found[0].title == "attention, vit on d: seed0, overlay" and left_out == []
+
+
+def test_a_page_has_so_many_pictures_and_no_more(tmp_path: Path, monkeypatch) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path, name)
+    monkeypatch.setattr("harness.report.pictures.MOST", 2)
+    found, left_out = pictures(tmp_path, (), 10**6)
+    assert [p.name for p in found] == ["figures/a.png", "figures/b.png"]
+    assert left_out == ["figures/c.png"]
+
+
+def test_what_is_left_out_is_said(told_folder, tmp_path: Path, monkeypatch) -> None:
+    told_folder(tmp_path, ["a"], seeds=(0,))
+    for i in range(10):
+        picture(tmp_path, f"../d/robustness/a/{i}.png")
+    monkeypatch.setattr("harness.report.pictures.MOST", 1)
+    said = text(parsed(page.write(tmp_path)).xpath("//section[@id='pictures']/p")[0])
+    assert said.startswith("9 pictures are left out, to keep this page small: d/robustness/a/1.png")
+    assert said.endswith("d/robustness/a/8.png and 1 more.")
+
+
+def test_what_is_no_picture_of_ours_is_left_alone(tmp_path: Path) -> None:
+    kept = picture(tmp_path, "kept.png")
+    picture(tmp_path, "curves.png")
+    (tmp_path / "figures" / "text.png").write_text("<script>")
+    (tmp_path / "figures" / "cut.png").write_bytes(kept.read_bytes()[:500])
+    secret = picture(tmp_path / "elsewhere", "secret.png")
+    (tmp_path / "figures" / "link.png").symlink_to(secret)
+    (tmp_path / "figures" / "folder").symlink_to(secret.parent)
+    found, left_out = pictures(tmp_path, {"curves.png"}, 10**6)
+    assert [p.name for p in found] == ["figures/kept.png"] and left_out == []
+
+
+def test_a_picture_of_too_many_pixels_is_left_alone(tmp_path: Path, monkeypatch) -> None:
+    picture(tmp_path, "bomb.png")
+    monkeypatch.setattr("harness.report.pictures.LARGEST", 1000)
+    assert pictures(tmp_path, (), 10**6) == ([], [])
+
+
+# Libraries
+
+
+def test_a_script_cannot_end_before_its_end() -> None:
+    given = "a = '</script>'; b = /<script/; c = '<!--'; d = 1 < 2;\r\ne = '</SCRIPT'"
+    made = libraries.inline(given)
+    assert made == (
+        "a = '\\x3C/script>'; b = /\\x3Cscript/; c = '\\x3C!--'; d = 1 < 2;\ne = '\\x3C/SCRIPT'"
+    )
+
+
+def test_a_bundle_that_is_not_what_it_was_is_named(tmp_path: Path, monkeypatch) -> None:
+    bundle = tmp_path / "itables" / "html" / "dt_bundle.js"
+    bundle.parent.mkdir(parents=True)
+    (tmp_path / "itables" / "__init__.py").write_text("")
+    bundle.write_text("var a=1;export{a as default,a as b};")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert libraries.tables() == "var a=1;\nwindow.DataTable=a;"
+    bundle.write_text("var a=1;")
+    with pytest.raises(ImportError, match="exports no DataTable"):
+        libraries.tables()
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="needs `itables`. Run `pip install itables`."):
+        libraries.tables()
+
+
+# Size and color
+
+
+def test_two_hundred_models_fit_into_five_megabytes() -> None:
+    random = np.random.default_rng(0)
+    models = np.array([f"timm/some_network_{i}.of_a_long_name" for i in range(200)])
+    kinds = [f"kind_{k}" for k in range(19)]
+    cells = [(kind, level) for kind in kinds for level in range(1, 6)]
+    parts = []
+    for metric in ("accuracy", "nll", "brier", "ece"):
+        for seed in range(5):
+            which = np.repeat(models, len(cells))
+            part = pd.DataFrame(cells * 200, columns=["condition", "level"])
+            part = part.assign(model=which, metric=metric, seed=seed, value=random.random(19000))
+            parts.append(part)
+    table = pd.concat(parts).assign(suite="robustness", dataset="d", n=10_000, run="r")
+    rows = [
+        ("d", "robustness", metric, group, model, *random.random(3), 5, 10_000, 1, 200, 0.1, "x")
+        for metric in ("accuracy", "nll", "brier", "ece")
+        for group in kinds
+        for model in models
+    ]
+    own = {"weights": "0" * 64, "finished": "2026-01-01T00:00:00", "wall_s": 1.0, "cells": 95}
+    runs = [
+        {"dataset": "d", "suite": "robustness", "model": model, "seed": seed, "path": f"d/{model}"}
+        | {"shared": 0, "own": own | {"weights": f"{random.bytes(32).hex()}"}}
+        for model in models
+        for seed in range(5)
+    ]
+    content = Content(
+        table=table[list(COLUMNS)],
+        leaderboard=pd.DataFrame(rows, columns=list(leaderboard.COLUMNS)),
+        made={"runs": runs, "shared": [{"images": 10_000, "environment": {}}]},
+    )
+    assert len(page.html(content, facts(content))) < page.LARGEST
+
+
+def luminance(color: str) -> float:
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot((0.2126, 0.7152, 0.0722), linear))
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_contrast_of_a_known_pair() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_text_and_marks_stand_out_on_their_ground() -> None:
+    style = (TEMPLATES / "style.css").read_text()
+    grounds = [dict(re.findall(r"--([\w]+): (#[0-9a-f]{6})", part)) for part in style.split("{")]
+    themes = [colors for colors in grounds if "ground" in colors]
+    assert len(themes) == 3 and themes[1] == themes[2]
+    for colors in themes:
+        for ground in (colors["ground"], colors["raised"]):
+            for name in ("ink", "muted", "accent", "yes", "no", "unsure"):
+                assert contrast(colors[name], ground) >= 4.5, (name, ground)
+            for i in range(8):
+                assert contrast(colors[f"c{i}"], ground) >= 3, (i, ground)
+
+
+# The command
+
+
+def test_the_command_says_where_the_page_is(told_folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a"])
+    result = CliRunner().invoke(app, ["report", "--results", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "report" / "index.html")
+
+
+def test_nothing_to_report_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", "--results", str(tmp_path)])
+    assert result.exit_code == 2 and "There are no results in" in result.stderr
+
+
+def test_the_command_line_starts_without_the_pages_libraries() -> None:
+    heavy = "{'jinja2', 'vl_convert', 'itables', 'pandas', 'torch'}"
+    code = f"import sys, harness.cli; sys.exit(str({heavy} & set(sys.modules)))"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ
+    )
+    assert told.stderr.strip() == "set()"

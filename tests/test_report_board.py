@@ -1,0 +1,133 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.leaderboard import COLUMNS, COUNTS, KEY
+from harness.report import board
+from harness.report.board import columns, opening, read
+from harness.report.glossary import decimals, metric, rounded, shown
+
+HEADER = ",".join(COLUMNS)
+ROW = "d,s,accuracy,clean,a,0.9725,0.96,0.98,3,1000,1,2,0.012,images"
+
+
+def frame(*rows: str) -> pd.DataFrame:
+    """Rows of the leaderboard, whose last columns may be left out."""
+    split = [row.split(",") for row in rows]
+    made = pd.DataFrame(split, columns=list(COLUMNS[: len(split[0])])).reindex(columns=COLUMNS)
+    numeric = [c for c in made if c not in (*KEY, "basis")]
+    made = made.assign(**{c: pd.to_numeric(made[c]) for c in numeric})
+    made["basis"] = made["basis"].astype(object).where(made["basis"].notna(), "nothing")
+    return made.astype({name: "Int64" for name in COUNTS})
+
+
+def test_a_rate_is_shown_in_per_cent_as_the_terminal_shows_it() -> None:
+    accuracy = metric("accuracy")
+    assert rounded(accuracy, 0.9725, 1) == float(f"{100 * 0.9725:.1f}")
+    assert shown(rounded(accuracy, 0.5, 1), 1) == "50.0"
+    assert metric("accuracy_class_3").rate and metric("accuracy_class_3").better == 1
+
+
+def test_other_numbers_have_four_digits() -> None:
+    nll = metric("nll")
+    assert decimals(nll, [0.02, 1.5]) == 3 and decimals(nll, [0.02]) == 5
+    assert decimals(nll, [12345.0]) == 0 and decimals(nll, [0.0]) == 0 and decimals(nll, []) == 0
+    assert shown(rounded(nll, 0.12, 4), 4) == "0.1200"
+
+
+def test_what_is_not_known_or_not_finite_is_said() -> None:
+    nll = metric("nll")
+    assert shown(rounded(nll, float("nan"), 2), 2) == "–"
+    assert shown(rounded(nll, float("inf"), 2), 2) == "∞"
+    assert shown(rounded(nll, -float("inf"), 2), 2) == "−∞"
+
+
+def test_an_unknown_metric_has_no_better_side() -> None:
+    assert metric("wobble_of_edges").title == "wobble of edges"
+    assert metric("wobble_of_edges").better == 0 and not metric("wobble_of_edges").rate
+
+
+def test_rows_come_best_first_whichever_side_is_better() -> None:
+    rows = [f"d,s,{m},clean,{model},{v},,,1,9,1,2" for m in ("accuracy", "nll") for model, v in
+            (("a", 0.1), ("b", 0.3), ("c", 0.2))]  # fmt: skip
+    found = columns(frame(*rows), {"a": 0, "b": 1, "c": 2})
+    assert [[row[0] for row in column["rows"]] for column in found] == [[1, 2, 0], [0, 2, 1]]
+
+
+def test_a_column_keeps_all_numbers_of_its_rows() -> None:
+    found = columns(frame(ROW), {"a": 7})
+    assert found[0]["rows"] == [[7, 97.2, 96.0, 98.0, 3, 1000, 1, 2, 1.2, "images"]]
+    assert found[0]["axis"][0] <= 96 and 98 <= found[0]["axis"][1] <= 100
+
+
+def test_what_is_not_known_is_left_empty() -> None:
+    row = columns(frame("d,s,speed,clean,a,2,,,1,9,,"), {"a": 0})[0]["rows"][0]
+    assert row == [0, 2.0, None, None, 1, 9, None, None, None, "nothing"]
+
+
+def test_the_ends_of_an_interval_are_no_columns() -> None:
+    rows = [f"d,nfe,{m},clean,a,0.2,,,1,9,," for m in ("nfe_rho_loss", "nfe_rho_loss_low", "b_low")]
+    found = columns(frame(*rows), {"a": 0})
+    assert [(c["metric"], c["better"]) for c in found] == [("nfe_rho_loss", 0), ("b_low", 0)]
+
+
+def test_it_is_said_who_leads() -> None:
+    def said(*ranks: tuple[int, int]) -> str:
+        rows = [
+            f"d,s,accuracy,clean,m{i},0.{9 - i},,,1,9,{a},{b}" for i, (a, b) in enumerate(ranks)
+        ]
+        return columns(frame(*rows), {f"m{i}": i for i in range(9)})[0]["says"]
+
+    assert said((1, 1), (2, 3), (2, 3)) == "m0 leads."
+    assert said((1, 3), (1, 3), (1, 3)) == "No model can be told from the best."
+    assert said((1, 2), (1, 2), (3, 3)) == "2 models may be the best."
+    assert said((1, 1)) == ""
+
+
+def test_the_page_opens_with_accuracy_under_the_most_corruptions() -> None:
+    rows = [("nll", "common"), ("accuracy", "clean"), ("accuracy", "noise+blur")]
+    found = [{"metric": m, "group": g} for m, g in rows]
+    assert opening(found) == 2
+    assert opening([*found, {"metric": "accuracy", "group": "common"}]) == 3
+    assert opening(found[:1]) == 0
+
+
+def test_without_a_file_there_is_no_leaderboard(tmp_path: Path) -> None:
+    assert read(tmp_path) is None
+
+
+def test_a_file_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "leaderboard.csv").write_text(
+        f"{HEADER}\n{ROW}\nd,s,x,clean,NA,,,,1,9,,,,nothing\n"
+    )
+    found = read(tmp_path)
+    assert found is not None and found["model"].tolist() == ["a", "NA"]
+    assert found["value"].tolist()[0] == 0.9725 and found["value"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("", "it is empty"),
+        (HEADER.replace("low,", "", 1) + "\n", "lacks the column `low`"),
+        (f"{HEADER}\n{ROW.replace('0.96', 'low')}\n", "line 2: `low` must be a number; got 'low'"),
+        (f"{HEADER}\n{ROW.replace(',1,2', ',2,1')}\n", "line 2: `rank_low` exceeds `rank_high`"),
+        (f"{HEADER}\n{ROW.replace('0.96', '0.99')}\n", "line 2: `low` exceeds `high`"),
+        (f"{HEADER}\n{ROW.replace(',3,', ',0,')}\n", "line 2: `seeds` must be a whole number"),
+        (f"{HEADER}\n{ROW}\n{ROW}\n", "lines 2 and 3 are of the same"),
+        (f"{HEADER}\n{ROW[:30]}\n", "line 2 has 7 fields"),
+    ],
+)
+def test_a_damaged_leaderboard_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "leaderboard.csv").write_text(content)
+    with pytest.raises(ValueError, match=message) as refused:
+        read(tmp_path)
+    assert str(refused.value).endswith("Make it again with `harness table --write`.")
+
+
+def test_by_class_stays_in_the_file_where_there_are_too_many_rows(monkeypatch) -> None:
+    rows = [ROW, ROW.replace("accuracy", "accuracy_class_0")]
+    assert len(columns(frame(*rows), {"a": 0})) == 2
+    monkeypatch.setattr(board, "MOST_ROWS", 1)
+    assert [c["metric"] for c in columns(frame(*rows), {"a": 0})] == ["accuracy"]

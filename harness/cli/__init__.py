@@ -1,4 +1,4 @@
 """The commands; parses, calls, prints."""
 
 from harness.cli.app import app, main
-from harness.cli import running, reading, comparing, reporting, showing, listing
+from harness.cli import running, reading, comparing, reporting, studying, showing, listing

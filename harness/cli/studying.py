@@ -1,0 +1,71 @@
+"""The command that answers the project's questions: study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.app import CHECKING, WORKING, app, refusals, show, teller_on_stderr
+from harness.cli.options import Data, Device, Epochs, RecipeName, Results, Width, data_folder
+
+
+@app.command()
+def study(
+    preset: Annotated[
+        str, typer.Option(help="quick: digits, 3 seeds; cifar10: 5 seeds.")
+    ] = "quick",
+    dataset: Annotated[str | None, typer.Option(help="In place of the preset's.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many, in place of the preset's.")] = None,
+    question: Annotated[
+        list[str], typer.Option("--question", help="1, 2a, 2b, 3, 4a, 4b [all]; repeats.")
+    ] = [],
+    run: Annotated[bool, typer.Option(help="Train and measure what is missing.")] = True,
+    limit: Annotated[int, typer.Option(help="Test images, 0 for all; results/quick/.")] = 0,
+    width: Width = None,
+    epochs: Epochs = None,
+    recipe: RecipeName = "fast",
+    device: Device = "auto",
+    data: Data = None,
+    results: Results = Path("results"),
+) -> None:
+    """Answer the four questions: run what is missing; write results/study.json."""
+    from harness import boards
+    from harness.figures import draw
+    from harness.planning import Options
+    from harness.results import QUICK
+    from harness.study import conduct
+    from harness.study.questions import PRESETS
+    from harness.study.telling import told
+    from models.registry import unknown
+
+    teller = teller_on_stderr()
+    root = results / QUICK if limit else results
+    with refusals(*CHECKING):
+        if preset not in PRESETS:
+            raise unknown("preset", preset, PRESETS)
+        chosen = conduct.chosen(question)
+        name, count = dataset or PRESETS[preset].dataset, seeds or PRESETS[preset].seeds
+        options = Options(
+            results=results,
+            data=data_folder(data),
+            width=width,
+            epochs=epochs,
+            recipe=recipe,
+            limit=limit,
+            device=device,
+            may_train=run,
+        )
+        work = conduct.planned(chosen, name, count, options)
+    if run:
+        with refusals(*WORKING):
+            conduct.conduct(chosen, work, options, teller)
+    with refusals(*CHECKING):
+        work = conduct.planned(chosen, name, count, options)
+        answers = conduct.answered(chosen, root, name, teller)
+        path = conduct.write(answers, root, conduct.label(work, options, preset, count))
+        boards.write(root, teller) if not limit else None
+        figures = draw(root, ["robustness", "attention", "nfe"], [name], data_folder(data))
+    for line in told(answers):
+        show(line)
+    for file in (path, *figures):
+        show(str(file))

@@ -1,0 +1,131 @@
+"""The training loop against a plain one, side by side: answers first, then images per second.
+
+The plain loop is the one of tutorials: a DataLoader over PIL images, torchvision's transforms,
+float32, contiguous, torch.optim.SGD. Same network, same initial weights, batch, learning rates and
+number of images. `HARNESS_DATA=FOLDER pytest --benchmark-only -s tests/test_bench_training.py`
+takes CIFAR-10 where it is there, else images of the digits; both loops see the same.
+"""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from harness.cli.options import data_folder
+from harness.training import initialized, learning_rate, recipe_for, train
+from models.base import MODELS
+from suites.datasets import Split, load
+
+pytestmark = pytest.mark.bench
+CPU = torch.device("cpu")
+ROUNDS = 5
+COUNT = 4000  # images an epoch
+BATCH = 500
+
+
+def images() -> Split:
+    try:
+        split = load("cifar10", train=True, root=data_folder(None))
+    except FileNotFoundError:
+        split = load("digits", train=True, root=Path())
+    which = torch.arange(COUNT) % len(split)
+    return Split(split.images[which], split.labels[which], split.classes, split.flip)
+
+
+class Pictures(Dataset):
+    """What a tutorial's data set gives: a PIL image through its transform, and a label."""
+
+    def __init__(self, split: Split, transform: Callable) -> None:
+        to_pil = transforms.ToPILImage()
+        self.images = [to_pil(image) for image in split.images]
+        self.labels, self.transform = split.labels.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.transform(self.images[i]), self.labels[i]
+
+
+def plain(model: nn.Module, pictures: Dataset, split: Split, workers: int) -> tuple[float, float]:
+    """Train one epoch; return its mean loss and images per second."""
+    recipe = recipe_for(split, 1, CPU)
+    loader = DataLoader(pictures, BATCH, shuffle=True, drop_last=True, num_workers=workers)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.peak_lr, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
+    criterion, total, steps = nn.CrossEntropyLoss(), 0.0, COUNT // BATCH
+    model.train()
+    start = time.perf_counter()
+    for step, (inputs, labels) in enumerate(loader):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step, steps)
+        optimizer.zero_grad()
+        loss = criterion(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / steps, COUNT / (time.perf_counter() - start)
+
+
+@pytest.mark.parametrize("name, width", [("resnet18", 16), ("resnet18", 32)])
+def test_against_a_plain_loop(name: str, width: int, benchmark) -> None:
+    split = images()
+    size = split.image_size
+    augmented = [transforms.RandomCrop(size, size // 8)]
+    augmented += [transforms.RandomHorizontalFlip()] if split.flip else []
+    pictures = Pictures(split, transforms.Compose([*augmented, transforms.ToTensor()]))
+    recipe = recipe_for(split, 1, CPU)
+    recipe = replace(recipe, batch_size=BATCH)
+
+    def build() -> nn.Module:
+        return MODELS[name](num_classes=len(split.classes), width=width)
+
+    def ours() -> tuple[float, float]:
+        start = time.perf_counter()
+        _, history = train(build, split, recipe, seed=0, device=CPU)
+        return history[0]["loss"], COUNT / (time.perf_counter() - start)
+
+    speeds: dict[str, list[float]] = {"harness": [], "plain": [], "plain, 2 workers": []}
+    losses: dict[str, list[float]] = {key: [] for key in speeds}
+    torch.set_num_threads(2)
+    try:
+        for _ in range(ROUNDS + 1):  # the first warms up
+            for key, run in (
+                ("harness", ours),
+                ("plain", lambda: plain(initialized(build, 0), pictures, split, 0)),
+                ("plain, 2 workers", lambda: plain(initialized(build, 0), pictures, split, 2)),
+            ):
+                loss, speed = run()
+                speeds[key].append(speed)
+                losses[key].append(loss)
+        benchmark.pedantic(ours, rounds=1)
+    finally:
+        torch.set_num_threads(1)
+    # The answer first: all learn the same from the same start, but for crops and rounding.
+    expected = statistics.mean(losses["plain"])
+    assert losses["harness"][0] == pytest.approx(expected, rel=0.1), losses
+    rounds = range(1, ROUNDS + 1)
+    print(
+        f"\n{name}, width {width}, batch {BATCH}, {platform.processor()}, torch {torch.__version__}"
+    )
+    for key in speeds:
+        print(f"  {key:18} {statistics.median(speeds[key][1:]):8.0f} images/s")
+    for key in ("plain", "plain, 2 workers"):
+        ratios = sorted(speeds["harness"][i] / speeds[key][i] for i in rounds)
+        print(
+            f"  against {key}: {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        )
+    best = [
+        speeds["harness"][i] / max(speeds["plain"][i], speeds["plain, 2 workers"][i])
+        for i in rounds
+    ]
+    print(f"  against the better of both: {statistics.median(best):.2f}")

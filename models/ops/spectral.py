@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 18  # elements a thread, 1 MiB of float32; smaller ones wait for their threads too often
+BLOCK = 1 << 18  # elements for each thread, 1 MiB of float32; smaller ones wait too often
 DEVICE_BLOCK = 1 << 26  # elements on a device, where launches cost more than memory
 SMALL = 64  # pixels of a plane up to which one dense product is cheaper than two thin ones
 TINY = 16  # pixels of a plane up to which the channels of a block are not worth a call each

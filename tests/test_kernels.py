@@ -6,6 +6,7 @@ the approximate reciprocal and power of two, and speed. `pytest -m gpu` shows th
 """
 
 import ctypes
+import os
 import re
 import shutil
 import site
@@ -59,18 +60,24 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 # Compiled for the GPU
 
 
-def resources(code: bytes, folder: Path) -> dict[str, dict[str, int]]:
-    """Return registers, stack and local memory of each kernel of a cubin, in bytes."""
-    tool = shutil.which("cuobjdump") or next(
-        str(path / "nvidia" / "cu13" / "bin" / "cuobjdump")
-        for path in map(Path, site.getsitepackages())
-        if (path / "nvidia" / "cu13" / "bin" / "cuobjdump").exists()
-    )
+def dump(code: bytes, folder: Path, what: str) -> str:
+    """Return what cuobjdump, and for "-sass" nvdisasm beside it, say of a cubin."""
+    homes = (path / "nvidia" / "cu13" / "bin" for path in map(Path, site.getsitepackages()))
+    home = next((str(path) for path in homes if (path / "cuobjdump").exists()), "")
+    search = os.pathsep.join([home, os.environ["PATH"]])
+    tool = shutil.which("cuobjdump", path=search)
+    assert tool, "cuobjdump is not here: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm"
     file = folder / "kernel.cubin"
     file.write_bytes(code)
-    text = subprocess.run(
-        [tool, "-res-usage", file], check=True, capture_output=True, text=True
+    environment = os.environ | {"PATH": search}
+    return subprocess.run(
+        [tool, what, file], check=True, capture_output=True, text=True, env=environment
     ).stdout
+
+
+def resources(code: bytes, folder: Path) -> dict[str, dict[str, int]]:
+    """Return registers, stack and local memory of each kernel of a cubin, in bytes."""
+    text = dump(code, folder, "-res-usage")
     found = re.findall(r"Function (\w+):\s+(REG:.*)", text)
     return {name: {k: int(v) for k, v in re.findall(r"(\w+):(\d+)", line)} for name, line in found}
 
@@ -95,6 +102,34 @@ def test_perona_malik_stays_in_registers(arch, side, edge_stop, tmp_path):
     assert all(of["LOCAL"] == of["STACK"] == 0 for of in usage.values())
     assert usage["perona_malik"]["REG"] <= 64
     assert usage["perona_malik_backward"]["REG"] <= 96
+
+
+def special_functions_in_loops(code: bytes, folder: Path) -> dict[str, list[int]]:
+    """Return the MUFU instructions of a lane in each loop over the steps, by kernel."""
+    counts = {}
+    for part in dump(code, folder, "-sass").split("Function : ")[1:]:
+        lines = [
+            (int(at, 16), text) for at, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", part)
+        ]
+        loops = []
+        for at, text in lines:
+            jump = re.search(r"\bBRA(?:\.\w+)*\b.*\b0x([0-9a-f]+)", text)
+            if jump and (start := int(jump[1], 16)) < at:
+                loops.append(sum("MUFU" in t for a, t in lines if start <= a <= at))
+        counts[part.split()[0]] = sorted(n for n in loops if n)
+    return counts
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("edge_stop", EDGE_STOPS)
+def test_a_face_takes_one_special_function(arch, edge_stop, tmp_path):
+    # A lane has 32 pixels with two faces each; Weickert's g is a reciprocal and a power.
+    defines = nvrtc.macros(torch.empty(0, 0, 32, 32), EDGE_STOP=EDGE_STOPS.index(edge_stop))
+    counts = special_functions_in_loops(
+        nvrtc.compile_cubin("perona_malik", arch, defines), tmp_path
+    )
+    faces = 128 if edge_stop == "weickert" else 64
+    assert counts == {"perona_malik": [faces], "perona_malik_backward": [faces, faces]}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])

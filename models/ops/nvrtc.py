@@ -94,6 +94,7 @@ def compile_cubin(name: str, arch: str, defines: dict[str, int]) -> bytes:
         RuntimeError: The source does not compile; holds NVRTC's log and the cure.
     """
     from cuda.core import Program, ProgramOptions
+    from cuda.core._utils.cuda_utils import CUDAError  # NVRTCError's parent; no public name yet
 
     options = ProgramOptions(
         arch=arch, std=STANDARD, define_macro=[(key, str(value)) for key, value in defines.items()]
@@ -101,7 +102,7 @@ def compile_cubin(name: str, arch: str, defines: dict[str, int]) -> bytes:
     program = Program(source(name), "c++", options)
     try:
         return bytes(program.compile("cubin").code)
-    except Exception as error:  # whatever cuda-core makes of NVRTC's log
+    except CUDAError as error:
         raise RuntimeError(
             f"csrc/{name}.cu does not compile for {arch}: {error} "
             "Set HARNESS_OPS=reference to compute without it."

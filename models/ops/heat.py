@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from models.ops import nvrtc, spectral, steps
-from models.ops.library import define, differentiable, twice
+from models.ops.library import batched, define, differentiable, twice
 
 NEGATIVE = "`diffusivity` must be >= 0 and finite; got {}. Diffusion cannot run backwards."
 Context = Any  # torch's, of autograd
@@ -118,7 +118,7 @@ def _largest(diffusivity: float | Tensor, u: Tensor) -> float | None:
         )
     if steps.is_far(diffusivity):
         return None
-    values = diffusivity.detach()
+    values = steps.values_of(diffusivity)
     smallest, largest = (float(v) for v in values.aminmax()) if values.numel() else (0.0, 0.0)
     if not (smallest >= 0 and math.isfinite(largest)):
         raise ValueError(NEGATIVE.format(smallest if smallest < 0 else largest))
@@ -223,6 +223,24 @@ def _backward_backward(ctx: Context, *grads: Tensor) -> tuple[Tensor | None, ...
     return *twice(diffuse, list(ctx.saved_tensors), list(grads)), None, None, None
 
 
+def _heat_mapped(size: int, u: Tensor, D: Tensor | None, *rest: Any) -> Tensor:
+    # Every mapped image is a channel more.
+    D = D if D is None else D.reshape(size, -1).expand(size, u.shape[2]).flatten()
+    channels = u.movedim(0, 1).flatten(1, 2)
+    return HEAT(channels, D, *rest).unflatten(1, (size, -1)).movedim(1, 0)
+
+
+def _heat_backward_mapped(
+    size: int, grad: Tensor, u: Tensor, D: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    each = D.reshape(size, -1).expand(size, u.shape[2])
+    states = (x.movedim(0, 1).flatten(1, 2) for x in (grad, u))
+    grad_u, grad_D = HEAT_BACKWARD(*states, each.flatten(), *rest)
+    grad_D = grad_D.view(each.shape)
+    grad_D = grad_D if D.ndim > 1 else grad_D.sum(1)
+    return grad_u.unflatten(1, (size, -1)).movedim(1, 0), grad_D
+
+
 HEAT = define(
     "heat(Tensor u, Tensor? diffusivity, float[] taus, str scheme, str boundary) -> Tensor",
     _heat,
@@ -236,3 +254,5 @@ HEAT_BACKWARD = define(
 )
 differentiable("heat", _backward, _save)
 differentiable("heat_backward", _backward_backward, _save_backward)
+batched("heat", _heat_mapped)
+batched("heat_backward", _heat_backward_mapped)

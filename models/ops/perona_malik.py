@@ -29,7 +29,7 @@ from torch import Tensor
 
 from models.ops import marching, nvrtc, spectral, steps
 from models.ops.edge_stop import EDGE_STOPS, conductance
-from models.ops.library import define, differentiable, twice
+from models.ops.library import batched, define, differentiable, twice
 
 CLAMP = "Clamp it, for example with `kappa.clamp(min=1e-4)`."
 SHARED = 48 * 1024  # bytes of shared memory that a block has without asking
@@ -97,12 +97,13 @@ def _checked(kappa: float | Tensor, u: Tensor) -> Tensor:
                 f"`kappa` must be a float or have shape () or ({u.shape[0]},), one per image; "
                 f"got {tuple(kappa.shape)}. Drop its other dimensions."
             )
-        good = ((kappa > 0) & kappa.isfinite()).all()
+        values = steps.values_of(kappa)
+        good = ((values > 0) & values.isfinite()).all()
         if steps.is_far(kappa):
             torch._assert_async(good, f"`kappa` must be > 0 and finite. {CLAMP}")
         elif not good:
             raise ValueError(
-                f"`kappa` must be > 0 and finite; got {float(kappa.min()):.6g}. {CLAMP}"
+                f"`kappa` must be > 0 and finite; got {float(values.min()):.6g}. {CLAMP}"
             )
         return kappa.to(u.device)
     if not (kappa > 0 and math.isfinite(kappa)):
@@ -247,6 +248,22 @@ def _backward_backward(ctx: Context, *grads: Tensor) -> tuple[Tensor | None, ...
     return *twice(diffuse, list(ctx.saved_tensors), wanted), *[None] * 6
 
 
+def _perona_malik_mapped(size: int, u: Tensor, kappa: Tensor, *rest: Any) -> Tensor:
+    # Every mapped image is an image more.
+    each = kappa.reshape(size, -1).expand(size, u.shape[1])
+    return PERONA_MALIK(u.flatten(0, 1), each.flatten(), *rest).view(u.shape)
+
+
+def _perona_malik_backward_mapped(
+    size: int, grad: Tensor, u: Tensor, kappa: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    each = kappa.reshape(size, -1).expand(size, u.shape[1])
+    states = grad.flatten(0, 1), u.flatten(0, 1)
+    grad_u, grad_kappa = PERONA_MALIK_BACKWARD(*states, each.flatten(), *rest)
+    grad_kappa = grad_kappa.view(each.shape)
+    return grad_u.view(u.shape), grad_kappa if kappa.ndim > 1 else grad_kappa.sum(1)
+
+
 ARGUMENTS = (
     "Tensor u, Tensor kappa, float dt, int num_steps, str edge_stop, bool coupled, float sigma"
 )
@@ -262,3 +279,5 @@ PERONA_MALIK_BACKWARD = define(
 )
 differentiable("perona_malik", _backward, _save)
 differentiable("perona_malik_backward", _backward_backward, _save_backward)
+batched("perona_malik", _perona_malik_mapped)
+batched("perona_malik_backward", _perona_malik_backward_mapped)

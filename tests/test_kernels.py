@@ -132,6 +132,16 @@ def test_a_face_takes_one_special_function(arch, edge_stop, tmp_path):
     assert counts == {"perona_malik": [faces], "perona_malik_backward": [faces, faces]}
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("size", [(96, 96), (49, 33)])
+def test_larger_planes_stay_in_registers(arch, size, tmp_path):
+    for name in ("heat", "perona_malik"):
+        defines = nvrtc.macros(torch.empty(0, 0, *size), EDGE_STOP=0)
+        usage = resources(nvrtc.compile_cubin(name, arch, defines), tmp_path)
+        assert all(of["LOCAL"] == of["STACK"] == 0 for of in usage.values()), usage
+        assert all(of["REG"] <= 128 for of in usage.values()), usage
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 @pytest.mark.parametrize("size", [(32, 32), (31, 7), (1, 1)])
 @pytest.mark.parametrize("name", ["heat", "perona_malik"])
@@ -286,6 +296,86 @@ def test_a_kernel_with_a_fault_is_found(on_cpu, monkeypatch):
     monkeypatch.setattr(nvrtc, "source", lambda name: wrong)
     with pytest.raises(AssertionError, match="not close"):
         check_heat(on_cpu, (20, 32), torch.float64, False)
+
+
+# Launched from Python, the launch itself on the CPU
+
+
+@pytest.fixture
+def launched_on_cpu(on_cpu, monkeypatch):
+    """The operators with kernels for tensors of the CPU; returns the list of the launches."""
+    entries = {
+        "heat": "run_heat",
+        "perona_malik": "run_forward",
+        "perona_malik_backward": "run_backward",
+    }
+    kinds = {
+        np.float32: ctypes.c_float,
+        np.float64: ctypes.c_double,
+        np.int32: ctypes.c_int,
+        np.int64: ctypes.c_longlong,
+    }
+    launches = []
+
+    def launch(name, entry, u, defines, blocks, threads, *args, shared=0):
+        launches.append(entry)
+        more = {key: defines[key] for key in defines if key == "EDGE_STOP"}
+        converted = [
+            ctypes.c_void_p(None if a is None else a.data_ptr())
+            if a is None or isinstance(a, Tensor)
+            else kinds[type(a)](a)
+            for a in args
+        ]
+        function = getattr(on_cpu(name, u, **more), entries[entry])
+        assert function(blocks, *converted) == 1, "the lanes part ways"
+
+    monkeypatch.setattr(nvrtc, "usable", lambda u, unsupported: unsupported is None)
+    monkeypatch.setattr(nvrtc, "launch", launch)
+    return launches
+
+
+LARGE = [(33, 33), (96, 96), (20, 70), (1, 100)]
+
+
+@pytest.mark.parametrize("size", [*LARGE, (32, 32), (5, 6)])
+@pytest.mark.parametrize("num_steps", [0, 1, 4, 10])
+def test_launches_of_heat(launched_on_cpu, size, num_steps):
+    u, D = noise(2, 3, *size), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    for diffusivity in (None, D):
+        ours = torch.ops.pde.heat(u, diffusivity, [0.25] * num_steps, "explicit", "neumann")
+        expected = spectral.reference(u, diffusivity, (0.25,) * num_steps, "explicit", "neumann")
+        assert_close(ours, expected, rtol=0, atol=1e-13)
+        assert ours.data_ptr() != u.data_ptr()
+    each = max(1, -(-num_steps // 4)) if max(size) > 32 else 1
+    assert launched_on_cpu == ["heat"] * 2 * each
+
+
+@pytest.mark.parametrize("size", [*LARGE, (32, 32), (5, 6)])
+@pytest.mark.parametrize("num_steps", [0, 1, 2, 9])
+@pytest.mark.parametrize("per_image", [True, False])
+def test_launches_of_perona_malik(launched_on_cpu, size, num_steps, per_image):
+    u, grad = noise(2, 3, *size).requires_grad_(), noise(2, 3, *size, seed=1)
+    kappa = torch.tensor([0.3, 1.0] if per_image else 0.7, dtype=torch.float64, requires_grad=True)
+    march = (0.25, num_steps, "rational", False, 0.0)
+    ours, expected = torch.ops.pde.perona_malik(u, kappa, *march), reference(u, kappa, *march)
+    assert_close(ours, expected, rtol=0, atol=1e-13)
+    if num_steps == 0:
+        expected = expected + 0 * kappa.sum()
+    exact = torch.autograd.grad(expected, (u, kappa), grad)
+    for a, b in zip(torch.autograd.grad(ours, (u, kappa), grad), exact, strict=True):
+        assert_close(a, b, rtol=1e-11, atol=1e-12)
+    assert "perona_malik" in launched_on_cpu
+
+
+@every_dtype
+def test_several_launches_round_once(launched_on_cpu, dtype):
+    u = noise(1, 2, 40, 40).to(dtype)
+    tolerance = {torch.float64: 1e-13, torch.float32: 2e-6}.get(dtype, 0)
+    ours = torch.ops.pde.heat(u, None, [0.25] * 10, "explicit", "neumann")
+    exact = spectral.reference(u.double(), None, (0.25,) * 10, "explicit", "neumann")
+    unit = torch.finfo(dtype).eps
+    assert ours.dtype == dtype
+    assert_close(ours.double(), exact, rtol=0.51 * unit, atol=tolerance + 1e-6 * (unit > 1e-4))
 
 
 # Asked for by name

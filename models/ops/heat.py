@@ -171,21 +171,26 @@ def _heat(u: Tensor, D: Tensor | None, taus: list[float], scheme: str, boundary:
 def _unsupported(u: Tensor, taus: list[float], scheme: str, boundary: str) -> str | None:
     if scheme != "explicit" or boundary != "neumann" or len(set(taus)) > 1:
         return f"It takes explicit steps of one size and no flux through the border. {nvrtc.UNSET}"
-    return nvrtc.too_large(u)
+    return None
 
 
 def _launch(u: Tensor, D: Tensor | None, taus: list[float]) -> Tensor:
+    real, every = torch.promote_types(u.dtype, torch.float32), max(len(taus), 1)
     state = nvrtc.aligned(u)
-    out, real = torch.empty_like(state), torch.promote_types(u.dtype, torch.float32)
-    sizes = nvrtc.constants(tuple(taus), real, u.device)
-    D = nvrtc.constants((1.0,), real, u.device) if D is None else D.to(sizes).contiguous()
+    if nvrtc.is_large(u):  # several launches: what lies between them is not rounded to 16 bit
+        state, every = nvrtc.aligned(u.to(real)), nvrtc.HALO
+    D = nvrtc.constants((1.0,), real, u.device) if D is None else D.to(u.device, real).contiguous()
     channels = u.shape[1] if D.numel() > 1 else 0
-    nvrtc.launch(
-        "heat", "heat", state, nvrtc.macros(u), -(-nvrtc.tiles(u) // 4), 128,
-        state, out, sizes, D, np.int32(len(taus)), np.int32(channels),
-        np.int64(u.shape[0] * u.shape[1]),
-    )  # fmt: skip
-    return spectral.laid_out_like(u, out)
+    for k in range(0, max(len(taus), 1), every):
+        sizes = nvrtc.constants(tuple(taus[k : k + every]), real, u.device)
+        out = torch.empty_like(state)
+        nvrtc.launch(
+            "heat", "heat", state, nvrtc.macros(state), -(-nvrtc.tiles(u) // 4), 128,
+            state, out, sizes, D, np.int32(len(sizes)), np.int32(channels),
+            np.int64(u.shape[0] * u.shape[1]),
+        )  # fmt: skip
+        state = out
+    return spectral.laid_out_like(u, state.to(u.dtype))
 
 
 def _heat_backward(

@@ -146,7 +146,7 @@ def reference(
 def _unsupported(u: Tensor, coupled: bool, sigma: float) -> str | None:
     if (coupled and u.shape[1] > 1) or sigma:
         return f"It takes uncoupled channels and no `sigma`. {nvrtc.UNSET}"
-    return nvrtc.too_large(u)
+    return None
 
 
 def _perona_malik(
@@ -160,15 +160,25 @@ def _perona_malik(
 ) -> Tensor:
     if not (nvrtc.usable(u, _unsupported(u, coupled, sigma)) and u.numel()):
         return marching.march(u, kappa, dt, num_steps, edge_stop, coupled, sigma)
-    state = nvrtc.aligned(u)
+    if not nvrtc.is_large(u):
+        out = _launch(nvrtc.aligned(u), kappa, dt, num_steps, edge_stop)
+        return spectral.laid_out_like(u, out)
+    state = nvrtc.aligned(u.to(torch.promote_types(u.dtype, torch.float32)))
+    for k in range(0, max(num_steps, 1), nvrtc.HALO):
+        state = _launch(state, kappa, dt, min(nvrtc.HALO, num_steps - k), edge_stop)
+    return spectral.laid_out_like(u, state.to(u.dtype))
+
+
+def _launch(state: Tensor, kappa: Tensor, dt: float, num_steps: int, edge_stop: str) -> Tensor:
     out = torch.empty_like(state)
-    scales, channels, size = _kernel_scales(kappa, dt, u)
+    scales, channels, size = _kernel_scales(kappa, dt, state)
     nvrtc.launch(
-        "perona_malik", "perona_malik", state, _macros(u, edge_stop), -(-nvrtc.tiles(u) // 4), 128,
+        "perona_malik", "perona_malik", state, _macros(state, edge_stop),
+        -(-nvrtc.tiles(state) // 4), 128,
         state, out, scales, size, np.int32(num_steps), np.int32(channels),
-        np.int64(u.shape[0] * u.shape[1]),
+        np.int64(state.shape[0] * state.shape[1]),
     )  # fmt: skip
-    return spectral.laid_out_like(u, out)
+    return out
 
 
 def _perona_malik_backward(
@@ -186,11 +196,13 @@ def _perona_malik_backward(
         return marching.march_backward(
             grad, u, kappa, dt, num_steps, edge_stop, coupled, sigma, with_kappa
         )
+    if nvrtc.is_large(u):
+        return _large_backward(grad, u, kappa, dt, num_steps, edge_stop)
     states = nvrtc.aligned(u), nvrtc.aligned(grad)
     out = torch.empty_like(states[0])
     scales, channels, size = _kernel_scales(kappa, dt, u)
     rates = scales.new_empty(u.shape[:2])
-    tile = num_steps * 1024 * scales.element_size()  # bytes of history
+    tile = max(num_steps, 1) * 1024 * scales.element_size()  # bytes of history
     shared = tile if tile <= SHARED else 0
     images = len(u) if shared else max(1, len(u) * SCRATCH // (tile * nvrtc.tiles(u)))
     per_image = scales if channels else scales.expand(len(u))
@@ -208,15 +220,44 @@ def _perona_malik_backward(
     return spectral.laid_out_like(u, out), grad_kappa
 
 
+def _large_backward(
+    grad: Tensor, u: Tensor, kappa: Tensor, dt: float, num_steps: int, edge_stop: str
+) -> tuple[Tensor, Tensor]:
+    # The state before every few steps lies in memory; each launch repeats its own steps from it.
+    real, few = torch.promote_types(u.dtype, torch.float32), nvrtc.HALO // 2
+    states, lam = [nvrtc.aligned(u.to(real))], nvrtc.aligned(grad.to(real, copy=num_steps == 0))
+    for _ in range(few, num_steps, few):
+        states.append(_launch(states[-1], kappa, dt, few, edge_stop))
+    scales, channels, size = _kernel_scales(kappa, dt, lam)
+    blocks, total = nvrtc.tiles(u), lam.new_zeros(len(u), dtype=torch.float64)
+    for k in reversed(range(0, num_steps, few)):
+        steps_here = min(few, num_steps - k)
+        out, rates = torch.empty_like(lam), lam.new_empty(blocks)
+        nvrtc.launch(
+            "perona_malik", "perona_malik_backward", lam, _macros(lam, edge_stop), blocks, 32,
+            lam, states.pop(), out, rates, scales, None, size, np.int32(steps_here),
+            np.int32(channels), np.int64(u.shape[0] * u.shape[1]),
+            shared=steps_here * 1024 * lam.element_size(),
+        )  # fmt: skip
+        total += rates.view(len(u), -1).sum(1, dtype=torch.float64)
+        lam = out
+    grad_kappa = (total if kappa.ndim else total.sum()).to(kappa)
+    return spectral.laid_out_like(u, lam.to(u.dtype)), grad_kappa
+
+
 def _kernel_scales(
     kappa: Tensor, dt: float, u: Tensor
 ) -> tuple[Tensor, int, np.float32 | np.float64]:
     # kappa on the device, the planes that share one (0: all), and dt, in the kernel's types.
     real = torch.promote_types(u.dtype, torch.float32)
-    if kappa.device.type == "cpu":
+    if kappa.ndim == 0 and kappa.device != u.device:
         kappa = nvrtc.constants((float(kappa),), real, u.device)
     size = np.float64(dt) if real == torch.float64 else np.float32(dt)
-    return kappa.to(real).reshape(-1).contiguous(), u.shape[1] if kappa.numel() > 1 else 0, size
+    return (
+        kappa.to(u.device, real).reshape(-1).contiguous(),
+        u.shape[1] if kappa.numel() > 1 else 0,
+        size,
+    )
 
 
 def _macros(u: Tensor, edge_stop: str) -> dict[str, int]:

@@ -11,6 +11,10 @@
 // in `history` if that is given), then lam <- lam + dt sum_j phi'(d) (lam_j - lam_i) backwards, and
 // rates = -dt sum (lam_j - lam_i) dphi/dkappa per plane. Each lane reads back only what it wrote.
 //
+// Planes larger than a tile: a launch marches at most HALO steps forward or HALO / 2 backward. There
+// and back, 2 k - 1 pixels from the rim are spoilt by k steps: k by the states, which meet their
+// neighbors k - 1 times, and the others by lam.
+//
 // EDGE_STOP: 0 rational, 1 exponential, 2 weickert. Memory: forward one read and one write per
 // pixel, backward two reads and one write.
 
@@ -46,7 +50,7 @@ struct Conductance {
 };
 
 struct Forward {
-    __device__ real operator()(real d, real, real inverse, int) const {
+    __device__ real operator()(real d, real, real inverse, int, bool) const {
         real s = d * inverse;
         return d * Conductance(s * s).g;
     }
@@ -55,10 +59,10 @@ struct Forward {
 struct Backward {
     real* rates;  // of the lane's planes
 
-    __device__ real operator()(real d, real e, real inverse, int part) const {
+    __device__ real operator()(real d, real e, real inverse, int part, bool counts) const {
         real s = d * inverse;
         Conductance at(s * s);
-        rates[part] += e * at.bend * d;
+        rates[part] += counts ? e * at.bend * d : real(0);
         return e * at.slope;
     }
 };
@@ -73,7 +77,7 @@ __device__ inline void sweep(const Lane& lane, real v[ROWS][COLS], Row seen, con
 #pragma unroll
     for (int c = 0; c < COLS; ++c) {
         real d = lane.below(here[c]) - last[c], e = lane.below(v[0][c]) - v[ROWS - 1][c];
-        last[c] = lane.open_below(ROWS - 1) ? flux(d, e, inverse[PARTS - 1], PARTS - 1) : real(0);
+        last[c] = lane.open_below(ROWS - 1) ? flux(d, e, inverse[PARTS - 1], PARTS - 1, lane.owns(ROWS - 1)) : real(0);
         north[c] = lane.above(last[c]);  // closed above the first row: the torus ends at a wall
     }
 #pragma unroll
@@ -85,13 +89,13 @@ __device__ inline void sweep(const Lane& lane, real v[ROWS][COLS], Row seen, con
             real d = lane.right(here[0]) - here[COLS - 1];
             real e = lane.right(v[r][0]) - v[r][COLS - 1];
             across[COLS - 1] =
-                lane.open_right(COLS - 1) ? flux(d, e, inverse[part], part) : real(0);
+                lane.open_right(COLS - 1) ? flux(d, e, inverse[part], part, lane.owns(r)) : real(0);
         }
         real west = lane.left(across[COLS - 1]);
 #pragma unroll
         for (int c = 0; c < COLS - 1; ++c)
             across[c] = lane.open_right(c)
-                            ? flux(here[c + 1] - here[c], v[r][c + 1] - v[r][c], inverse[part], part)
+                            ? flux(here[c + 1] - here[c], v[r][c + 1] - v[r][c], inverse[part], part, lane.owns(r))
                             : real(0);
 #pragma unroll
         for (int c = 0; c < COLS; ++c) {
@@ -99,7 +103,7 @@ __device__ inline void sweep(const Lane& lane, real v[ROWS][COLS], Row seen, con
             if (r < ROWS - 1)
                 south = lane.open_below(r)
                             ? flux(next[c] - here[c], v[r + 1 < ROWS ? r + 1 : r][c] - v[r][c],
-                                   inverse[part], part)
+                                   inverse[part], part, lane.owns(r))
                             : real(0);
             real balance = (south - north[c]) + (across[c] - (c > 0 ? across[c > 0 ? c - 1 : 0] : west));
             north[c] = south;
@@ -141,7 +145,7 @@ extern "C" __global__ void __launch_bounds__(128)
 perona_malik(const stored* u, stored* out, const real* kappas, real dt, int num_steps, int channels,
              long long planes) {
     long long tile = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    if (tile * PLANES >= planes) return;
+    if (tile * PLANES >= planes * TILES) return;
     Lane lane(tile);
     real v[ROWS][COLS], inverse[PARTS];
     load(u, planes, lane, v);
@@ -153,7 +157,7 @@ perona_malik(const stored* u, stored* out, const real* kappas, real dt, int num_
 
 extern __shared__ double shared_memory[];
 
-// One warp per block. rates: one number per plane.
+// One warp per block. rates: one number per plane; of planes larger than a tile, one per tile.
 extern "C" __global__ void __launch_bounds__(32)
 perona_malik_backward(const stored* grad, const stored* u, stored* out, real* rates,
                       const real* kappas, real* history, real dt, int num_steps, int channels,
@@ -187,7 +191,8 @@ perona_malik_backward(const stored* grad, const stored* u, stored* out, real* ra
             if (on < 8 ? on * COLS < CELL_W : on / 8 * ROWS < CELL_H) rate[p] += other;
         }
         long long plane = lane.plane_of(p * CELL_H);
-        if (lane.col(0) == 0 && lane.row(p * CELL_H) == 0 && plane < planes)
+        if (LARGE && lane.index == 0) rates[blockIdx.x] = -dt * rate[p] * inverse[p];
+        if (!LARGE && lane.col(0) == 0 && lane.row(p * CELL_H) == 0 && plane < planes)
             rates[plane] = -dt * rate[p] * inverse[p];
     }
 }

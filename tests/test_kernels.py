@@ -142,6 +142,16 @@ def test_larger_planes_stay_in_registers(arch, size, tmp_path):
         assert all(of["REG"] <= 128 for of in usage.values()), usage
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("size", [(32, 32), (96, 96)])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_coupled_channels_stay_in_registers(arch, size, channels, tmp_path):
+    defines = nvrtc.macros(torch.empty(0, 0, *size), EDGE_STOP=0, CHANNELS=channels)
+    usage = resources(nvrtc.compile_cubin("perona_malik", arch, defines), tmp_path)
+    print(usage)
+    assert all(of["LOCAL"] == of["STACK"] == 0 for of in usage.values()), usage
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 @pytest.mark.parametrize("size", [(32, 32), (31, 7), (1, 1)])
 @pytest.mark.parametrize("name", ["heat", "perona_malik"])
@@ -319,7 +329,7 @@ def launched_on_cpu(on_cpu, monkeypatch):
 
     def launch(name, entry, u, defines, blocks, threads, *args, shared=0):
         launches.append(entry)
-        more = {key: defines[key] for key in defines if key == "EDGE_STOP"}
+        more = {key: defines[key] for key in defines if key in ("EDGE_STOP", "CHANNELS")}
         converted = [
             ctypes.c_void_p(None if a is None else a.data_ptr())
             if a is None or isinstance(a, Tensor)
@@ -354,9 +364,20 @@ def test_launches_of_heat(launched_on_cpu, size, num_steps):
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 9])
 @pytest.mark.parametrize("per_image", [True, False])
 def test_launches_of_perona_malik(launched_on_cpu, size, num_steps, per_image):
-    u, grad = noise(2, 3, *size).requires_grad_(), noise(2, 3, *size, seed=1)
-    kappa = torch.tensor([0.3, 1.0] if per_image else 0.7, dtype=torch.float64, requires_grad=True)
-    march = (0.25, num_steps, "rational", False, 0.0)
+    check_launches(launched_on_cpu, size, num_steps, per_image, "rational", False)
+
+
+@pytest.mark.parametrize("size", [(33, 33), (32, 32), (16, 16), (5, 6), (4, 4)])
+@pytest.mark.parametrize("edge_stop", EDGE_STOPS)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_launches_with_coupled_channels(launched_on_cpu, size, edge_stop, channels):
+    check_launches(launched_on_cpu, size, 5, True, edge_stop, True, channels)
+
+
+def check_launches(launched_on_cpu, size, num_steps, per_image, edge_stop, coupled, channels=3):
+    u, grad = noise(2, channels, *size).requires_grad_(), noise(2, channels, *size, seed=1)
+    kappa = torch.tensor([0.8, 2.0] if per_image else 0.7, dtype=torch.float64, requires_grad=True)
+    march = (0.25, num_steps, edge_stop, coupled, 0.0)
     ours, expected = torch.ops.pde.perona_malik(u, kappa, *march), reference(u, kappa, *march)
     assert_close(ours, expected, rtol=0, atol=1e-13)
     if num_steps == 0:

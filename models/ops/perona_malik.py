@@ -32,6 +32,7 @@ from models.ops.edge_stop import EDGE_STOPS, conductance
 from models.ops.library import batched, define, differentiable, twice
 
 CLAMP = "Clamp it, for example with `kappa.clamp(min=1e-4)`."
+MOST_COUPLED = 4  # channels whose states fit the registers of a thread
 SHARED = 48 * 1024  # bytes of shared memory that a block has without asking
 SCRATCH = 1 << 28  # bytes for the history of marches that shared memory cannot hold
 Context = Any  # torch's, of autograd
@@ -144,8 +145,8 @@ def reference(
 
 
 def _unsupported(u: Tensor, coupled: bool, sigma: float) -> str | None:
-    if (coupled and u.shape[1] > 1) or sigma:
-        return f"It takes uncoupled channels and no `sigma`. {nvrtc.UNSET}"
+    if (coupled and u.shape[1] > MOST_COUPLED) or sigma:
+        return f"It takes up to {MOST_COUPLED} coupled channels and no `sigma`. {nvrtc.UNSET}"
     return None
 
 
@@ -161,22 +162,25 @@ def _perona_malik(
     if not (nvrtc.usable(u, _unsupported(u, coupled, sigma)) and u.numel()):
         return marching.march(u, kappa, dt, num_steps, edge_stop, coupled, sigma)
     if not nvrtc.is_large(u):
-        out = _launch(nvrtc.aligned(u), kappa, dt, num_steps, edge_stop)
+        out = _launch(nvrtc.aligned(u), kappa, dt, num_steps, edge_stop, coupled)
         return spectral.laid_out_like(u, out)
     state = nvrtc.aligned(u.to(torch.promote_types(u.dtype, torch.float32)))
     for k in range(0, max(num_steps, 1), nvrtc.HALO):
-        state = _launch(state, kappa, dt, min(nvrtc.HALO, num_steps - k), edge_stop)
+        state = _launch(state, kappa, dt, min(nvrtc.HALO, num_steps - k), edge_stop, coupled)
     return spectral.laid_out_like(u, state.to(u.dtype))
 
 
-def _launch(state: Tensor, kappa: Tensor, dt: float, num_steps: int, edge_stop: str) -> Tensor:
+def _launch(
+    state: Tensor, kappa: Tensor, dt: float, num_steps: int, edge_stop: str, coupled: bool
+) -> Tensor:
     out = torch.empty_like(state)
-    scales, channels, size = _kernel_scales(kappa, dt, state)
+    fields = _fields(state, coupled)
+    scales, channels, size = _kernel_scales(kappa, dt, fields)
     nvrtc.launch(
-        "perona_malik", "perona_malik", state, _macros(state, edge_stop),
-        -(-nvrtc.tiles(state) // 4), 128,
+        "perona_malik", "perona_malik", state, _macros(state, edge_stop, coupled),
+        -(-nvrtc.tiles(fields) // 4), 128,
         state, out, scales, size, np.int32(num_steps), np.int32(channels),
-        np.int64(state.shape[0] * state.shape[1]),
+        np.int64(fields.shape[0] * fields.shape[1]),
     )  # fmt: skip
     return out
 
@@ -197,21 +201,22 @@ def _perona_malik_backward(
             grad, u, kappa, dt, num_steps, edge_stop, coupled, sigma, with_kappa
         )
     if nvrtc.is_large(u):
-        return _large_backward(grad, u, kappa, dt, num_steps, edge_stop)
+        return _large_backward(grad, u, kappa, dt, num_steps, edge_stop, coupled)
     states = nvrtc.aligned(u), nvrtc.aligned(grad)
     out = torch.empty_like(states[0])
-    scales, channels, size = _kernel_scales(kappa, dt, u)
-    rates = scales.new_empty(u.shape[:2])
-    tile = max(num_steps, 1) * 1024 * scales.element_size()  # bytes of history
+    fields, defines = _fields(u, coupled), _macros(u, edge_stop, coupled)
+    scales, channels, size = _kernel_scales(kappa, dt, fields)
+    rates = scales.new_empty(fields.shape[:2])
+    tile = max(num_steps, 1) * 1024 * scales.element_size() * defines["CHANNELS"]  # of history
     shared = tile if tile <= SHARED else 0
-    images = len(u) if shared else max(1, len(u) * SCRATCH // (tile * nvrtc.tiles(u)))
+    images = len(u) if shared else max(1, len(u) * SCRATCH // (tile * nvrtc.tiles(fields)))
     per_image = scales if channels else scales.expand(len(u))
     parts = (x.split(images) for x in (*states, out, rates, per_image))
     for state, incoming, outgoing, rate, scale in zip(*parts, strict=True):
-        blocks = nvrtc.tiles(state)
+        blocks = nvrtc.tiles(_fields(state, coupled))
         history = None if shared else scales.new_empty(blocks * tile // scales.element_size())
         nvrtc.launch(
-            "perona_malik", "perona_malik_backward", state, _macros(u, edge_stop), blocks, 32,
+            "perona_malik", "perona_malik_backward", state, defines, blocks, 32,
             incoming, state, outgoing, rate, scale, history, size, np.int32(num_steps),
             np.int32(channels), np.int64(rate.numel()), shared=shared,
         )  # fmt: skip
@@ -221,23 +226,30 @@ def _perona_malik_backward(
 
 
 def _large_backward(
-    grad: Tensor, u: Tensor, kappa: Tensor, dt: float, num_steps: int, edge_stop: str
+    grad: Tensor,
+    u: Tensor,
+    kappa: Tensor,
+    dt: float,
+    num_steps: int,
+    edge_stop: str,
+    coupled: bool,
 ) -> tuple[Tensor, Tensor]:
     # The state before every few steps lies in memory; each launch repeats its own steps from it.
     real, few = torch.promote_types(u.dtype, torch.float32), nvrtc.HALO // 2
     states, lam = [nvrtc.aligned(u.to(real))], nvrtc.aligned(grad.to(real, copy=num_steps == 0))
     for _ in range(few, num_steps, few):
-        states.append(_launch(states[-1], kappa, dt, few, edge_stop))
-    scales, channels, size = _kernel_scales(kappa, dt, lam)
-    blocks, total = nvrtc.tiles(u), lam.new_zeros(len(u), dtype=torch.float64)
+        states.append(_launch(states[-1], kappa, dt, few, edge_stop, coupled))
+    fields, defines = _fields(lam, coupled), _macros(lam, edge_stop, coupled)
+    scales, channels, size = _kernel_scales(kappa, dt, fields)
+    blocks, total = nvrtc.tiles(fields), lam.new_zeros(len(u), dtype=torch.float64)
     for k in reversed(range(0, num_steps, few)):
         steps_here = min(few, num_steps - k)
         out, rates = torch.empty_like(lam), lam.new_empty(blocks)
         nvrtc.launch(
-            "perona_malik", "perona_malik_backward", lam, _macros(lam, edge_stop), blocks, 32,
+            "perona_malik", "perona_malik_backward", lam, defines, blocks, 32,
             lam, states.pop(), out, rates, scales, None, size, np.int32(steps_here),
-            np.int32(channels), np.int64(u.shape[0] * u.shape[1]),
-            shared=steps_here * 1024 * lam.element_size(),
+            np.int32(channels), np.int64(fields.shape[0] * fields.shape[1]),
+            shared=steps_here * 1024 * lam.element_size() * defines["CHANNELS"],
         )  # fmt: skip
         total += rates.view(len(u), -1).sum(1, dtype=torch.float64)
         lam = out
@@ -260,8 +272,14 @@ def _kernel_scales(
     )
 
 
-def _macros(u: Tensor, edge_stop: str) -> dict[str, int]:
-    return nvrtc.macros(u, EDGE_STOP=EDGE_STOPS.index(edge_stop))
+def _fields(u: Tensor, coupled: bool) -> Tensor:
+    # In the shape of what shares one conductance, (N, 1 or C, H, W).
+    return u[:, :1] if coupled else u
+
+
+def _macros(u: Tensor, edge_stop: str, coupled: bool) -> dict[str, int]:
+    channels = u.shape[1] if coupled else 1
+    return nvrtc.macros(u, EDGE_STOP=EDGE_STOPS.index(edge_stop), CHANNELS=channels)
 
 
 def _save(ctx: Context, inputs: tuple, output: Tensor) -> None:

@@ -48,6 +48,43 @@ struct alignas(COLS * sizeof(stored)) Four {
     stored of[COLS];
 };
 
+#ifndef CHANNELS
+#define CHANNELS 1
+#endif
+
+// The channels of a pixel that share one conductance.
+struct Color {
+    real of[CHANNELS];
+};
+template <int N> struct Either { typedef Color type; };
+template <> struct Either<1> { typedef real type; };
+typedef Either<CHANNELS>::type value;
+
+__device__ inline real& channel(real& x, int) { return x; }
+__device__ inline real& channel(Color& x, int ch) { return x.of[ch]; }
+__device__ inline real dot(real a, real b) { return a * b; }
+__device__ inline real dot(const Color& a, const Color& b) {
+    real sum = a.of[0] * b.of[0];
+#pragma unroll
+    for (int ch = 1; ch < CHANNELS; ++ch) sum += a.of[ch] * b.of[ch];
+    return sum;
+}
+__device__ inline Color operator*(real a, Color b) {
+#pragma unroll
+    for (int ch = 0; ch < CHANNELS; ++ch) b.of[ch] *= a;
+    return b;
+}
+__device__ inline Color operator+(Color a, const Color& b) {
+#pragma unroll
+    for (int ch = 0; ch < CHANNELS; ++ch) a.of[ch] += b.of[ch];
+    return a;
+}
+__device__ inline Color operator-(Color a, const Color& b) {
+#pragma unroll
+    for (int ch = 0; ch < CHANNELS; ++ch) a.of[ch] -= b.of[ch];
+    return a;
+}
+
 struct Lane {
     int x, y, index;            // of its first pixel in the tile (large: the plane); of the lane
     long long plane;            // of its first pixel
@@ -88,10 +125,15 @@ struct Lane {
     __device__ real from(real value, int lanes_on) const {
         return __shfl_sync(EVERYONE, value, (index + lanes_on) % 32);
     }
-    __device__ real right(real value) const { return from(value, 1); }
-    __device__ real left(real value) const { return from(value, 31); }
-    __device__ real below(real value) const { return from(value, 8); }
-    __device__ real above(real value) const { return from(value, 24); }
+    __device__ Color from(Color value, int lanes_on) const {
+#pragma unroll
+        for (int ch = 0; ch < CHANNELS; ++ch) value.of[ch] = from(value.of[ch], lanes_on);
+        return value;
+    }
+    template <class T> __device__ T right(T value) const { return from(value, 1); }
+    template <class T> __device__ T left(T value) const { return from(value, 31); }
+    template <class T> __device__ T below(T value) const { return from(value, 8); }
+    template <class T> __device__ T above(T value) const { return from(value, 24); }
 };
 
 __device__ inline real to_real(stored s) {
@@ -115,10 +157,11 @@ __device__ inline stored to_stored(real x) {
 #endif
 }
 
-__device__ inline void load(const stored* u, long long planes, const Lane& lane, real v[ROWS][COLS]) {
+__device__ inline void load(const stored* u, long long planes, const Lane& lane, value v[ROWS][COLS]) {
 #pragma unroll
-    for (int r = 0; r < ROWS; ++r) {
-        const stored* from = u + (lane.plane_of(r) * HEIGHT + lane.row(r)) * WIDTH + lane.col(0);
+    for (int i = 0; i < ROWS * CHANNELS; ++i) {
+        int r = i / CHANNELS, ch = i % CHANNELS;
+        const stored* from = u + ((lane.plane_of(r) * CHANNELS + ch) * HEIGHT + lane.row(r)) * WIDTH + lane.col(0);
         bool inside = lane.plane_of(r) < planes && ((HEIGHT == CELL_H && !LARGE) || lane.row(r) < HEIGHT) &&
                       (!LARGE || (lane.row(r) >= 0 && lane.col(0) >= 0));
         if (WHOLE) {
@@ -126,31 +169,32 @@ __device__ inline void load(const stored* u, long long planes, const Lane& lane,
             if (inside && ((WIDTH == CELL_W && !LARGE) || lane.col(0) < WIDTH))
                 four = *reinterpret_cast<const Four*>(from);
 #pragma unroll
-            for (int c = 0; c < COLS; ++c) v[r][c] = to_real(four.of[c]);
+            for (int c = 0; c < COLS; ++c) channel(v[r][c], ch) = to_real(four.of[c]);
         } else {
 #pragma unroll
             for (int c = 0; c < COLS; ++c)
-                v[r][c] = inside && lane.col(c) < WIDTH ? to_real(from[c]) : real(0);
+                channel(v[r][c], ch) = inside && lane.col(c) < WIDTH ? to_real(from[c]) : real(0);
         }
     }
 }
 
-__device__ inline void store(stored* u, long long planes, const Lane& lane, const real v[ROWS][COLS]) {
+__device__ inline void store(stored* u, long long planes, const Lane& lane, value v[ROWS][COLS]) {
 #pragma unroll
-    for (int r = 0; r < ROWS; ++r) {
-        stored* to = u + (lane.plane_of(r) * HEIGHT + lane.row(r)) * WIDTH + lane.col(0);
+    for (int i = 0; i < ROWS * CHANNELS; ++i) {
+        int r = i / CHANNELS, ch = i % CHANNELS;
+        stored* to = u + ((lane.plane_of(r) * CHANNELS + ch) * HEIGHT + lane.row(r)) * WIDTH + lane.col(0);
         bool inside = lane.plane_of(r) < planes && ((HEIGHT == CELL_H && !LARGE) || lane.row(r) < HEIGHT) &&
                       lane.owns(r);
         if (WHOLE) {
             Four four;
 #pragma unroll
-            for (int c = 0; c < COLS; ++c) four.of[c] = to_stored(v[r][c]);
+            for (int c = 0; c < COLS; ++c) four.of[c] = to_stored(channel(v[r][c], ch));
             if (inside && ((WIDTH == CELL_W && !LARGE) || lane.col(0) < WIDTH))
                 *reinterpret_cast<Four*>(to) = four;
         } else {
 #pragma unroll
             for (int c = 0; c < COLS; ++c)
-                if (inside && lane.col(c) < WIDTH) to[c] = to_stored(v[r][c]);
+                if (inside && lane.col(c) < WIDTH) to[c] = to_stored(channel(v[r][c], ch));
         }
     }
 }

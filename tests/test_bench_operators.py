@@ -158,11 +158,14 @@ def hardware(device: str) -> str:
     elif Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         where = next(x.split(": ")[1] for x in lines if x.startswith("model name"))
+    many = "s" if threads > 1 else ""
     return (
-        f"# Diffusion operators, {device}\n\n{where}, {threads} CPU thread{'s'[: threads > 1]}, "
-        f"torch {torch.__version__}, Python {platform.python_version()}. Time of a call (of one CPU "
-        "thread: CPU time, which other programs disturb less), compilation left out; `times ours` is the median ratio of turns side by side. Made by\n\n"
-        f"    pytest tests/test_bench_operators.py --benchmark-only --tables results/benchmarks "
+        f"# Diffusion operators, {device}\n\n"
+        f"{where}, {threads} CPU thread{many}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}.\nTime of a call (of one CPU thread: CPU time, which other "
+        "programs disturb less), compilation left out;\n`times ours` is the median ratio of turns "
+        "side by side. Made by\n\n"
+        "    pytest tests/test_bench_operators.py --benchmark-only --tables results/benchmarks "
         f"--threads {threads} -k {device}\n\n"
     )
 

@@ -76,6 +76,24 @@ def test_perona_malik_and_its_gradients(size, dtype, num_steps, edge_stop):
         assert_close(grad_kappa.cpu().double(), exact[2], rtol=50 * tolerance, atol=50 * tolerance)
 
 
+@pytest.mark.parametrize("size", [(32, 32), (16, 16), (4, 4), (31, 7), (96, 96), (33, 33)])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("edge_stop", EDGE_STOPS)
+def test_coupled_channels(size, channels, edge_stop):
+    u, grad = (noise(5, channels, *size, dtype=torch.float32, seed=s) for s in (0, 1))
+    kappa = torch.linspace(0.5, 2, 5)
+
+    def gradients(u, kappa, grad):
+        u, kappa = u.requires_grad_(), kappa.requires_grad_()
+        v = perona_malik(u, kappa=kappa, dt=0.2, num_steps=10, edge_stop=edge_stop)
+        return v.detach(), *torch.autograd.grad(v, (u, kappa), grad)
+
+    exact = on_cpu(gradients, u.double(), kappa.double(), grad.double())
+    ours = gradients(u.cuda(), kappa.cuda(), grad.cuda())
+    for a, b in zip(ours, exact, strict=True):
+        assert_close(a.cpu().double(), b, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("size", [(8, 8), (33, 33)])
 def test_what_is_without_a_kernel(size):
     u = noise(2, 7, *size, dtype=torch.float32)

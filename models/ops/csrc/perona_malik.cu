@@ -25,6 +25,13 @@
 #define LOG2_E 1.4426950408889634
 #define WEICKERT 3.31488
 
+// Large planes of coupled channels take all registers, else some of their states would not fit.
+#if CHANNELS > 1 && (HEIGHT > 32 || WIDTH > 32)
+#define ROOM , 1
+#else
+#define ROOM
+#endif
+
 // g(q), q = d² / kappa², and with it slope = phi'(d), bend = kappa dphi/dkappa / d and turn = 2 g'(q).
 struct Conductance {
     real g, slope, bend, turn;
@@ -151,7 +158,7 @@ __device__ inline void edge_scales(const Lane& lane, const real* kappas, int cha
     }
 }
 
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128 ROOM)
 perona_malik(const stored* u, stored* out, const real* kappas, real dt, int num_steps, int channels,
              long long planes) {
     long long tile = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
@@ -169,14 +176,14 @@ perona_malik(const stored* u, stored* out, const real* kappas, real dt, int num_
 extern __shared__ double shared_memory[];
 
 // One warp per block. rates: one number per plane; of planes larger than a tile, one per tile.
-extern "C" __global__ void __launch_bounds__(32)
+extern "C" __global__ void __launch_bounds__(32 ROOM)
 perona_malik_backward(const stored* grad, const stored* u, stored* out, real* rates,
                       const real* kappas, real* history, real dt, int num_steps, int channels,
                       long long planes) {
     Lane lane(blockIdx.x);
     value v[ROWS][COLS];
     real inverse[PARTS], rate[PARTS] = {};
-    real* past = history ? history + (long long)blockIdx.x * num_steps * 1024 * CHANNELS
+    real* past = history && !LARGE ? history + (long long)blockIdx.x * num_steps * 1024 * CHANNELS
                          : reinterpret_cast<real*>(shared_memory);
     past += lane.index;
     load(u, planes, lane, v);

@@ -96,7 +96,8 @@ def _large_backward(
     coupled: bool,
 ) -> tuple[Tensor, Tensor]:
     # The state before every few steps lies in memory; each launch repeats its own steps from it.
-    real, few = torch.promote_types(u.dtype, torch.float32), nvrtc.HALO // 2
+    real, channels = torch.promote_types(u.dtype, torch.float32), u.shape[1] if coupled else 1
+    few = min(nvrtc.HALO // 2, SHARED // (1024 * real.itemsize * channels))
     states, lam = [nvrtc.aligned(u.to(real))], nvrtc.aligned(grad.to(real, copy=num_steps == 0))
     for _ in range(few, num_steps, few):
         states.append(_launch(states[-1], kappa, dt, few, edge_stop, coupled))

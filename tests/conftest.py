@@ -15,6 +15,12 @@ from harness.cells import CellStore, Description
 from harness.results import COLUMNS, cells_root, csv_path, run_key, write
 from suites.base import SUITES, Cell
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tables", metavar="FOLDER", help="where speed comparisons put their tables")
+    parser.addoption("--threads", type=int, default=1, help="threads of a speed comparison")
+
+
 # Small tensors: threads that wait for each other take many times as long where cores are shared.
 torch.set_num_threads(1)
 

@@ -1,13 +1,16 @@
 """How long the operators take beside what one would write without them; run by `--benchmark-only`.
 
-    pytest tests/test_bench_operators.py --benchmark-only -s
+    pytest tests/test_bench_operators.py --benchmark-only -s --tables results/benchmarks
 
 Every contender's answer is checked before it is timed. The contenders of a group run in turns in
 one process on one input, and the printed ratio is the median of the ratios of the turns. The floor
 is the time to read the input and write the result once at the measured speed of `copy_`; for
-forward + backward it is twice that. The tables go to .benchmarks/operators-DEVICE.md.
+forward + backward it is twice that. `--tables FOLDER` keeps the tables as operators-DEVICE.md;
+`tox -e gpu` makes those of a CUDA device.
 """
 
+import itertools
+import math
 import platform
 import shutil
 import statistics
@@ -25,7 +28,9 @@ from models.ops import heat, perona_malik
 
 DT, NUM_STEPS, KAPPA = 0.2, 10, 0.7
 TURNS = 7
-GROUP = 1e-3  # seconds that the launches between two CUDA events take at least
+GROUP = {"cpu": 0.2, "cuda": 1e-2}  # seconds that the calls of a turn take at least
+WARM = 0.5  # seconds of calls before the first turn on a device
+CACHED = 200 << 20  # bytes of inputs to go around, so that no cache of a device holds them
 
 devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 
@@ -87,42 +92,50 @@ def forward_and_backward(f: Callable) -> Callable:
     return run
 
 
-def seconds(f: Callable, u: Tensor, calls: int) -> float:
-    if u.is_cuda:
+def seconds(f: Callable, inputs: list[Tensor], calls: int) -> float:
+    states = itertools.islice(itertools.cycle(inputs), calls)
+    if inputs[0].is_cuda:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        for _ in range(calls):
+        for u in states:
             f(u)
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1e3 / calls
-    start_s = time.perf_counter()
-    for _ in range(calls):
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    start_s = clock()
+    for u in states:
         f(u)
-    return (time.perf_counter() - start_s) / calls
+    return (clock() - start_s) / calls
+
+
+def several(u: Tensor) -> list[Tensor]:
+    if not u.is_cuda:
+        return [u]
+    return [u.clone() for _ in range(math.ceil(CACHED / (u.numel() * u.element_size())))]
 
 
 def compete(contenders: dict[str, Callable], u: Tensor) -> dict[str, list[float]]:
-    calls = {}
+    inputs, calls = several(u), {}
     for name, f in contenders.items():
-        once = seconds(f, u, 2)
-        calls[name] = max(1, round(GROUP / once)) if u.is_cuda else 1
+        once = seconds(f, inputs, 2)
+        if u.is_cuda:
+            once = seconds(f, inputs, max(10, math.ceil(WARM / once)))
+        calls[name] = max(1, math.ceil(GROUP[u.device.type] / once))
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(TURNS):
         for name, f in contenders.items():
-            times[name].append(seconds(f, u, calls[name]))
+            times[name].append(seconds(f, inputs, calls[name]))
     return times
 
 
 def table(title: str, times: dict[str, list[float]], u: Tensor, passes: int) -> str:
-    out = torch.empty_like(u)
-    floor = passes * statistics.median(seconds(out.copy_, u, 3) for _ in range(TURNS))
+    out, inputs = torch.empty_like(u), several(u)
+    floor = passes * statistics.median(seconds(out.copy_, inputs, 9) for _ in range(TURNS))
     ours = next(iter(times.values()))
-    where = torch.cuda.get_device_name() if u.is_cuda else f"{torch.get_num_threads()} threads"
     lines = [
-        f"{title}, {tuple(u.shape)}, {u.dtype}, K = {NUM_STEPS}, n = {TURNS}; "
-        f"{platform.processor() or platform.machine()}, {where}, torch {torch.__version__}; "
-        f"floor (memory) {floor * 1e3:.3g} ms",
+        f"**{title}**, {tuple(u.shape)}, {str(u.dtype).removeprefix('torch.')}, K = {NUM_STEPS}, "
+        f"n = {TURNS}; floor (memory) {floor * 1e3:.3g} ms",
         "",
         "| contender | median ms | quartiles ms | of the floor | times ours |",
         "|---|---|---|---|---|",
@@ -131,10 +144,30 @@ def table(title: str, times: dict[str, list[float]], u: Tensor, passes: int) -> 
         low, middle, high = (q * 1e3 for q in statistics.quantiles(t, n=4))
         ratio = statistics.median(b / a for a, b in zip(ours, t, strict=True))
         lines.append(
-            f"| {name} | {middle:.4g} | {low:.4g}-{high:.4g} | {floor * 1e3 / middle:.0%} "
+            f"| {name} | {middle:.4g} | {low:.4g}-{high:.4g} | {floor * 1e5 / middle:.2g} % "
             f"| {ratio:.3g} |"
         )
     return "\n".join(lines)
+
+
+def hardware(device: str) -> str:
+    """Return the first lines of a file of tables."""
+    threads, where = torch.get_num_threads(), platform.processor() or platform.machine()
+    if device == "cuda":
+        where = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    elif Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        where = next(x.split(": ")[1] for x in lines if x.startswith("model name"))
+    many = "s" if threads > 1 else ""
+    return (
+        f"# Diffusion operators, {device}\n\n"
+        f"{where}, {threads} CPU thread{many}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}.\nTime of a call (of one CPU thread: CPU time, which other "
+        "programs disturb less), compilation left out;\n`times ours` is the median ratio of turns "
+        "side by side. Made by\n\n"
+        "    pytest tests/test_bench_operators.py --benchmark-only --tables results/benchmarks "
+        f"--threads {threads} -k {device}\n\n"
+    )
 
 
 def contenders_of(operator: str, direction: Callable, device: str) -> dict[str, Callable]:
@@ -146,43 +179,84 @@ def contenders_of(operator: str, direction: Callable, device: str) -> dict[str, 
         plain = slices
     # Compiled backward passes: those of padding fail in torch 2.15, and took minutes elsewhere.
     if direction is forward and (device == "cuda" or shutil.which("g++")):
-        found["torch.compile"] = torch.compile(plain)
+        found["torch.compile of plain torch"] = torch.compile(plain)
     return found
 
 
-@devices
-@pytest.mark.parametrize("direction", [forward, forward_and_backward])
-@pytest.mark.parametrize("operator", ["heat", "perona_malik"])
-@pytest.mark.parametrize("side", [32, 16, 8, 4])
-@pytest.mark.filterwarnings("ignore")  # of compilers
-def test_operators(benchmark, operator, direction, side, device):
-    shape = (256 if device == "cuda" else 64, 64, side, side)
-    u = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    contenders = {k: direction(f) for k, f in contenders_of(operator, direction, device).items()}
+@pytest.fixture(scope="module")
+def keep(request):
+    """A function that prints a table and, by `--tables`, keeps it in its device's file."""
+    folder, begun = request.config.getoption("--tables"), set()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(request.config.getoption("--threads"))
+
+    def keep_table(text: str, device: str) -> None:
+        print(f"\n{text}\n")
+        if folder:
+            path = Path(folder) / f"operators-{device}.md"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a" if device in begun else "w") as file:
+                file.write(("" if device in begun else hardware(device)) + f"{text}\n\n")
+            begun.add(device)
+
+    yield keep_table
+    torch.set_num_threads(threads)
+
+
+def race(benchmark, keep, contenders: dict[str, Callable], u: Tensor, title: str, passes: int):
     ours, *others = contenders.values()
+    atol = 2e-5 if u.dtype == torch.float32 else 0.15  # of others, who round at every step
     for other in others:
-        torch.testing.assert_close(ours(u), other(u), rtol=0, atol=2e-5)
-    times = compete(contenders, u)
-    text = table(f"{operator}, {direction.__name__}", times, u, 1 + (direction is not forward))
-    print(f"\n{text}\n")
-    keep(text, device, first=operator == "heat" and direction is forward and side == 32)
+        torch.testing.assert_close(ours(u), other(u), rtol=0, atol=atol)
+    text = table(title, compete(contenders, u), u, passes)
+    keep(text, u.device.type)
     benchmark.extra_info["table"] = text
     benchmark.pedantic(ours, (u,), rounds=5)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_medpy(benchmark):
-    u = torch.randn((4, 64, 32, 32), generator=torch.Generator().manual_seed(0))
-    contenders = {"perona_malik": ours_perona_malik, "medpy": medpy_loop}
-    torch.testing.assert_close(ours_perona_malik(u), medpy_loop(u), rtol=0, atol=5e-6)
-    text = table("perona_malik, forward", compete(contenders, u), u, 1)
-    print(f"\n{text}\n")
-    keep(text, "cpu", first=False)
-    benchmark.pedantic(ours_perona_malik, (u,), rounds=5)
+def noise(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def keep(text: str, device: str, first: bool) -> None:
-    path = Path(".benchmarks") / f"operators-{device}.md"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w" if first else "a") as file:
-        file.write(f"{text}\n\n")
+@devices
+@pytest.mark.parametrize("side", [32, 16, 8, 4])
+@pytest.mark.parametrize("direction", [forward, forward_and_backward])
+@pytest.mark.parametrize("operator", ["heat", "perona_malik"])
+@pytest.mark.filterwarnings("ignore")  # of compilers
+def test_operators(benchmark, keep, operator, direction, side, device):
+    u = noise(256 if device == "cuda" else 64, 64, side, side).to(device)
+    contenders = {k: direction(f) for k, f in contenders_of(operator, direction, device).items()}
+    title = f"{operator}, {direction.__name__.replace('_and_', ' + ')}"
+    race(benchmark, keep, contenders, u, title, 1 + (direction is not forward))
+
+
+@devices
+def test_the_planes_of_attention(benchmark, keep, device):
+    u = noise(64 * 64, 4, 8, 8).to(device)
+    lam = torch.linspace(0.1, 0.2, 4, device=device)
+
+    def ours(u: Tensor) -> Tensor:
+        return heat(u, dt=1.0, num_steps=NUM_STEPS, diffusivity=lam)
+
+    def conv(u: Tensor) -> Tensor:
+        stencil = u.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+        kernel = lam[:, None, None, None] * stencil
+        kernel[..., 1, 1] += 1
+        for _ in range(NUM_STEPS):
+            u = F.conv2d(F.pad(u, (1, 1, 1, 1), mode="replicate"), kernel, groups=4)
+        return u
+
+    contenders = {"heat": ours, "depthwise conv2d": conv}
+    race(benchmark, keep, contenders, u, "heat, one diffusivity per head, forward", 1)
+
+
+@pytest.mark.gpu
+def test_half_precision(benchmark, keep):
+    u = noise(256, 64, 32, 32).to("cuda", torch.bfloat16)
+    contenders = {"heat": ours_heat, "depthwise conv2d": conv_loop}
+    race(benchmark, keep, contenders, u, "heat, forward", 1)
+
+
+def test_medpy(benchmark, keep):
+    contenders = {"perona_malik": ours_perona_malik, "medpy on the CPU": medpy_loop}
+    race(benchmark, keep, contenders, noise(4, 64, 32, 32), "perona_malik, forward", 1)

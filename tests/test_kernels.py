@@ -6,6 +6,7 @@ the approximate reciprocal and power of two, and speed. `pytest -m gpu` shows th
 """
 
 import ctypes
+import os
 import re
 import shutil
 import site
@@ -59,18 +60,24 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 # Compiled for the GPU
 
 
-def resources(code: bytes, folder: Path) -> dict[str, dict[str, int]]:
-    """Return registers, stack and local memory of each kernel of a cubin, in bytes."""
-    tool = shutil.which("cuobjdump") or next(
-        str(path / "nvidia" / "cu13" / "bin" / "cuobjdump")
-        for path in map(Path, site.getsitepackages())
-        if (path / "nvidia" / "cu13" / "bin" / "cuobjdump").exists()
-    )
+def dump(code: bytes, folder: Path, what: str) -> str:
+    """Return what cuobjdump, and for "-sass" nvdisasm beside it, say of a cubin."""
+    homes = (path / "nvidia" / "cu13" / "bin" for path in map(Path, site.getsitepackages()))
+    home = next((str(path) for path in homes if (path / "cuobjdump").exists()), "")
+    search = os.pathsep.join([home, os.environ["PATH"]])
+    tool = shutil.which("cuobjdump", path=search)
+    assert tool, "cuobjdump is not here: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm"
     file = folder / "kernel.cubin"
     file.write_bytes(code)
-    text = subprocess.run(
-        [tool, "-res-usage", file], check=True, capture_output=True, text=True
+    environment = os.environ | {"PATH": search}
+    return subprocess.run(
+        [tool, what, file], check=True, capture_output=True, text=True, env=environment
     ).stdout
+
+
+def resources(code: bytes, folder: Path) -> dict[str, dict[str, int]]:
+    """Return registers, stack and local memory of each kernel of a cubin, in bytes."""
+    text = dump(code, folder, "-res-usage")
     found = re.findall(r"Function (\w+):\s+(REG:.*)", text)
     return {name: {k: int(v) for k, v in re.findall(r"(\w+):(\d+)", line)} for name, line in found}
 
@@ -95,6 +102,55 @@ def test_perona_malik_stays_in_registers(arch, side, edge_stop, tmp_path):
     assert all(of["LOCAL"] == of["STACK"] == 0 for of in usage.values())
     assert usage["perona_malik"]["REG"] <= 64
     assert usage["perona_malik_backward"]["REG"] <= 96
+
+
+def special_functions_in_loops(code: bytes, folder: Path) -> dict[str, list[int]]:
+    """Return the MUFU instructions of a lane in each loop over the steps, by kernel."""
+    counts = {}
+    for part in dump(code, folder, "-sass").split("Function : ")[1:]:
+        lines = [
+            (int(at, 16), text) for at, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", part)
+        ]
+        loops = []
+        for at, text in lines:
+            jump = re.search(r"\bBRA(?:\.\w+)*\b.*\b0x([0-9a-f]+)", text)
+            if jump and (start := int(jump[1], 16)) < at:
+                loops.append(sum("MUFU" in t for a, t in lines if start <= a <= at))
+        counts[part.split()[0]] = sorted(n for n in loops if n)
+    return counts
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("edge_stop", EDGE_STOPS)
+def test_a_face_takes_one_special_function(arch, edge_stop, tmp_path):
+    # A lane has 32 pixels with two faces each; Weickert's g is a reciprocal and a power.
+    defines = nvrtc.macros(torch.empty(0, 0, 32, 32), EDGE_STOP=EDGE_STOPS.index(edge_stop))
+    counts = special_functions_in_loops(
+        nvrtc.compile_cubin("perona_malik", arch, defines), tmp_path
+    )
+    faces = 128 if edge_stop == "weickert" else 64
+    assert counts == {"perona_malik": [faces], "perona_malik_backward": [faces, faces]}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("size", [(96, 96)])
+def test_larger_planes_stay_in_registers(arch, size, tmp_path):
+    for name in ("heat", "perona_malik"):
+        defines = nvrtc.macros(torch.empty(0, 0, *size), EDGE_STOP=0)
+        usage = resources(nvrtc.compile_cubin(name, arch, defines), tmp_path)
+        assert all(of["LOCAL"] == of["STACK"] == 0 for of in usage.values()), usage
+        assert all(of["REG"] <= 128 for of in usage.values()), usage
+
+
+@pytest.mark.parametrize("arch, channels", [*((a, 3) for a in ARCHITECTURES), ("sm_90", 4)])
+@pytest.mark.parametrize("size", [(32, 32), (96, 96)])
+def test_coupled_channels_stay_in_registers(arch, size, channels, tmp_path):
+    defines = nvrtc.macros(torch.empty(0, 0, *size), EDGE_STOP=0, CHANNELS=channels)
+    usage = resources(nvrtc.compile_cubin("perona_malik", arch, defines), tmp_path)
+    spilt = 32 if size == (96, 96) else 0  # bytes, of addresses, in the backward pass alone
+    assert usage["perona_malik"]["STACK"] == 0, usage
+    assert usage["perona_malik_backward"]["STACK"] <= spilt, usage
+    assert all(of["LOCAL"] == 0 for of in usage.values()), usage
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
@@ -251,6 +307,96 @@ def test_a_kernel_with_a_fault_is_found(on_cpu, monkeypatch):
     monkeypatch.setattr(nvrtc, "source", lambda name: wrong)
     with pytest.raises(AssertionError, match="not close"):
         check_heat(on_cpu, (20, 32), torch.float64, False)
+
+
+# Launched from Python, the launch itself on the CPU
+
+
+@pytest.fixture
+def launched_on_cpu(on_cpu, monkeypatch):
+    """The operators with kernels for tensors of the CPU; returns the list of the launches."""
+    entries = {
+        "heat": "run_heat",
+        "perona_malik": "run_forward",
+        "perona_malik_backward": "run_backward",
+    }
+    kinds = {
+        np.float32: ctypes.c_float,
+        np.float64: ctypes.c_double,
+        np.int32: ctypes.c_int,
+        np.int64: ctypes.c_longlong,
+    }
+    launches = []
+
+    def launch(name, entry, u, defines, blocks, threads, *args, shared=0):
+        launches.append(entry)
+        more = {key: defines[key] for key in defines if key in ("EDGE_STOP", "CHANNELS")}
+        converted = [
+            ctypes.c_void_p(None if a is None else a.data_ptr())
+            if a is None or isinstance(a, Tensor)
+            else kinds[type(a)](a)
+            for a in args
+        ]
+        function = getattr(on_cpu(name, u, **more), entries[entry])
+        assert function(blocks, *converted) == 1, "the lanes part ways"
+
+    monkeypatch.setattr(nvrtc, "usable", lambda u, unsupported: unsupported is None)
+    monkeypatch.setattr(nvrtc, "launch", launch)
+    return launches
+
+
+LARGE = [(33, 33), (96, 96), (20, 70), (1, 100)]
+
+
+@pytest.mark.parametrize("size", [*LARGE, (32, 32), (5, 6)])
+@pytest.mark.parametrize("num_steps", [0, 1, 4, 10])
+def test_launches_of_heat(launched_on_cpu, size, num_steps):
+    u, D = noise(2, 3, *size), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    for diffusivity in (None, D):
+        ours = torch.ops.pde.heat(u, diffusivity, [0.25] * num_steps, "explicit", "neumann")
+        expected = spectral.reference(u, diffusivity, (0.25,) * num_steps, "explicit", "neumann")
+        assert_close(ours, expected, rtol=0, atol=1e-13)
+        assert ours.data_ptr() != u.data_ptr()
+    each = max(1, -(-num_steps // 4)) if max(size) > 32 else 1
+    assert launched_on_cpu == ["heat"] * 2 * each
+
+
+@pytest.mark.parametrize("size", [*LARGE, (32, 32), (5, 6)])
+@pytest.mark.parametrize("num_steps", [0, 1, 2, 9])
+@pytest.mark.parametrize("per_image", [True, False])
+def test_launches_of_perona_malik(launched_on_cpu, size, num_steps, per_image):
+    check_launches(launched_on_cpu, size, num_steps, per_image, "rational", False)
+
+
+@pytest.mark.parametrize("size", [(33, 33), (16, 16), (5, 6), (4, 4)])
+@pytest.mark.parametrize("edge_stop, channels", [(e, 3) for e in EDGE_STOPS] + [("rational", 4)])
+def test_launches_with_coupled_channels(launched_on_cpu, size, edge_stop, channels):
+    check_launches(launched_on_cpu, size, 5, True, edge_stop, True, channels)
+
+
+def check_launches(launched_on_cpu, size, num_steps, per_image, edge_stop, coupled, channels=3):
+    u, grad = noise(2, channels, *size).requires_grad_(), noise(2, channels, *size, seed=1)
+    kappa = torch.tensor([0.8, 2.0] if per_image else 0.7, dtype=torch.float64, requires_grad=True)
+    march = (0.25, num_steps, edge_stop, coupled, 0.0)
+    ours, expected = torch.ops.pde.perona_malik(u, kappa, *march), reference(u, kappa, *march)
+    assert_close(ours, expected, rtol=0, atol=1e-13)
+    if num_steps == 0:
+        expected = expected + 0 * kappa.sum()
+    exact = torch.autograd.grad(expected, (u, kappa), grad)
+    for a, b in zip(torch.autograd.grad(ours, (u, kappa), grad), exact, strict=True):
+        assert_close(a, b, rtol=1e-11, atol=1e-12)
+    assert "perona_malik" in launched_on_cpu
+
+
+@every_dtype
+def test_several_launches_round_once(launched_on_cpu, dtype):
+    u = noise(1, 2, 40, 40).to(dtype)
+    tolerance = {torch.float64: 1e-13, torch.float32: 2e-6}.get(dtype, 0)
+    ours = torch.ops.pde.heat(u, None, [0.25] * 10, "explicit", "neumann")
+    exact = spectral.reference(u.double(), None, (0.25,) * 10, "explicit", "neumann")
+    unit = torch.finfo(dtype).eps
+    assert ours.dtype == dtype
+    assert_close(ours.double(), exact, rtol=0.51 * unit, atol=tolerance + 1e-6 * (unit > 1e-4))
 
 
 # Asked for by name

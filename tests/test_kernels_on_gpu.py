@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
 SIZES = [(32, 32), (16, 16), (8, 8), (4, 4), (1, 1), (31, 31), (12, 20), (3, 5), (24, 8)]
-LARGE = [(33, 33), (257, 257), (1, 64)]  # no kernel: the reference on the device
+SIZES += [(33, 33), (96, 96), (1, 64), (257, 257)]  # several tiles and launches
 UNIT = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 every_dtype = pytest.mark.parametrize("dtype", list(UNIT))
 
@@ -76,10 +76,32 @@ def test_perona_malik_and_its_gradients(size, dtype, num_steps, edge_stop):
         assert_close(grad_kappa.cpu().double(), exact[2], rtol=50 * tolerance, atol=50 * tolerance)
 
 
-@pytest.mark.parametrize("size", LARGE)
-def test_planes_without_a_kernel(size):
-    u = noise(2, 3, *size, dtype=torch.float32)
-    for f in (heat, lambda u, t: perona_malik(u, t, kappa=0.5)):
+@pytest.mark.parametrize("size", [(32, 32), (16, 16), (4, 4), (31, 7), (96, 96), (33, 33)])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("edge_stop", EDGE_STOPS)
+def test_coupled_channels(size, channels, edge_stop):
+    u, grad = (noise(5, channels, *size, dtype=torch.float32, seed=s) for s in (0, 1))
+    kappa = torch.linspace(0.5, 2, 5)
+
+    def gradients(u, kappa, grad):
+        u, kappa = u.requires_grad_(), kappa.requires_grad_()
+        v = perona_malik(u, kappa=kappa, dt=0.2, num_steps=10, edge_stop=edge_stop)
+        return v.detach(), *torch.autograd.grad(v, (u, kappa), grad)
+
+    exact = on_cpu(gradients, u.double(), kappa.double(), grad.double())
+    ours = gradients(u.cuda(), kappa.cuda(), grad.cuda())
+    for a, b in zip(ours, exact, strict=True):
+        assert_close(a.cpu().double(), b, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (33, 33)])
+def test_what_is_without_a_kernel(size):
+    u = noise(2, 7, *size, dtype=torch.float32)
+    for f in (
+        lambda u, t: heat(u, t, scheme="implicit"),
+        lambda u, t: perona_malik(u, t, kappa=0.5),
+        lambda u, t: perona_malik(u, t, kappa=0.5, sigma=0.5),
+    ):
         assert_close(f(u.cuda(), 2.0).cpu(), f(u, 2.0), rtol=0, atol=2e-5)
 
 

@@ -1,5 +1,7 @@
 """Both operators as citizens of torch: registered, compiled, cast, laid out, differentiated."""
 
+import shutil
+
 import pytest
 import torch
 from torch import Tensor
@@ -55,13 +57,17 @@ def test_opcheck_finds_nothing(u, requires_grad):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_they_compile_into_one_graph():
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_they_compile_into_one_graph(backend):
+    if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("inductor has no C++ compiler: neither g++ nor clang++ is there")
+
     def f(u, D, kappa):
         return perona_malik(heat(u, dt=0.2, num_steps=3, diffusivity=D), 1.0, kappa=kappa).sin()
 
     u, w = noise(2, 3, 8, 9).requires_grad_(), noise(2, 3, 8, 9, seed=1)
     D, kappa = torch.rand(3).requires_grad_(), torch.tensor([0.5, 1.0], requires_grad=True)
-    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(f, fullgraph=True, backend=backend)
     assert_close(compiled(u, D, kappa), f(u, D, kappa))
     ours = torch.autograd.grad(compiled(u, D, kappa), (u, D, kappa), w)
     for a, b in zip(ours, torch.autograd.grad(f(u, D, kappa), (u, D, kappa), w), strict=True):
@@ -70,6 +76,44 @@ def test_they_compile_into_one_graph():
         compiled(u, D, torch.tensor([0.0, 1.0], requires_grad=True))
     with pytest.raises(RuntimeError, match="between 0 and the stability limit 1.25"):
         compiled(u, 10 + D, kappa)
+
+
+@every_operator
+def test_mapping_is_a_batch_of_calls(operator):
+    u = noise(4, 2, 3, 6, 5)
+    mapped = torch.func.vmap(operator, in_dims=1)(u)
+    assert_close(mapped, torch.stack([operator(u[:, i]) for i in range(2)]))
+    nested = torch.func.vmap(torch.func.vmap(lambda x: operator(x[None])[0]))(u)
+    assert_close(nested[1, 0], operator(u[1, :1])[0])
+
+
+@pytest.mark.parametrize("name", ["heat", "perona_malik"])
+@pytest.mark.parametrize("per_part", [True, False])
+def test_mapped_coefficients_and_gradients_are_those_of_calls(name, per_part):
+    def f(u, coefficient):
+        if name == "heat":
+            return heat(u, dt=0.2, num_steps=3, diffusivity=coefficient)
+        return perona_malik(u, dt=0.2, num_steps=3, kappa=coefficient)
+
+    def gradients(v, grad, **kwargs):
+        return torch.autograd.grad(v, (u, c), grad, retain_graph=True, **kwargs)
+
+    u, grad = noise(4, 2, 3, 6, 5).requires_grad_(), noise(4, 2, 3, 6, 5, seed=1)
+    c = torch.rand((4, 3 if name == "heat" else 2) if per_part else 4) + 0.1
+    c.requires_grad_()
+    each = torch.stack([f(u[i], c[i]) for i in range(4)])
+    every = torch.func.vmap(f)(u, c)
+    assert_close(every, each)
+    for a, b in zip(gradients(every, grad), gradients(each, grad), strict=True):
+        assert_close(a, b, rtol=1e-4, atol=1e-5)
+    shared = torch.func.vmap(f, (None, 0))(u[0], c)
+    assert_close(shared[2], f(u[0], c[2]))
+    several = torch.stack([grad, grad.cos()])  # a vmap of the backward pass
+    together = gradients(every, several, is_grads_batched=True)
+    for a, b in zip(together, gradients(each, several[1]), strict=True):
+        assert_close(a[1], b, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="must be >"):
+        torch.func.vmap(f)(u, -c)
 
 
 @every_operator

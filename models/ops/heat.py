@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from models.ops import nvrtc, spectral, steps
-from models.ops.library import define, differentiable, twice
+from models.ops.library import batched, define, differentiable, twice
 
 NEGATIVE = "`diffusivity` must be >= 0 and finite; got {}. Diffusion cannot run backwards."
 Context = Any  # torch's, of autograd
@@ -118,7 +118,7 @@ def _largest(diffusivity: float | Tensor, u: Tensor) -> float | None:
         )
     if steps.is_far(diffusivity):
         return None
-    values = diffusivity.detach()
+    values = steps.values_of(diffusivity)
     smallest, largest = (float(v) for v in values.aminmax()) if values.numel() else (0.0, 0.0)
     if not (smallest >= 0 and math.isfinite(largest)):
         raise ValueError(NEGATIVE.format(smallest if smallest < 0 else largest))
@@ -171,21 +171,26 @@ def _heat(u: Tensor, D: Tensor | None, taus: list[float], scheme: str, boundary:
 def _unsupported(u: Tensor, taus: list[float], scheme: str, boundary: str) -> str | None:
     if scheme != "explicit" or boundary != "neumann" or len(set(taus)) > 1:
         return f"It takes explicit steps of one size and no flux through the border. {nvrtc.UNSET}"
-    return nvrtc.too_large(u)
+    return None
 
 
 def _launch(u: Tensor, D: Tensor | None, taus: list[float]) -> Tensor:
+    real, every = torch.promote_types(u.dtype, torch.float32), max(len(taus), 1)
     state = nvrtc.aligned(u)
-    out, real = torch.empty_like(state), torch.promote_types(u.dtype, torch.float32)
-    sizes = nvrtc.constants(tuple(taus), real, u.device)
-    D = nvrtc.constants((1.0,), real, u.device) if D is None else D.to(sizes).contiguous()
+    if nvrtc.is_large(u):  # several launches: what lies between them is not rounded to 16 bit
+        state, every = nvrtc.aligned(u.to(real)), nvrtc.HALO
+    D = nvrtc.constants((1.0,), real, u.device) if D is None else D.to(u.device, real).contiguous()
     channels = u.shape[1] if D.numel() > 1 else 0
-    nvrtc.launch(
-        "heat", "heat", state, nvrtc.macros(u), -(-nvrtc.tiles(u) // 4), 128,
-        state, out, sizes, D, np.int32(len(taus)), np.int32(channels),
-        np.int64(u.shape[0] * u.shape[1]),
-    )  # fmt: skip
-    return spectral.laid_out_like(u, out)
+    for k in range(0, max(len(taus), 1), every):
+        sizes = nvrtc.constants(tuple(taus[k : k + every]), real, u.device)
+        out = torch.empty_like(state)
+        nvrtc.launch(
+            "heat", "heat", state, nvrtc.macros(state), -(-nvrtc.tiles(u) // 4), 128,
+            state, out, sizes, D, np.int32(len(sizes)), np.int32(channels),
+            np.int64(u.shape[0] * u.shape[1]),
+        )  # fmt: skip
+        state = out
+    return spectral.laid_out_like(u, state.to(u.dtype))
 
 
 def _heat_backward(
@@ -223,6 +228,24 @@ def _backward_backward(ctx: Context, *grads: Tensor) -> tuple[Tensor | None, ...
     return *twice(diffuse, list(ctx.saved_tensors), list(grads)), None, None, None
 
 
+def _heat_mapped(size: int, u: Tensor, D: Tensor | None, *rest: Any) -> Tensor:
+    # Every mapped image is a channel more.
+    D = D if D is None else D.reshape(size, -1).expand(size, u.shape[2]).flatten()
+    channels = u.movedim(0, 1).flatten(1, 2)
+    return HEAT(channels, D, *rest).unflatten(1, (size, -1)).movedim(1, 0)
+
+
+def _heat_backward_mapped(
+    size: int, grad: Tensor, u: Tensor, D: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    each = D.reshape(size, -1).expand(size, u.shape[2])
+    states = (x.movedim(0, 1).flatten(1, 2) for x in (grad, u))
+    grad_u, grad_D = HEAT_BACKWARD(*states, each.flatten(), *rest)
+    grad_D = grad_D.view(each.shape)
+    grad_D = grad_D if D.ndim > 1 else grad_D.sum(1)
+    return grad_u.unflatten(1, (size, -1)).movedim(1, 0), grad_D
+
+
 HEAT = define(
     "heat(Tensor u, Tensor? diffusivity, float[] taus, str scheme, str boundary) -> Tensor",
     _heat,
@@ -236,3 +259,5 @@ HEAT_BACKWARD = define(
 )
 differentiable("heat", _backward, _save)
 differentiable("heat_backward", _backward_backward, _save_backward)
+batched("heat", _heat_mapped)
+batched("heat_backward", _heat_backward_mapped)

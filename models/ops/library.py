@@ -44,6 +44,27 @@ def differentiable(name: str, backward: Callable, setup_context: Callable) -> No
     )
 
 
+def batched(name: str, rule: Callable) -> None:
+    """Give an operator its rule under torch.func.vmap.
+
+    `rule(size, *args)` takes every mapped tensor with the mapped dimension first, among them None
+    for what is not there, and returns the result, or the tuple of results, mapped likewise.
+    """
+
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+        def mapped(x: Any, dim: int | None) -> Any:
+            if not isinstance(x, Tensor):
+                return x
+            if dim is None:
+                return x.expand(info.batch_size, *x.shape)
+            return x.movedim(dim, 0)
+
+        results = rule(info.batch_size, *map(mapped, args, in_dims))
+        return results, 0 if isinstance(results, Tensor) else (0,) * len(results)
+
+    torch.library.register_vmap(f"pde::{name}", vmap, lib=LIBRARY)
+
+
 def twice(
     reference: Callable[..., Tensor], inputs: list[Tensor], grads: list[Tensor | None]
 ) -> tuple[Tensor | None, ...]:

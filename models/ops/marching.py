@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from models.ops import spectral
-from models.ops.edge_stop import conductance_and_slope, resistance_
+from models.ops.edge_stop import START, conductance_and_slope, flux_slope_, resistance_
 
-BLOCK = 1 << 19  # elements of v; with its differences and conductances 10 MiB in float32
+BLOCK = 1 << 18  # elements of v for each thread; with differences and conductances 5 MiB in float32
+HISTORY = 1 << 22  # elements of the states of a block, for each thread, 16 MiB in float32
+MIN_BLOCK = 1 << 16  # elements for each thread; below, the time goes into calls
 DEVICE_BLOCK = 1 << 24  # elements on a device, where launches cost more than memory
-MIN_BLOCK = 1 << 14  # elements; below, the time goes into calls
 
 
 class _Faces:
@@ -32,7 +33,8 @@ class _Faces:
     A field (G, H, W) is what shares one conductance: the channels of an image, or one plane.
     """
 
-    def __init__(self, like: Tensor, fields: int) -> None:
+    def __init__(self, like: Tensor, fields: int, edge_stop: str) -> None:
+        self.start = torch.tensor(START[edge_stop], dtype=like.dtype)
         self.shape = (fields, *like.shape[1:])
         self.width = like.shape[-1]
         self.pixels = fields * like[0].numel()
@@ -48,8 +50,8 @@ class _Faces:
         return out
 
     def squared(self, d: Tensor, out: Tensor) -> Tensor:
-        """Return sum_c d², (2, fields, 1, H, W)."""
-        torch.mul(d[:, :, :1], d[:, :, :1], out=out)
+        """Return sum_c d² from the start of the edge stop, (2, fields, 1, H, W)."""
+        torch.addcmul(self.start, d[:, :, :1], d[:, :, :1], out=out)
         for c in range(1, d.shape[2]):
             out.addcmul_(d[:, :, c : c + 1], d[:, :, c : c + 1])
         return out
@@ -70,25 +72,29 @@ class _March:
         self, fields: Tensor, dt: float, num_steps: int, edge_stop: str, sigma: float, history: bool
     ) -> None:
         self.dt, self.num_steps, self.edge_stop, self.sigma = dt, num_steps, edge_stop, sigma
-        states = num_steps if history else 1
-        size = max(fields[0].numel(), 1)
-        block = BLOCK if fields.device.type == "cpu" else DEVICE_BLOCK
-        self.fields = max(1, max(block // states, MIN_BLOCK) // size)
+        states = num_steps if history else 0
+        block = DEVICE_BLOCK // max(states, 1)
+        if fields.device.type == "cpu":
+            kept = max(HISTORY // max(states, 1), MIN_BLOCK)
+            block = min(BLOCK, kept) * torch.get_num_threads()
+        self.fields = max(1, block // max(fields[0].numel(), 1))
         shape = (min(self.fields, len(fields)), *fields.shape[1:])
         dtype = torch.promote_types(fields.dtype, torch.float32)
         new = fields.new_empty
         self.v = new(shape, dtype=dtype)
-        self.d = new((2, *shape), dtype=dtype).zero_()
+        self.d = new((2, *shape), dtype=dtype)
+        self.e = self.d.new_empty(self.d.shape if history else 0)
         self.q = new((2, shape[0], 1, *shape[2:]), dtype=dtype)
         self.history = new((states, *shape), dtype=dtype)
 
     def start(self, block: Tensor, kappa: Tensor) -> Tensor:
         """Return v = u / kappa and make the buffers fit the block."""
         k = len(block)
-        self.faces = _Faces(block, k)
+        self.faces = _Faces(self.v, k, self.edge_stop)
         if k < len(self.v):  # the last block
             self.v, self.history = self.v[:k], self.history[:, :k].contiguous()
             self.d = self.d[:, :k].contiguous()
+            self.e = self.e[:, :k].contiguous() if len(self.e) else self.e
             self.q = self.q[:, :k].contiguous()
         return torch.div(block, kappa, out=self.v)
 
@@ -103,16 +109,20 @@ class _March:
         faces.add(v, d.div_(resistance_(q, self.edge_stop)), self.dt)
 
     def step_back(self, lam: Tensor, v: Tensor, rate: Tensor | None) -> None:
-        faces, d, q, dt = self.faces, self.d, self.q, self.dt
+        faces, d, e, q, dt = self.faces, self.d, self.e, self.q, self.dt
         faces.squared(faces.differences(self.smooth(v) if self.sigma else v, d), q)
+        faces.differences(lam, e)
+        if rate is None and not self.sigma and v.shape[1] == 1:  # w = e (g + 2 g' q)
+            faces.add(lam, e.mul_(flux_slope_(q, self.edge_stop)), -dt)
+            return
         seen = d  # the differences that g sees
         if self.sigma:
             d = faces.differences(v, torch.zeros_like(d))
         g, slope = conductance_and_slope(q, self.edge_stop)
-        e = faces.differences(lam, torch.zeros_like(d))
         r = torch.mul(e, d).sum(2, keepdim=True).mul_(slope)  # 2 g' r
         if rate is not None:
-            rate += torch.mul(r, q).sum((0, 2, 3, 4), dtype=torch.float64) * dt
+            q -= START[self.edge_stop]
+            rate += q.mul_(r).sum((0, 2, 3, 4), dtype=torch.float64) * dt
         if self.sigma:
             change = torch.zeros_like(lam)
             faces.add(change, seen.mul_(r), dt)
@@ -185,11 +195,12 @@ def march_backward(
     states = (x.split(run.fields) for x in (fields, grads, scales, result, rates))
     for block, grad_block, scale, out, rate in zip(*states, strict=True):
         v = run.start(block, scale)
-        for past in run.history[:num_steps]:
+        for k, past in enumerate(run.history):
             past.copy_(v)
-            run.step(v)
+            if k < num_steps - 1:
+                run.step(v)
         lam = v.copy_(grad_block)
-        for past in reversed(run.history[:num_steps].unbind()):
+        for past in reversed(run.history.unbind()):
             run.step_back(lam, past, rate if with_kappa else None)
         out.copy_(lam)
     if with_kappa:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 SOURCES = Path(__file__).parent / "csrc"
 STANDARD = "c++17"
+HALO = 4  # as in tile.cuh
 STORAGES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 
 UNSET = "Unset HARNESS_OPS to use the reference."
@@ -94,6 +95,7 @@ def compile_cubin(name: str, arch: str, defines: dict[str, int]) -> bytes:
         RuntimeError: The source does not compile; holds NVRTC's log and the cure.
     """
     from cuda.core import Program, ProgramOptions
+    from cuda.core._utils.cuda_utils import CUDAError  # NVRTCError's parent; no public name yet
 
     options = ProgramOptions(
         arch=arch, std=STANDARD, define_macro=[(key, str(value)) for key, value in defines.items()]
@@ -101,7 +103,7 @@ def compile_cubin(name: str, arch: str, defines: dict[str, int]) -> bytes:
     program = Program(source(name), "c++", options)
     try:
         return bytes(program.compile("cubin").code)
-    except Exception as error:  # whatever cuda-core makes of NVRTC's log
+    except CUDAError as error:
         raise RuntimeError(
             f"csrc/{name}.cu does not compile for {arch}: {error} "
             "Set HARNESS_OPS=reference to compute without it."
@@ -189,16 +191,17 @@ def constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.devic
 
 
 def tiles(u: Tensor) -> int:
-    """Return how many tiles of 32 x 32 pixels the planes of `u` (N, C, H, W) fill."""
+    """Return how many tiles of 32 x 32 pixels the planes of `u` (N, C, H, W) take."""
+    if is_large(u):
+        free = 32 - 2 * HALO
+        return u.shape[0] * u.shape[1] * -(-u.shape[2] // free) * -(-u.shape[3] // free)
     rows, cols = (max(4, 1 << (n - 1).bit_length()) for n in u.shape[2:])
     return -(-u.shape[0] * u.shape[1] * rows * cols // 1024)
 
 
-def too_large(u: Tensor) -> str | None:
-    """Return why planes like those of `u` do not fit a tile; None if they do."""
-    if max(u.shape[2:]) <= 32:
-        return None
-    return f"Kernels take planes up to 32 x 32; got {u.shape[2]} x {u.shape[3]}. {UNSET}"
+def is_large(u: Tensor) -> bool:
+    """Say whether the planes of `u` take several tiles, and at most HALO steps a launch."""
+    return max(u.shape[2:]) > 32
 
 
 def aligned(u: Tensor) -> Tensor:

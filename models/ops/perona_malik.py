@@ -23,17 +23,15 @@ O. Kübler, R. Kikinis and F. A. Jolesz, Nonlinear anisotropic filtering of MRI 
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from models.ops import marching, nvrtc, spectral, steps
+from models.ops import perona_malik_kernels as kernels
 from models.ops.edge_stop import EDGE_STOPS, conductance
-from models.ops.library import define, differentiable, twice
+from models.ops.library import batched, define, differentiable, twice
 
 CLAMP = "Clamp it, for example with `kappa.clamp(min=1e-4)`."
-SHARED = 48 * 1024  # bytes of shared memory that a block has without asking
-SCRATCH = 1 << 28  # bytes for the history of marches that shared memory cannot hold
 Context = Any  # torch's, of autograd
 
 
@@ -97,12 +95,13 @@ def _checked(kappa: float | Tensor, u: Tensor) -> Tensor:
                 f"`kappa` must be a float or have shape () or ({u.shape[0]},), one per image; "
                 f"got {tuple(kappa.shape)}. Drop its other dimensions."
             )
-        good = ((kappa > 0) & kappa.isfinite()).all()
+        values = steps.values_of(kappa)
+        good = ((values > 0) & values.isfinite()).all()
         if steps.is_far(kappa):
             torch._assert_async(good, f"`kappa` must be > 0 and finite. {CLAMP}")
         elif not good:
             raise ValueError(
-                f"`kappa` must be > 0 and finite; got {float(kappa.min()):.6g}. {CLAMP}"
+                f"`kappa` must be > 0 and finite; got {float(values.min()):.6g}. {CLAMP}"
             )
         return kappa.to(u.device)
     if not (kappa > 0 and math.isfinite(kappa)):
@@ -142,12 +141,6 @@ def reference(
     return u.to(dtype)
 
 
-def _unsupported(u: Tensor, coupled: bool, sigma: float) -> str | None:
-    if (coupled and u.shape[1] > 1) or sigma:
-        return f"It takes uncoupled channels and no `sigma`. {nvrtc.UNSET}"
-    return nvrtc.too_large(u)
-
-
 def _perona_malik(
     u: Tensor,
     kappa: Tensor,
@@ -157,17 +150,9 @@ def _perona_malik(
     coupled: bool,
     sigma: float,
 ) -> Tensor:
-    if not (nvrtc.usable(u, _unsupported(u, coupled, sigma)) and u.numel()):
+    if not (nvrtc.usable(u, kernels.unsupported(u, coupled, sigma)) and u.numel()):
         return marching.march(u, kappa, dt, num_steps, edge_stop, coupled, sigma)
-    state = nvrtc.aligned(u)
-    out = torch.empty_like(state)
-    scales, channels, size = _kernel_scales(kappa, dt, u)
-    nvrtc.launch(
-        "perona_malik", "perona_malik", state, _macros(u, edge_stop), -(-nvrtc.tiles(u) // 4), 128,
-        state, out, scales, size, np.int32(num_steps), np.int32(channels),
-        np.int64(u.shape[0] * u.shape[1]),
-    )  # fmt: skip
-    return spectral.laid_out_like(u, out)
+    return kernels.march(u, kappa, dt, num_steps, edge_stop, coupled)
 
 
 def _perona_malik_backward(
@@ -181,45 +166,11 @@ def _perona_malik_backward(
     sigma: float,
     with_kappa: bool,
 ) -> tuple[Tensor, Tensor]:
-    if not (nvrtc.usable(u, _unsupported(u, coupled, sigma)) and u.numel()):
+    if not (nvrtc.usable(u, kernels.unsupported(u, coupled, sigma)) and u.numel()):
         return marching.march_backward(
             grad, u, kappa, dt, num_steps, edge_stop, coupled, sigma, with_kappa
         )
-    states = nvrtc.aligned(u), nvrtc.aligned(grad)
-    out = torch.empty_like(states[0])
-    scales, channels, size = _kernel_scales(kappa, dt, u)
-    rates = scales.new_empty(u.shape[:2])
-    tile = num_steps * 1024 * scales.element_size()  # bytes of history
-    shared = tile if tile <= SHARED else 0
-    images = len(u) if shared else max(1, len(u) * SCRATCH // (tile * nvrtc.tiles(u)))
-    per_image = scales if channels else scales.expand(len(u))
-    parts = (x.split(images) for x in (*states, out, rates, per_image))
-    for state, incoming, outgoing, rate, scale in zip(*parts, strict=True):
-        blocks = nvrtc.tiles(state)
-        history = None if shared else scales.new_empty(blocks * tile // scales.element_size())
-        nvrtc.launch(
-            "perona_malik", "perona_malik_backward", state, _macros(u, edge_stop), blocks, 32,
-            incoming, state, outgoing, rate, scale, history, size, np.int32(num_steps),
-            np.int32(channels), np.int64(rate.numel()), shared=shared,
-        )  # fmt: skip
-    total = rates.sum(1, dtype=torch.float64)
-    grad_kappa = (total if kappa.ndim else total.sum()).to(kappa)
-    return spectral.laid_out_like(u, out), grad_kappa
-
-
-def _kernel_scales(
-    kappa: Tensor, dt: float, u: Tensor
-) -> tuple[Tensor, int, np.float32 | np.float64]:
-    # kappa on the device, the planes that share one (0: all), and dt, in the kernel's types.
-    real = torch.promote_types(u.dtype, torch.float32)
-    if kappa.device.type == "cpu":
-        kappa = nvrtc.constants((float(kappa),), real, u.device)
-    size = np.float64(dt) if real == torch.float64 else np.float32(dt)
-    return kappa.to(real).reshape(-1).contiguous(), u.shape[1] if kappa.numel() > 1 else 0, size
-
-
-def _macros(u: Tensor, edge_stop: str) -> dict[str, int]:
-    return nvrtc.macros(u, EDGE_STOP=EDGE_STOPS.index(edge_stop))
+    return kernels.march_backward(grad, u, kappa, dt, num_steps, edge_stop, coupled)
 
 
 def _save(ctx: Context, inputs: tuple, output: Tensor) -> None:
@@ -247,6 +198,22 @@ def _backward_backward(ctx: Context, *grads: Tensor) -> tuple[Tensor | None, ...
     return *twice(diffuse, list(ctx.saved_tensors), wanted), *[None] * 6
 
 
+def _perona_malik_mapped(size: int, u: Tensor, kappa: Tensor, *rest: Any) -> Tensor:
+    # Every mapped image is an image more.
+    each = kappa.reshape(size, -1).expand(size, u.shape[1])
+    return PERONA_MALIK(u.flatten(0, 1), each.flatten(), *rest).view(u.shape)
+
+
+def _perona_malik_backward_mapped(
+    size: int, grad: Tensor, u: Tensor, kappa: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    each = kappa.reshape(size, -1).expand(size, u.shape[1])
+    states = grad.flatten(0, 1), u.flatten(0, 1)
+    grad_u, grad_kappa = PERONA_MALIK_BACKWARD(*states, each.flatten(), *rest)
+    grad_kappa = grad_kappa.view(each.shape)
+    return grad_u.view(u.shape), grad_kappa if kappa.ndim > 1 else grad_kappa.sum(1)
+
+
 ARGUMENTS = (
     "Tensor u, Tensor kappa, float dt, int num_steps, str edge_stop, bool coupled, float sigma"
 )
@@ -262,3 +229,5 @@ PERONA_MALIK_BACKWARD = define(
 )
 differentiable("perona_malik", _backward, _save)
 differentiable("perona_malik_backward", _backward_backward, _save_backward)
+batched("perona_malik", _perona_malik_mapped)
+batched("perona_malik_backward", _perona_malik_backward_mapped)

@@ -37,6 +37,15 @@ def is_far(x: Tensor) -> bool:
     return torch.compiler.is_compiling() or x.device.type != "cpu" or isinstance(x, FakeTensor)
 
 
+def values_of(x: Tensor) -> Tensor:
+    """Return what `x` holds, for all of a vmap and without what autograd adds."""
+    if torch.compiler.is_compiling():
+        return x.detach()
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return x.detach()
+
+
 def resolve(
     t: float | None, dt: float | None, num_steps: int | None
 ) -> tuple[float, int | None, str]:

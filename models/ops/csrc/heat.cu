@@ -3,8 +3,9 @@
 //     u_ij <- u_ij + a (u_i-1,j + u_i+1,j + u_i,j-1 + u_i,j+1 - 4 u_ij),   a = tau_k D,
 //
 // a neighbor beyond the border being the pixel itself. One warp per tile (tile.cuh), 128 threads a
-// block. Memory: one read and one write per pixel, whatever the number of steps. The operator is
-// symmetric, so this is its own backward pass.
+// block. Memory: one read and one write per pixel, whatever the number of steps; for planes larger
+// than a tile 16/9 of a read and one write for every HALO steps. The operator is symmetric, so this
+// is its own backward pass.
 //
 // East + south of pixel (i, j) is north + west of (i + 1, j + 1): where no wall runs through a
 // lane, that sum is made once, 17 operations for a row of 4 pixels in place of 20.
@@ -12,7 +13,7 @@
 #include "device.cuh"
 #include "tile.cuh"
 
-constexpr bool SHARED_SUMS = WHOLE && HEIGHT % ROWS == 0;
+constexpr bool SHARED_SUMS = WHOLE && HEIGHT % ROWS == 0 && !LARGE;
 
 __device__ inline void step(const Lane& lane, real v[ROWS][COLS], const real a[PARTS]) {
     real south_halo[COLS], north[COLS];
@@ -61,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(128)
 heat(const stored* u, stored* out, const real* taus, const real* D, int num_steps, int channels,
      long long planes) {
     long long tile = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    if (tile * PLANES >= planes) return;
+    if (tile * PLANES >= planes * TILES) return;
     Lane lane(tile);
     real v[ROWS][COLS];
     load(u, planes, lane, v);

@@ -162,6 +162,10 @@ def described(
                 found[f"map_{kind}{place}"] = a.mean((1, 2)).view(-1, layer.height, layer.width)
             continue
         for kind, a in versions(before[name], tau).items():
+            if kind == "matched":  # the ranks of `sharp`, of which no temperature changes any
+                found[f"instability_matched{place}"] = found[f"instability_sharp{place}"]
+                found[f"constant_matched{place}"] = found[f"constant_sharp{place}"]
+                continue
             moved = 1 - spearman(a, kinds[kind])
             found[f"instability_{kind}{place}"] = of_images(moved)
             found[f"constant_{kind}{place}"] = moved.isnan().float().mean((1, 2))

@@ -21,6 +21,7 @@ over rows is taken of the statistic, not of the maps: the entropy of a mean map 
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,11 +43,18 @@ def entropy(a: Tensor) -> Tensor:
     return torch.special.entr(a).sum(dim=-1)
 
 
+def argsort(x: Tensor) -> Tensor:
+    """Return the places of the last dimension in ascending order of x; of equals in any."""
+    if x.device.type == "cpu":  # NumPy sorts short rows in vectors, ten times as fast
+        return torch.from_numpy(np.argsort(x.detach().numpy(), axis=-1))
+    return x.argsort(dim=-1)
+
+
 def gini(a: Tensor) -> Tensor:
     """Return the Gini coefficient of rows (..., K) that sum to one, in [0, 1 - 1/K]."""
     k = a.shape[-1]
     place = torch.arange(1, k + 1, device=a.device, dtype=a.dtype)
-    return (a.sort(dim=-1).values * (2 * place - k - 1)).sum(dim=-1) / k
+    return (a.gather(-1, argsort(a)) * (2 * place - k - 1)).sum(dim=-1) / k
 
 
 @lru_cache(maxsize=16)
@@ -102,11 +110,18 @@ def statistics(a: Tensor, height: int, width: int, attention: bool = False) -> T
 
 def ranks(x: Tensor) -> Tensor:
     """Return the ranks 1..K of the last dimension, equal values having their average rank."""
-    x = x.contiguous()
-    ordered = x.sort(dim=-1).values
-    below = torch.searchsorted(ordered, x)
-    upto = torch.searchsorted(ordered, x, right=True)
-    return (below + upto + 1).to(torch.float64) / 2
+    order = argsort(x)
+    ordered = x.gather(-1, order)
+    place = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=torch.float64)
+    found = torch.empty(x.shape, device=x.device, dtype=torch.float64)
+    found.scatter_(-1, order, place.expand(x.shape))
+    tied = (ordered[..., 1:] == ordered[..., :-1]).any(dim=-1)
+    if tied.any():  # rarely, so that only their rows take the longer way
+        own, rows = ordered[tied].contiguous(), x[tied].contiguous()
+        below = torch.searchsorted(own, rows)
+        upto = torch.searchsorted(own, rows, right=True)
+        found[tied] = (below + upto + 1).to(torch.float64) / 2
+    return found
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:

@@ -21,6 +21,9 @@ def study(
     ] = [],
     run: Annotated[bool, typer.Option(help="Train and measure what is missing.")] = True,
     limit: Annotated[int, typer.Option(help="Test images, 0 for all; results/quick/.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Networks trained at once; 0: one for each CPU core.")
+    ] = 0,
     width: Width = None,
     epochs: Epochs = None,
     recipe: RecipeName = "fast",
@@ -31,7 +34,7 @@ def study(
     """Answer the four questions: run what is missing; write results/study.json."""
     from harness import boards
     from harness.figures import draw
-    from harness.planning import Options
+    from harness.planning import Options, resolve_device
     from harness.results import QUICK
     from harness.study import conduct
     from harness.study.questions import PRESETS
@@ -55,14 +58,15 @@ def study(
             device=device,
             may_train=run,
         )
-        work = conduct.planned(chosen, name, count, options)
+        work, first = conduct.planned(chosen, name, count, options)
+        processes = workers or conduct.workers_for(resolve_device(device))
     if run:
         with refusals(*WORKING):
-            conduct.conduct(chosen, work, options, teller)
+            conduct.conduct(work, options, teller, processes)
     with refusals(*CHECKING):
-        work = conduct.planned(chosen, name, count, options)
         answers = conduct.answered(chosen, root, name, teller)
-        path = conduct.write(answers, root, conduct.label(work, options, preset, count))
+        first = work[0].plan(options)  # with the weights that it has by now
+        path = conduct.write(answers, root, conduct.label(first, options, preset, count))
         boards.write(root, teller) if not limit else None
         figures = draw(root, ["robustness", "attention", "nfe"], [name], data_folder(data))
     for line in told(answers):

@@ -8,8 +8,8 @@ A verdict is "yes" or "no" only where an interval says so:
             no: it lies below.
     change  yes: the paired difference to maps of equal entropy is not 0, at 5 %; no: it is within
             5 % of their value.
-    cost    yes: the interval of Spearman's rho of an image's evaluations with its loss lies above
-            0; no: it lies below 0.1, or all images cost the same.
+    cost    no: the interval of Spearman's rho of an image's evaluations with its loss lies below
+            0.1, or all images cost the same; yes: it lies above 0.
 
 A "yes" must also stand among the other questions, one family at 5 % after Holm. Everything else is
 "cannot tell": nothing was shown, and nothing was excluded.
@@ -385,10 +385,10 @@ def cost(question: Question, numbers: Numbers) -> Answer:
         f"Spearman's rho of an image's evaluations with its loss is {own.value:.2f} "
         f"[{own.low:.2f}, {own.high:.2f}] under {question.group} ({scale([own])})"
     )
-    if own.low > 0:
-        verdict, sentence = YES, said
-    elif own.high < WEAK:
+    if own.high < WEAK:
         verdict, sentence = NO, f"{said}: a relation of {WEAK:g} is excluded"
+    elif own.low > 0:
+        verdict, sentence = YES, said
     else:
         verdict, sentence = UNCLEAR, said
     dealt = [e for e in others if e.metric.endswith("dealt")]

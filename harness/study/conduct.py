@@ -1,16 +1,22 @@
 """Run what a study needs and is not there, and write its answers: results/study.json."""
 
 import json
+import multiprocessing
+import os
 from collections.abc import Sequence
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from rich.console import Console
 
 from harness import boards, results
 from harness.files import write_bytes
 from harness.planning import Options, Subject, plan
 from harness.progress import Teller
 from harness.provenance import command_line, commit
-from harness.run import Written, execute
+from harness.run import execute
 from harness.sampling import samples
 from harness.study.answers import Answer, answers
 from harness.study.questions import QUESTIONS, Question, suites_of
@@ -36,39 +42,89 @@ def chosen(numbers: Sequence[str]) -> tuple[Question, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Work:
+    """One network of a study and the suites that it is asked."""
+
+    model: str
+    dataset: str
+    seed: int
+    suites: tuple[str, ...]
+
+    def plan(self, options: Options) -> Subject:
+        """Check it; raises as `planning.plan`."""
+        (subject,) = plan([self.model], [self.dataset], [self.seed], self.suites, options)
+        return subject
+
+
 def planned(
     questions: tuple[Question, ...], dataset: str, seeds: int, options: Options
-) -> list[Subject]:
-    """Check everything, and list the work: each seed of all models before the next seed.
+) -> tuple[list[Work], Subject]:
+    """List the work, each seed of all models before the next, and check the first seed of each.
+
+    Returns:
+        The work, and one network as it was checked.
 
     Raises:
-        As `planning.plan`.
+        ValueError: There are no seeds; otherwise as `planning.plan`.
     """
     if seeds < 1:
         raise ValueError(f"`--seeds` must be at least 1; got {seeds}.")
     work = [
-        subject
+        Work(model, dataset, seed, suites)
+        for seed in range(seeds)
         for model, suites in suites_of(questions).items()
-        for subject in plan([model], [dataset], range(seeds), suites, options)
     ]
-    return sorted(work, key=lambda subject: subject.seed)
+    checked = [one.plan(options) for one in work if one.seed == 0]
+    return work, checked[0]
 
 
-def conduct(
-    questions: tuple[Question, ...],
-    work: Sequence[Subject],
-    options: Options,
-    teller: Teller,
-) -> list[Written]:
-    """Train and measure what is missing; stopped anywhere, the same call goes on from there."""
-    written: list[Written] = []
-    for i, subject in enumerate(work, 1):
-        teller.say(f"{i} of {len(work)}: {subject.label}.")
-        # Weights that an earlier subject of this call has trained are loaded.
-        if subject.path.is_file() and subject.file is None and not subject.source.pretrained:
-            subject = replace(subject, file=subject.path)
-        written += execute([subject], options, teller)
-    return written
+def conduct(work: Sequence[Work], options: Options, teller: Teller, workers: int = 1) -> None:
+    """Train and measure what is missing; stopped anywhere, the same call goes on from there.
+
+    Args:
+        workers: Processes that share the work, one network each at a time.
+    """
+    if workers == 1:
+        for i, one in enumerate(work, 1):
+            _one(one, options, teller, f"{i} of {len(work)}")
+        return
+    threads = max(1, torch.get_num_threads() // workers)
+    # Spawned, since threads and CUDA do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _prepare, (threads,)) as pool:
+        jobs = [
+            pool.submit(_in_process, one, options, f"{i} of {len(work)}")
+            for i, one in enumerate(work, 1)
+        ]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _one(one: Work, options: Options, teller: Teller, place: str) -> None:
+    subject = one.plan(options)
+    teller.say(f"{place}: {subject.label}.")
+    for _ in execute([subject], options, teller):
+        pass
+
+
+def _prepare(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def _in_process(one: Work, options: Options, place: str) -> None:
+    _one(one, options, Teller(Console(stderr=True, force_terminal=False)), place)
+
+
+def workers_for(device: torch.device) -> int:
+    """Return how many networks to train at once: one for each CPU core, up to 8; one on a GPU."""
+    return min(8, os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
 def answered(
@@ -105,9 +161,8 @@ def write(made: Sequence[Answer], root: Path, preset: str) -> Path:
     return path
 
 
-def label(work: Sequence[Subject], options: Options, preset: str, seeds: int) -> str:
+def label(first: Subject, options: Options, preset: str, seeds: int) -> str:
     """Return the scale of a study in words, "quick: digits, 3 seeds, width 16, ..."."""
-    first = work[0]
     training = first.description.get("recipe", {})
     epochs = options.epochs or training.get("epochs")
     images = options.limit or len(first.split)

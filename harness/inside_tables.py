@@ -3,8 +3,8 @@
 import pandas as pd
 from rich.table import Table
 
-from harness.attention_plots import KINDS, kinds_of, side
-from harness.stability_plots import PERCENTILE
+from harness.plots.attention import KINDS, kinds_of, side
+from harness.plots.stability import PERCENTILE
 from suites.corruptions import BLUR, NOISE
 from suites.stability import GRADIENT, RANDOM
 

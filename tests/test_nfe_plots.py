@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from harness.nfe_plots import costs, nfe_curve, solver_matrix
+from harness.plots.nfe import costs, nfe_curve, solver_matrix
 from harness.results import COLUMNS
 
 

@@ -54,7 +54,7 @@ def plot(
     results: Results = Path("results"),
 ) -> None:
     """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
-    from harness.figures import draw
+    from harness.plots.figures import draw
     from harness.results import chosen
 
     with refusals(*CHECKING):

@@ -57,8 +57,8 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Measure models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
-    from harness.figures import draw
     from harness.planning import Options, plan
+    from harness.plots.figures import draw
     from harness.results import QUICK
     from harness.run import execute
 

@@ -33,8 +33,8 @@ def study(
 ) -> None:
     """Answer the four questions: run what is missing; write results/study.json."""
     from harness import boards
-    from harness.figures import draw
     from harness.planning import Options, resolve_device
+    from harness.plots.figures import draw
     from harness.results import QUICK
     from harness.study import conduct
     from harness.study.questions import PRESETS

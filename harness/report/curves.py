@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from harness.nfe_plots import DEPTH
+from harness.plots.nfe import DEPTH
 from harness.report.glossary import Metric, decimals, ends, metric, rounded
 from harness.statistics import wilson
 from suites.corruptions import COMMON, CORRUPTIONS

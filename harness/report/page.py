@@ -24,8 +24,8 @@ from markupsafe import Markup
 
 import models as builders  # noqa: F401  fills the registry
 from harness.checkpoints import safe
-from harness.figures import BASELINE
 from harness.files import write_bytes
+from harness.plots.figures import BASELINE
 from harness.report import answers, board, curves, glossary, libraries, pictures, runs
 from harness.results import chosen
 from models.base import MODELS, card_of

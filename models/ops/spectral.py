@@ -31,6 +31,9 @@ SMALL = 64  # pixels of a plane up to which one dense product is cheaper than tw
 TINY = 16  # pixels of a plane up to which the channels of a block are not worth a call each
 MANY = 4  # times as many images as pixels, and an operator is worth making for each channel
 
+# The product of oneDNN has no public name; without it there is the ordinary one.
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
 Taus = tuple[float, ...]
 Size = tuple[int, int]
 
@@ -138,7 +141,7 @@ def reference(u: Tensor, D: Tensor | None, taus: Taus, scheme: str, boundary: st
 
 def _times(x: Tensor, right: Tensor) -> Tensor:
     # x (rows, k) times right (k, k). oneDNN takes 0.4 of MKL's time for k = 64, on AMD's Zen 5.
-    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+    if x.device.type == "cpu" and x.dtype == torch.float32 and ONEDNN:
         return torch.ops.mkldnn._linear_pointwise(x, right.T, None, "none", [], "")
     return x @ right
 

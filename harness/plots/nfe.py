@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from harness.plots import COLORS, GRAY, MARKERS
+from harness.plots.style import COLORS, GRAY, MARKERS
 from harness.statistics import wilson
 
 DEPTH = "depth"  # the condition of a model without a solver

@@ -7,10 +7,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harness.attention_plots import overlays
 from harness.checkpoints import safe
 from harness.evaluation import calibrate, subject_of
 from harness.planning import Options, plan, resolve_device
+from harness.plots.attention import overlays
 from harness.progress import Teller
 from harness.run import trained
 from models.base import AttentionMap, capabilities

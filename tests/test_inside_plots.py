@@ -9,13 +9,13 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harness.attention_plots import attention_statistics, instability_curve, kinds_of, overlays
 from harness.cli import main
 from harness.inside_tables import attention_table, stability_table
 from harness.leaderboard import leaderboard
-from harness.pictures import class_overlays, cost_histogram, one_of_each_class
+from harness.plots.attention import attention_statistics, instability_curve, kinds_of, overlays
+from harness.plots.pictures import class_overlays, cost_histogram, one_of_each_class
+from harness.plots.stability import growth_curves
 from harness.results import COLUMNS, read
-from harness.stability_plots import growth_curves
 from suites.datasets import Split
 from suites.stability import GRADIENT, RANDOM
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from harness.plots import COLORS, GRAY, MARKERS
+from harness.plots.style import COLORS, GRAY, MARKERS
 from suites.stability import GRADIENT, RANDOM
 
 PANELS = (  # prefix of the metric, condition, level, title, log10 of what is drawn

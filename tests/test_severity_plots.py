@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from harness.plots import GRAY, severity_curve
+from harness.plots.severity import severity_curve
+from harness.plots.style import GRAY
 from harness.results import COLUMNS
 
 ORDER = ["resnet18", "pde_aug", "gaussian_blur_aug"]

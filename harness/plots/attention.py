@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from harness.plots import COLORS, GRAY, MARKERS
+from harness.plots.style import COLORS, GRAY, MARKERS
 from suites.corruptions import BLUR, NOISE
 
 STATISTICS = {

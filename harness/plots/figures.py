@@ -7,15 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import models  # noqa: F401  fills the registry
-from harness.attention_plots import STATISTICS, attention_statistics, instability_curve, kinds_of
 from harness.checkpoints import safe
 from harness.leaderboard import leaderboard
-from harness.nfe_plots import DEPTH, nfe_curve, solver_matrix
 from harness.outcomes import StoredOutcomes
-from harness.pictures import drawn
-from harness.plots import severity_curve
+from harness.plots.attention import STATISTICS, attention_statistics, instability_curve, kinds_of
+from harness.plots.nfe import DEPTH, nfe_curve, solver_matrix
+from harness.plots.pictures import drawn
+from harness.plots.severity import severity_curve
+from harness.plots.stability import growth_curves
 from harness.results import csv_path, read
-from harness.stability_plots import growth_curves
 from models.base import MODELS
 from suites.datasets import load
 

@@ -7,9 +7,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harness.attention_plots import overlays, side
 from harness.cells import CellStore
-from harness.plots import COLORS
+from harness.plots.attention import overlays, side
+from harness.plots.style import COLORS
 from harness.results import cells_root, told
 from suites.datasets import Split
 from suites.nfe import margins

@@ -1,4 +1,4 @@
-"""Frame in, Figure out; the command line saves it."""
+"""Accuracy by corruption and severity, as figures: frame in, Figure out."""
 
 import math
 from collections.abc import Sequence
@@ -8,12 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from harness.plots.style import COLORS, GRAY, MARKERS
 from harness.statistics import by_condition, wilson
-
-GRAY = "#777777"  # the baseline
-# Okabe and Ito's palette, told apart by color-blind readers, in an order that does not change.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("s", "^", "D", "v", "P", "X", "*")
 
 
 def severity_curve(frame: pd.DataFrame, baseline: str, order: Sequence[str]) -> Figure:

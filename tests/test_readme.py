@@ -1,5 +1,6 @@
 """What the README shows is so."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -27,6 +28,12 @@ def block(after: str) -> str:
     return README[README.index(after) :].split("```")[1].partition("\n")[2]
 
 
+def block_of_rows(after: str) -> list[str]:
+    """The rows of the first table after some words, without its head."""
+    lines = README[README.index(after) :].splitlines()[3:]
+    return lines[: lines.index("")]
+
+
 @pytest.mark.parametrize("name", [*MODELS, *SUITES, *DATASETS])
 def test_everything_there_is_is_named(name: str) -> None:
     assert f"`{name}`" in README
@@ -41,6 +48,33 @@ def test_the_table_is_the_one_that_the_program_makes(monkeypatch: pytest.MonkeyP
     shown = [INTERVAL.sub("", line).split() for line in block("<!-- table:").splitlines()]
     assert len(shown) >= 4
     assert [line for line in shown if line not in made_words] == []
+
+
+def test_the_answers_are_those_of_the_study() -> None:
+    study = json.loads((ROOT / "results" / "study.json").read_text())
+    shown = block_of_rows("<!-- study:")
+    expected = [
+        f"| {q['number']} | {q['question']} | **{q['verdict']}** | {q['answer']} |"
+        for q in study["questions"]
+    ]
+    assert len(expected) == 6 and shown == expected
+    assert study["preset"].partition(": ")[2] in README
+
+
+def test_the_study_is_what_its_numbers_say() -> None:
+    # Intervals are narrower where the per-image answers are stored, which are not in git.
+    study = json.loads((ROOT / "results" / "study.json").read_text())
+    table = read(ROOT / "results")
+    means = table.groupby(["suite", "condition", "level", "metric", "model"])["value"].mean()
+    checked = 0
+    for question in study["questions"]:
+        for effect in question["effects"]:
+            if (effect["metric"], effect["group"]) == ("accuracy", "clean"):
+                where = "robustness", "clean", 0.0, "accuracy"
+                apart = means[(*where, effect["model"])] - means[(*where, effect["against"])]
+                assert effect["effect"] == pytest.approx(apart, abs=2e-6)
+                checked += 1
+    assert checked >= 8
 
 
 def test_the_leaderboard_is_of_the_results_that_are_there() -> None:

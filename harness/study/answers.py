@@ -339,9 +339,8 @@ def fewest(question: Question, numbers: Numbers) -> str:
     name, level = near.index[0]
     row = near.iloc[0]
     return (
-        f"{row['nfe']:.3g} evaluations an image ({name} {level:g}) come within "
-        f"{100 * ENOUGH:g} point of the fixed layers' {100 * target:.1f} %: "
-        f"{100 * row['accuracy']:.1f} %, means over seeds."
+        f"{row['nfe']:.3g} evaluation{'s' * (row['nfe'] != 1)} an image ({name} {level:g}) reach "
+        f"{100 * row['accuracy']:.1f} %, where the fixed layers have {100 * target:.1f} %."
     )
 
 

@@ -95,8 +95,11 @@ def compile_cubin(name: str, arch: str, defines: dict[str, int]) -> bytes:
         RuntimeError: The source does not compile; holds NVRTC's log and the cure.
     """
     from cuda.core import Program, ProgramOptions
-    from cuda.core._utils.cuda_utils import CUDAError  # NVRTCError's parent; no public name yet
 
+    try:
+        from cuda.core._utils.cuda_utils import CUDAError  # NVRTCError's parent; no public name yet
+    except ImportError:  # moved: then an error of a source of ours comes without its cure
+        CUDAError = RuntimeError
     options = ProgramOptions(
         arch=arch, std=STANDARD, define_macro=[(key, str(value)) for key, value in defines.items()]
     )

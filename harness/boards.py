@@ -53,7 +53,8 @@ def sentence(board: pd.DataFrame) -> str:
         return f"{len(board)} rows, models compared image by image."
     return (
         f"{len(board)} rows, {stored} of them with per-image answers. The intervals of the others "
-        "are wider, and nothing is paired: their cells are not here."
+        "are wider, and nothing is paired: their cells are not here, or they are no means over "
+        "images."
     )
 
 

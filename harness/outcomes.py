@@ -6,6 +6,7 @@ written: a results folder can be another person's.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from harness.results import cells_root, csv_path, told
 from harness.sampling import Groups, Stored
 from suites.metrics import OF_IMAGES
 
-BY_CLASS = "accuracy_class_"
+BY_CLASS = re.compile(r"(.+)_class_(\d+)")
 # What of a cell's description its images follow from; models are compared where these are equal.
 SEEN = ("data", "suite", "version", "condition", "level", "constants", "seed")
 
@@ -32,21 +33,22 @@ def of_images(metric: str, arrays: Mapping[str, Tensor]) -> tuple[np.ndarray, np
         arrays: Of one cell.
     """
     positions, labels = arrays["indices"].numpy(), arrays["labels"]
+    by_class = BY_CLASS.fullmatch(metric)
+    if by_class is not None and metric not in arrays:
+        whole = of_images(by_class[1], arrays)
+        taken = labels.numpy() == int(by_class[2])
+        if whole is None or not taken.any():
+            return None
+        kept = np.isin(whole[1], positions[taken])
+        return (whole[0][kept], whole[1][kept]) if kept.any() else None
     own = arrays.get(metric)
     if own is not None and own.shape == labels.shape:
         values = own.numpy().astype(float)
         there = np.isfinite(values)  # what was not asked of an image, or has no value for it
         return (values[there], positions[there]) if there.any() else None
-    if "logits" not in arrays:
+    if "logits" not in arrays or metric not in OF_IMAGES:
         return None
-    if metric in OF_IMAGES:
-        return OF_IMAGES[metric](arrays["logits"], labels).numpy().astype(float), positions
-    if metric.startswith(BY_CLASS) and metric.removeprefix(BY_CLASS).isdigit():
-        taken = labels == int(metric.removeprefix(BY_CLASS))
-        if taken.any():
-            hit = OF_IMAGES["accuracy"](arrays["logits"][taken], labels[taken])
-            return hit.numpy().astype(float), positions[taken.numpy()]
-    return None
+    return OF_IMAGES[metric](arrays["logits"], labels).numpy().astype(float), positions
 
 
 class StoredOutcomes:

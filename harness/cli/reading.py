@@ -50,6 +50,7 @@ def table(
 def plot(
     suites: Suites = [],
     datasets: Datasets = [],
+    models: Models = [],
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
@@ -58,9 +59,9 @@ def plot(
     from harness.results import chosen
 
     with refusals(*CHECKING):
-        frame = chosen(results, suites, datasets, [])
+        frame = chosen(results, suites, datasets, models)
         names, sets = list(frame["suite"].unique()), list(frame["dataset"].unique())
-        paths = draw(results, names, sets, data_folder(data))
+        paths = draw(results, names, sets, data_folder(data), models)
         if not paths:
             raise LookupError(
                 f"There is nothing to draw in {results}. Run `harness run --suite robustness "

@@ -94,7 +94,7 @@ def run(
         print_suite(root, suite, list(dict.fromkeys(names)), shown)
     for file in written:
         show(str(file.path))
-    for path in draw(root, suites, shown, data_folder(data)):
+    for path in draw(root, suites, shown, data_folder(data), names):
         show(str(path))
 
 

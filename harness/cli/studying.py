@@ -68,7 +68,9 @@ def study(
         first = work[0].plan(options)  # with the weights that it has by now
         path = conduct.write(answers, root, conduct.label(first, options, preset, count))
         boards.write(root, teller) if not limit else None
-        figures = draw(root, ["robustness", "attention", "nfe"], [name], data_folder(data))
+        figures = []
+        for suite, names in conduct.drawn(chosen).items():
+            figures += draw(root, [suite], [name], data_folder(data), names)
     for line in told(answers):
         show(line)
     for file in (path, *figures):

@@ -22,7 +22,13 @@ from suites.datasets import load
 BASELINE = "resnet18"  # drawn in gray
 
 
-def draw(results: Path, suites: Sequence[str], datasets: Sequence[str], data: Path) -> list[Path]:
+def draw(
+    results: Path,
+    suites: Sequence[str],
+    datasets: Sequence[str],
+    data: Path,
+    chosen: Sequence[str] = (),
+) -> list[Path]:
     """Write results/figures/DATASET-SUITE.png where there is something to draw.
 
     What a suite's figures are follows from its metrics: severity curves of accuracy under
@@ -32,6 +38,7 @@ def draw(results: Path, suites: Sequence[str], datasets: Sequence[str], data: Pa
 
     Args:
         data: Folder of data files; without the test images, figures that show some are left out.
+        chosen: Models to draw, all for none; the baseline is drawn beside them.
 
     Returns:
         The files written.
@@ -41,6 +48,8 @@ def draw(results: Path, suites: Sequence[str], datasets: Sequence[str], data: Pa
     for (dataset, suite), part in read(results).groupby(["dataset", "suite"], sort=False):
         if suite not in suites or dataset not in datasets:
             continue
+        if chosen:
+            part = part[part["model"].isin([*chosen, BASELINE])]
         figures: dict[str, Figure] = {}
         metrics = set(part["metric"])
         if "nfe" in metrics:

@@ -338,8 +338,9 @@ def fewest(question: Question, numbers: Numbers) -> str:
         )
     name, level = near.index[0]
     row = near.iloc[0]
+    plural = "" if row["nfe"] == 1 else "s"
     return (
-        f"{row['nfe']:.3g} evaluation{'' if row['nfe'] == 1 else 's'} an image ({name} {level:g}) reach "
+        f"{row['nfe']:.3g} evaluation{plural} an image ({name} {level:g}) reach "
         f"{100 * row['accuracy']:.1f} %, where the fixed layers have {100 * target:.1f} %."
     )
 

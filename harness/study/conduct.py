@@ -148,6 +148,22 @@ def answered(
     return answers(questions, found, table, dataset)
 
 
+def drawn(questions: Sequence[Question]) -> dict[str, list[str]]:
+    """Return whom to draw by suite: of the suites that decide, the models that they decide about.
+
+    Severity curves are of the questions about corruption, since few fit into one figure.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for question in questions:
+        if question.suite != "robustness" or question.group != "clean":
+            names = (question.model, *filter(None, question.rivals))
+            found.setdefault(question.suite, {}).update(dict.fromkeys(names))
+        if question.kind == "match":
+            names = (question.model, question.baseline)
+            found.setdefault("nfe", {}).update(dict.fromkeys(names))
+    return {suite: list(names) for suite, names in found.items()}
+
+
 def write(made: Sequence[Answer], root: Path, preset: str) -> Path:
     """Write the answers to `root`/study.json."""
     content = {

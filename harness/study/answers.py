@@ -340,7 +340,7 @@ def fewest(question: Question, numbers: Numbers) -> str:
     row = near.iloc[0]
     plural = "" if row["nfe"] == 1 else "s"
     return (
-        f"{row['nfe']:.3g} evaluation{plural} an image ({name} {level:g}) reach "
+        f"With {row['nfe']:.3g} evaluation{plural} an image ({name} {level:g}) it reaches "
         f"{100 * row['accuracy']:.1f} %, where the fixed layers have {100 * target:.1f} %."
     )
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from harness.groups import CORRUPTED
 from harness.sampling import Key, Outcomes, samples
-from harness.scores import better
+from harness.scores import better, is_bound
 from harness.statistics import Sample, pairwise, rank_intervals
 from suites.robustness import GROUPS
 
@@ -51,7 +51,9 @@ def leaderboard(table: pd.DataFrame, outcomes: Outcomes | None = None) -> pd.Dat
         outcomes: Where per-image outcomes come from; without it intervals are wider, and models are
             compared as if they had seen different images.
     """
-    return of_samples(samples(table, outcomes))
+    # Bounds and percentiles stand beside the number that they are of; they are no means.
+    means = table[~table["metric"].map(is_bound)]
+    return of_samples(samples(means, outcomes))
 
 
 def of_samples(found: dict[Key, Sample]) -> pd.DataFrame:

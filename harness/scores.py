@@ -44,6 +44,11 @@ def better(metric: str) -> int:
     return 0
 
 
+def is_bound(metric: str) -> bool:
+    """Return whether a metric is the end of an interval, or a percentile, of another."""
+    return metric.endswith(("_low", "_high", "_p10", "_p90"))
+
+
 def is_rate(metric: str, values: np.ndarray, n: np.ndarray) -> bool:
     """Return whether a metric is a share of images: by its name, or because it counts them.
 
@@ -65,7 +70,10 @@ def span(metric: str, rate: bool) -> tuple[float, float]:
     """Return the values that a mean of it can take; `RATE` for a rate and for nothing else."""
     if rate:
         return RATE
-    found = [SPANS[name] for name in metric.split("_") if name in SPANS]
+    words = metric.split("_")
+    if _is(metric, NEITHER):
+        return -1.0, 1.0
+    found = [SPANS[name] for name in words if name in SPANS]
     low, high = found[0] if found else (-math.inf, math.inf)
     return (low, high) if (low, high) != RATE else (low, math.inf)
 

@@ -15,6 +15,7 @@ from harness.leaderboard import COLUMNS, as_csv, leaderboard, summary
 from harness.outcomes import StoredOutcomes, of_images
 from harness.progress import Teller
 from harness.results import COLUMNS as LONG
+from harness.results import COLUMNS as TABLE_COLUMNS
 from harness.results import read as read_results
 from harness.sampling import samples
 from harness.scores import better, is_rate, span
@@ -237,3 +238,20 @@ def test_the_summary_is_of_accuracy_under_all_corruptions() -> None:
     assert b["value"] == 0.5 and b["relative"] == 1.0 and b["seeds"] == 1
     noisy = [("m", 0, k.__name__, lv, 0.5) for k in NOISE for lv in range(1, 6)]
     assert summary(samples(table(noisy), grouping=with_corrupted)).loc[0, "noise"] == 0.5
+
+
+def test_bounds_are_no_means_and_correlations_reach_below_zero() -> None:
+    rows = [
+        ("m", "nfe", "d", seed, "dopri5", 1e-3, metric, value, 100, "run")
+        for seed, shift in ((0, 0.0), (1, 0.02))
+        for metric, value in (
+            ("nfe_rho_loss", -0.2 + shift),
+            ("nfe_rho_loss_low", -0.3 + shift),
+            ("nfe_rho_loss_high", -0.1 + shift),
+            ("log10_growth_b_p90", 0.5),
+        )
+    ]
+    board = leaderboard(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)))
+    assert list(board["metric"]) == ["nfe_rho_loss"]
+    assert -1 <= board["low"].item() < -0.19 < board["high"].item() <= 1
+    assert board["rank_low"].isna().all(), "neither side is better"

@@ -141,7 +141,10 @@ def test_the_fewest_evaluations_that_come_within_a_point() -> None:
     )
     accuracies = dict(zip((question.model, *question.rivals), (0.9, 0.9, 0.9), strict=True))
     made = answer(question, found(question, accuracies), table)
-    assert "With 2 evaluations an image (heun 1) it reaches" in made.sentence and "89.5 %" in made.sentence
+    assert (
+        "With 2 evaluations an image (heun 1) it reaches" in made.sentence
+        and "89.5 %" in made.sentence
+    )
 
 
 def test_what_hard_images_cost() -> None:

@@ -96,8 +96,9 @@ def nfe_curve(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
     figure.supxlabel("mean function evaluations an image", fontsize=9)
     figure.supylabel("accuracy", fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
+    # As many in a line as fit above the panels.
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8
+        handles, labels, loc="outside upper center", ncols=3 * columns, frameon=False, fontsize=8
     )
     return figure
 
@@ -140,7 +141,8 @@ def solver_matrix(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
     axis.set_xlabel("solver asked with: steps, or tolerance", fontsize=8)
     axis.set_ylabel("as trained", fontsize=8)
     bar = figure.colorbar(image, ax=axis, shrink=0.9, pad=0.01)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    narrow = wide.to_numpy().max() - wide.to_numpy().min() < 0.05
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if narrow else 0))
     bar.ax.tick_params(labelsize=7)
     bar.set_label("accuracy", fontsize=8)
     return figure

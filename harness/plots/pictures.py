@@ -92,7 +92,7 @@ def cost_histogram(arrays: Mapping[str, Tensor], split: Split, heading: str) -> 
         return None
     margin = margins(arrays["logits"].float(), labels)
     hard = margin.argsort().argsort() < len(margin) // 2
-    figure = Figure(figsize=(8.2, 3.1), layout="constrained")
+    figure = Figure(figsize=(8.6, 2.7), layout="constrained")
     figure.suptitle(heading, fontsize=9, x=0.01, ha="left")
     halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.25))
     left, right = halves
@@ -105,6 +105,7 @@ def cost_histogram(arrays: Mapping[str, Tensor], split: Split, heading: str) -> 
         axis.bar(place, shares, width=0.36 * step, color=COLORS[i], label=name)
         mean = float(nfe[which].double().mean())
         axis.axvline(mean, color=COLORS[i], linewidth=1, linestyle="--")
+    axis.set_xticks(values)
     axis.set_xlabel("function evaluations of an image", fontsize=8.5)
     axis.set_ylabel("share of images", fontsize=8.5)
     axis.legend(frameon=False, fontsize=8)

@@ -297,3 +297,10 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(here: Path) -> N
         child.wait()
     subprocess.run([*command, "killed"], check=True, capture_output=True)
     assert kills > 0 and files(Path("whole")) == files(Path("killed"))
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"), [("study", "[all]"), ("compare", "[accuracy]"), ("run", "[the data")]
+)
+def test_defaults_in_brackets_are_shown(command: str, shown: str) -> None:
+    assert shown in CliRunner().invoke(app, [command, "--help"]).stdout

@@ -9,13 +9,13 @@ import typer
 from harness.cli.app import CHECKING, app, refusals, show, teller_on_stderr
 from harness.cli.options import Datasets, Models, Results, Suites
 
-MetricNames = Annotated[list[str], typer.Option("--metric", help="[accuracy]; repeats.")]
+MetricNames = Annotated[list[str], typer.Option("--metric", help="\\[accuracy]; repeats.")]
 
 
 @app.command()
 def compare(
     a: Annotated[Path | None, typer.Argument(help="Results folder or CSV [--results].")] = None,
-    b: Annotated[Path | None, typer.Argument(help="The same [that of A].")] = None,
+    b: Annotated[Path | None, typer.Argument(help="The same \\[that of A].")] = None,
     models: Annotated[str, typer.Option("--models", help="a,b: a model of A and one of B.")] = "",
     suites: Suites = [],
     datasets: Datasets = [],
@@ -65,7 +65,7 @@ def check(
         list[str],
         typer.Option(help="METRIC=M or METRIC/GROUP=M, such as accuracy/noise=0.01; repeats."),
     ] = [],
-    config: Annotated[Path | None, typer.Option(help="TOML with a table [margin].")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML with a table \\[margin].")] = None,
     suites: Suites = [],
     datasets: Datasets = [],
     models: Models = [],

@@ -18,8 +18,8 @@ Results = Annotated[Path, typer.Option(help="Folder that everything is written b
 Data = Annotated[
     Path | None, typer.Option(help="Folder of data files [HARNESS_DATA, ~/.cache/harness/data].")
 ]
-Width = Annotated[int | None, typer.Option(help="Channels; 64 is ResNet-18 [the data set's own].")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training set [the recipe's].")]
+Width = Annotated[int | None, typer.Option(help="Channels; 64: ResNet-18 \\[the data set's own].")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training set \\[the recipe's].")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="fast: 26 epochs; full: 80 epochs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 

@@ -21,7 +21,7 @@ def table(
         bool, typer.Option("--rescore", help="Make the CSVs again from stored answers first.")
     ] = False,
     reference: Annotated[
-        str | None, typer.Option(help="The model that mCE is relative to [resnet18].")
+        str | None, typer.Option(help="The model that mCE is relative to \\[resnet18].")
     ] = None,
     results: Results = Path("results"),
 ) -> None:

@@ -17,7 +17,7 @@ def study(
     dataset: Annotated[str | None, typer.Option(help="In place of the preset's.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many, in place of the preset's.")] = None,
     question: Annotated[
-        list[str], typer.Option("--question", help="1, 2a, 2b, 3, 4a, 4b [all]; repeats.")
+        list[str], typer.Option("--question", help="1, 2a, 2b, 3, 4a, 4b \\[all]; repeats.")
     ] = [],
     run: Annotated[bool, typer.Option(help="Train and measure what is missing.")] = True,
     limit: Annotated[int, typer.Option(help="Test images, 0 for all; results/quick/.")] = 0,

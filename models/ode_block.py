@@ -98,6 +98,8 @@ class Autonomous(VectorField):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, autonomous=True)
+        # The tied network takes whole steps: from scale 1 eight of them do not train at first.
+        nn.init.zeros_(self.norms[2].weight)
 
     def forward(self, z: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(0.0, z)

@@ -160,8 +160,8 @@ def test_what_hard_images_cost() -> None:
         assert made.verdict == verdict, made.sentence
         (own, *_) = made.effects
         assert own.low < rho < own.high
-        # Three equal correlations, each of N images.
-        half = 1.96 * (1 - rho**2) * np.sqrt((1 + rho**2 / 2) / (N - 3) / 3)
+        # Three equal correlations, of the same N images.
+        half = 1.96 * (1 - rho**2) * np.sqrt((1 + rho**2 / 2) / (N - 3))
         assert own.high - own.low == pytest.approx(2 * half, rel=1e-3)
     apart = evaluations([("ode_block", "dopri5", 1e-3, "nfe_rho_loss", 0.4)])
     apart["value"] += 0.5 * (apart["seed"] - 1)
@@ -225,7 +225,7 @@ def test_one_command_runs_answers_and_goes_on(
     assert "4b  Do hard images cost" in out and "3 of 3: tied_resnet on digits" in err
     path = tmp_path / "quick" / "study.json"
     told = json.loads(path.read_text())
-    assert told["preset"] == "quick: digits, 1 seed, width 8, 1 epochs, 40 of 355 test images"
+    assert told["preset"] == "quick: digits, 1 seed, width 8, 1 epoch, 40 of 355 test images"
     assert [q["number"] for q in told["questions"]] == ["4a", "4b"]
     assert report_answers.read(tmp_path / "quick") is not None, "the report shows it"
     before = path.read_bytes()

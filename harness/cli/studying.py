@@ -47,7 +47,10 @@ def study(
         if preset not in PRESETS:
             raise unknown("preset", preset, PRESETS)
         chosen = conduct.chosen(question)
-        name, count = dataset or PRESETS[preset].dataset, seeds or PRESETS[preset].seeds
+        name, count = (
+            dataset or PRESETS[preset].dataset,
+            PRESETS[preset].seeds if seeds is None else seeds,
+        )
         options = Options(
             results=results,
             data=data_folder(data),
@@ -58,16 +61,17 @@ def study(
             device=device,
             may_train=run,
         )
-        work, first = conduct.planned(chosen, name, count, options)
+        work = conduct.planned(chosen, name, count, options)
         processes = workers or conduct.workers_for(resolve_device(device))
     if run:
         with refusals(*WORKING):
             conduct.conduct(work, options, teller, processes)
     with refusals(*CHECKING):
-        answers = conduct.answered(chosen, root, name, teller)
+        answers = conduct.answered(chosen, root, name, count, teller)
         first = work[0].plan(options)  # with the weights that it has by now
         path = conduct.write(answers, root, conduct.label(first, options, preset, count))
-        boards.write(root, teller) if not limit else None
+        if not limit:  # a subset of the images enters no table
+            boards.write(root, teller)
         figures = []
         for suite, names in conduct.drawn(chosen).items():
             figures += draw(root, [suite], [name], data_folder(data), names)

@@ -1,5 +1,6 @@
 """Frames and arrays in, frames and arrays out; no file is touched here."""
 
+from harness.statistics.correlations import Correlation, mean_correlation
 from harness.statistics.families import LEVEL, holm, rank_intervals
 from harness.statistics.intervals import (
     Z,

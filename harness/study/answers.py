@@ -6,8 +6,8 @@ A verdict is "yes" or "no" only where an interval says so:
             excluded. Holm over the rivals.
     match   yes: the 95 % interval of the difference to the baseline lies above minus one point;
             no: it lies below.
-    change  yes: the paired difference to maps of equal entropy is not 0, at 5 %; no: it is within
-            5 % of their value.
+    change  no: the interval of the paired difference to maps of equal entropy is within 5 % of
+            their value; yes: the difference is not 0, at 5 %.
     cost    no: the interval of Spearman's rho of an image's evaluations with its loss lies below
             0.1, or all images cost the same; yes: it lies above 0.
 
@@ -15,76 +15,19 @@ A "yes" must also stand among the other questions, one family at 5 % after Holm.
 "cannot tell": nothing was shown, and nothing was excluded.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
-from harness.compare import amount, bounds
 from harness.groups import spoken
-from harness.sampling import Key
-from harness.scores import better, in_points
-from harness.statistics import Sample, difference, holm
+from harness.statistics import holm
 from harness.statistics.families import LEVEL
+from harness.study.effects import Effect, Numbers, Samples, phrase, scale
 from harness.study.questions import ENOUGH, SLIGHT, WEAK, Question
 
 YES, NO, UNCLEAR = "yes", "no", "cannot tell"
-TEMPERATURE = "a temperature of equal entropy"
-NOTHING = "no relation"
-Samples = Mapping[Key, Sample]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """One difference: `model` less `against`.
-
-    Args:
-        p: Two-sided, unadjusted; `p_less` one-sided, of "the gain is at least `ENOUGH`";
-            `p_inferior` one-sided, of "the loss is at least `ENOUGH`".
-        decides: Whether the verdict rests on it.
-        spread_of: Value of `against`, for what is judged relative to it.
-    """
-
-    model: str
-    against: str
-    suite: str
-    metric: str
-    group: str
-    value: float
-    low: float
-    high: float
-    p: float
-    p_less: float
-    p_inferior: float
-    seeds: int
-    images: int
-    decides: bool
-    spread_of: float = math.nan
-
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON; what is not known is null."""
-
-        def number(value: float) -> float | None:
-            return round(value, 6) if math.isfinite(value) else None
-
-        return {
-            "model": self.model,
-            "against": self.against,
-            "suite": self.suite,
-            "metric": self.metric,
-            "group": self.group,
-            "effect": number(self.value),
-            "low": number(self.low),
-            "high": number(self.high),
-            "p": None if math.isnan(self.p) else float(f"{self.p:.3g}"),
-            "seeds": self.seeds,
-            "images": self.images,
-            "decides": self.decides,
-        }
 
 
 @dataclass(frozen=True)
@@ -102,6 +45,7 @@ class Answer:
     effects: tuple[Effect, ...]
 
     def told(self) -> dict[str, Any]:
+        """Return it as JSON, in the words of `report.answers`."""
         return {
             "number": self.question.number,
             "question": self.question.text,
@@ -135,137 +79,16 @@ def answers(
     return checked
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """The samples of one data set."""
-
-    found: Samples
-    table: pd.DataFrame
-    dataset: str
-
-    def sample(self, suite: str, metric: str, group: str, model: str) -> Sample:
-        key = Key(self.dataset, suite, metric, group, model)
-        if key not in self.found:
-            raise LookupError(
-                f"There is no {metric} of `{model}` {spoken(group)} on {self.dataset}, suite "
-                f"{suite}. Run `harness study` without `--no-run`."
-            )
-        return self.found[key]
-
-    def effect(
-        self, where: tuple[str, str, str], model: str, against: str, decides: bool
-    ) -> Effect:
-        """Return the difference of two models."""
-        suite, metric, group = where
-        a, b = (self.sample(suite, metric, group, name) for name in (model, against))
-        return _effect(a, b, where, (model, against), decides)
-
-    def inside(self, where: tuple[str, str, str], model: str, decides: bool) -> Effect:
-        """Return the difference of a model's maps to those of a temperature, image by image."""
-        suite, metric, group = where
-        # A temperature changes no rank: the instability of matched maps is that of the sharp ones.
-        other = "sharp" if metric == "instability" else "matched"
-        a, b = (self.sample(suite, f"{metric}_{k}", group, model) for k in ("used", other))
-        # One network, its maps as they are and otherwise: paired by seed as well.
-        a, b = replace(a, runs=()), replace(b, runs=())
-        made = _effect(a, b, where, (model, TEMPERATURE), decides, same_seeds=True)
-        return replace(made, spread_of=b.value)
-
-    def alone(self, where: tuple[str, str, str], model: str, decides: bool) -> Effect | None:
-        """Return a correlation over seeds beside none at all; None where there is none."""
-        suite, metric, group = where
-        condition, _, level = group.rpartition(" ")
-        kept = self.table[
-            (self.table["suite"] == suite)
-            & (self.table["model"] == model)
-            & (self.table["dataset"] == self.dataset)
-            & (self.table["condition"] == condition)
-            & np.isclose(self.table["level"], float(level))
-        ]
-        values = kept.loc[kept["metric"] == metric, "value"].to_numpy(float)
-        if not len(values):
-            return None
-        n = int(kept.loc[kept["metric"] == metric, "n"].min())
-        value = float(values.mean())
-        # Over images, as Bonett and Wright have it; over seeds, as a mean of several.
-        within = (1 - value**2) ** 2 * (1 + value**2 / 2) / (n - 3)
-        between = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
-        variance = within / len(values) + between
-        df = (len(values) - 1) * (variance / between) ** 2 if between > 0 else math.inf
-        half = float(student.ppf(0.975, df)) * math.sqrt(variance)
-        p = float(2 * student.sf(abs(value) / math.sqrt(variance), df))
-        bound = max(-1.0, value - half), min(1.0, value + half)
-        counts = (len(values), n)
-        return Effect(
-            model,
-            NOTHING,
-            suite,
-            metric,
-            group,
-            value,
-            *bound,
-            p,
-            math.nan,
-            math.nan,
-            *counts,
-            decides,
-        )
-
-
-def _effect(
-    a: Sample,
-    b: Sample,
-    where: tuple[str, str, str],
-    names: tuple[str, str],
-    decides: bool,
-    same_seeds: bool = False,
-) -> Effect:
-    suite, metric, group = where
-    d = difference(a, b, same_seeds=same_seeds)
-    side = better(metric) or 1
-    oriented = d if side > 0 else d.flipped()
-    return Effect(
-        *names,
-        suite,
-        metric,
-        group,
-        a.value - b.value,
-        float(d.low),
-        float(d.high),
-        float(d.p),
-        float(oriented.p_worse(-ENOUGH)),
-        1 - float(oriented.p_worse(ENOUGH)),
-        min(a.seeds, b.seeds),
-        min(a.n, b.n),
-        decides,
-    )
-
-
-def phrase(effect: Effect, against: bool = True) -> str:
-    """Return "+1.3 points [0.2, 2.4] against resnet18"."""
-    unit = " points" if in_points(effect.metric) else ""
-    sign = "+" if effect.value >= 0 else "-"
-    text = f"{sign}{amount(effect.metric, effect.value)}{unit}"
-    if math.isfinite(effect.low):
-        text += f" {bounds(effect.metric, effect.low, effect.high)}"
-    return f"{text} against {effect.against}" if against else text
-
-
-def scale(effects: Sequence[Effect]) -> str:
-    seeds, images = effects[0].seeds, effects[0].images
-    return f"{seeds} seed{'s' * (seeds > 1)}, {images:,} images"
-
-
 def gain(question: Question, numbers: Numbers) -> Answer:
     """Is the model better than the baseline and every null?"""
-    where = question.suite, question.metric, question.group
+    where = question.where
     deciding = [numbers.effect(where, question.model, r, True) for r in question.rivals]
     others = [
         numbers.effect(w, question.model, r, False) for w in question.also for r in question.rivals
     ]
     told, place = "; ".join(phrase(e) for e in deciding), spoken(question.group)
-    p = max(1.0 if e.value <= 0 or math.isnan(e.p) else e.p for e in deciding)
-    excluded = holm([1.0 if math.isnan(e.p_less) else e.p_less for e in deciding]) <= LEVEL / 2
+    p = max(e.p if e.value > 0 else 1.0 for e in deciding)
+    excluded = holm([e.p_gain for e in deciding]) <= LEVEL / 2
     if p <= LEVEL:
         verdict, sentence = YES, f"Accuracy {place} is higher than that of all beside it: {told}"
     elif excluded.any():
@@ -283,7 +106,7 @@ def gain(question: Question, numbers: Numbers) -> Answer:
 
 def match(question: Question, numbers: Numbers) -> Answer:
     """Is the model as accurate as its baseline, and with how many evaluations?"""
-    where = question.suite, question.metric, question.group
+    where = question.where
     own = numbers.effect(where, question.model, question.baseline, True)
     others = [
         numbers.effect(w, question.model, r, False)
@@ -305,7 +128,7 @@ def match(question: Question, numbers: Numbers) -> Answer:
     return Answer(
         question,
         verdict,
-        2 * own.p_inferior,
+        2 * own.p_loss,
         f"{sentence} ({scale([own])}). {evaluations}",
         (own, *others),
     )
@@ -347,18 +170,16 @@ def fewest(question: Question, numbers: Numbers) -> str:
 
 def change(question: Question, numbers: Numbers) -> Answer:
     """Do diffused maps differ from those that a temperature gives?"""
-    where = question.suite, question.metric, question.group
+    where = question.where
     own = numbers.inside(where, question.model, True)
     others = [numbers.inside(w, question.model, False) for w in question.also]
     name, place = question.metric.replace("_", " "), spoken(question.group)
-    slight = SLIGHT * abs(own.spread_of)
-    if own.p <= LEVEL:
-        verdict = YES
-        share = own.value / own.spread_of if own.spread_of else math.nan
-        sentence = f"Their {name} {place} differs by {100 * share:+.0f} %: {phrase(own)}"
-    elif max(abs(own.low), abs(own.high)) <= slight:
+    if max(abs(own.low), abs(own.high)) <= SLIGHT * abs(own.other):
         verdict = NO
         sentence = f"Their {name} {place} is the same within {100 * SLIGHT:g} %: {phrase(own)}"
+    elif own.p <= LEVEL:
+        verdict, share = YES, own.value / own.other
+        sentence = f"Their {name} {place} differs by {100 * share:+.0f} %: {phrase(own)}"
     else:
         verdict, sentence = UNCLEAR, f"Their {name} {place}: {phrase(own)}"
     moved = [e for e in others if e.metric == "instability"]
@@ -371,7 +192,7 @@ def change(question: Question, numbers: Numbers) -> Answer:
 
 def cost(question: Question, numbers: Numbers) -> Answer:
     """Do an image's evaluations grow with its loss?"""
-    where = question.suite, question.metric, question.group
+    where = question.where
     own = numbers.alone(where, question.model, True)
     others = [e for w in question.also if (e := numbers.alone(w, question.model, False))]
     if own is None:

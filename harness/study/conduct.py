@@ -59,11 +59,8 @@ class Work:
 
 def planned(
     questions: tuple[Question, ...], dataset: str, seeds: int, options: Options
-) -> tuple[list[Work], Subject]:
+) -> list[Work]:
     """List the work, each seed of all models before the next, and check the first seed of each.
-
-    Returns:
-        The work, and one network as it was checked.
 
     Raises:
         ValueError: There are no seeds; otherwise as `planning.plan`.
@@ -75,8 +72,10 @@ def planned(
         for seed in range(seeds)
         for model, suites in suites_of(questions).items()
     ]
-    checked = [one.plan(options) for one in work if one.seed == 0]
-    return work, checked[0]
+    for one in work:
+        if one.seed == 0:
+            one.plan(options)
+    return work
 
 
 def conduct(work: Sequence[Work], options: Options, teller: Teller, workers: int = 1) -> None:
@@ -128,9 +127,9 @@ def workers_for(device: torch.device) -> int:
 
 
 def answered(
-    questions: tuple[Question, ...], root: Path, dataset: str, teller: Teller
+    questions: tuple[Question, ...], root: Path, dataset: str, seeds: int, teller: Teller
 ) -> list[Answer]:
-    """Return the answers from what is in the results folder `root`.
+    """Return the answers from the first `seeds` seeds in the results folder `root`.
 
     Raises:
         LookupError: Runs are missing.
@@ -138,11 +137,11 @@ def answered(
     suites = suites_of(questions)
     wanted = sorted({s for of_model in suites.values() for s in of_model})
     table = results.chosen(root, wanted, [dataset], list(suites))
-    needed = {"accuracy", "nfe"} | {q.metric for q in questions if q.kind == "gain"}
+    needed = {"accuracy", "nfe"}
     for question in questions:
-        for _, metric, _ in ((question.suite, question.metric, question.group), *question.also):
+        for _, metric, _ in (question.where, *question.also):
             needed |= {metric, *(f"{metric}_{k}" for k in ("used", "sharp", "matched"))}
-    table = table[table["metric"].isin(needed)]
+    table = table[table["metric"].isin(needed) & (table["seed"] < seeds)]
     with boards.reading(root, table, teller) as outcomes:
         found = samples(table, outcomes, keep=True)
     return answers(questions, found, table, dataset)
@@ -183,6 +182,6 @@ def label(first: Subject, options: Options, preset: str, seeds: int) -> str:
     epochs = options.epochs or training.get("epochs")
     images = options.limit or len(first.split)
     parts = [first.dataset, f"{seeds} seed{'s' * (seeds > 1)}", f"width {first.width}"]
-    parts += [f"{epochs} epochs"] if epochs else []
+    parts += [f"{epochs} epoch{'s' * (epochs > 1)}"] if epochs else []
     total = f" of {len(first.split):,}" if options.limit else ""
     return f"{preset}: {', '.join(parts)}, {images:,}{total} test images"

@@ -11,6 +11,7 @@ ENOUGH = 0.01  # the smallest gain in accuracy that matters: one point
 WEAK = 0.1  # a rank correlation that does not matter
 SLIGHT = 0.05  # a relative change of a statistic that does not matter
 
+Where = tuple[str, str, str]  # suite, metric, group of conditions
 Kind = Literal["gain", "change", "match", "cost"]
 
 
@@ -27,9 +28,7 @@ class Question:
         model: Whom it is about.
         baseline: The same network without the idea.
         nulls: Trivial models that would explain the same gain.
-        suite: Whose numbers decide.
-        metric: That decides.
-        group: Conditions that decide.
+        suite: Whose `metric` decides, under the conditions of `group`.
         also: Further (suite, metric, group) that are told, and decide nothing.
     """
 
@@ -42,7 +41,11 @@ class Question:
     suite: str
     metric: str
     group: str
-    also: tuple[tuple[str, str, str], ...] = ()
+    also: tuple[Where, ...] = ()
+
+    @property
+    def where(self) -> Where:
+        return self.suite, self.metric, self.group
 
     @property
     def rivals(self) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from rich.table import Table
 
 from harness.compare import amount, bounds, chance
 from harness.scores import in_points
-from harness.study.answers import Answer, Effect
+from harness.study.answers import Answer
+from harness.study.effects import Effect
 
 
 def told(answers: Sequence[Answer]) -> Iterator[str | Table]:

@@ -1,0 +1,171 @@
+"""What is known of one difference: samples in, effects out.
+
+A difference is of two networks, of one network's maps as they are and as a temperature would make
+them, or of a rank correlation and none.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.compare import amount, bounds
+from harness.groups import spoken
+from harness.sampling import Key
+from harness.scores import better, in_points
+from harness.statistics import Sample, difference, mean_correlation
+from harness.study.questions import ENOUGH, Where
+
+TEMPERATURE = "a temperature of equal entropy"
+NOTHING = "no relation"
+Samples = Mapping[Key, Sample]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One difference: `model` less `against`.
+
+    Args:
+        suite: Whose `metric` it is, under the conditions of `group`.
+        value: In the metric's unit, rates as fractions; `low` to `high` its 95 % interval.
+        p: Of no difference, two-sided, unadjusted.
+        seeds: Of each model, and `images` behind each.
+        decides: Whether the verdict rests on it.
+        p_gain: One-sided, of "the gain is at least `ENOUGH`"; `p_loss` likewise of a loss. NaN
+            where that makes no sense.
+        other: Value of `against`; NaN where there is none.
+    """
+
+    model: str
+    against: str
+    suite: str
+    metric: str
+    group: str
+    value: float
+    low: float
+    high: float
+    p: float
+    seeds: int
+    images: int
+    decides: bool
+    p_gain: float = math.nan
+    p_loss: float = math.nan
+    other: float = math.nan
+
+    def told(self) -> dict[str, Any]:
+        """Return it as JSON; what is not known is null."""
+
+        def number(value: float) -> float | None:
+            return round(value, 6) if math.isfinite(value) else None
+
+        return {
+            "model": self.model,
+            "against": self.against,
+            "suite": self.suite,
+            "metric": self.metric,
+            "group": self.group,
+            "effect": number(self.value),
+            "low": number(self.low),
+            "high": number(self.high),
+            "p": None if math.isnan(self.p) else float(f"{self.p:.3g}"),
+            "seeds": self.seeds,
+            "images": self.images,
+            "decides": self.decides,
+        }
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The samples of one data set."""
+
+    found: Samples
+    table: pd.DataFrame
+    dataset: str
+
+    def sample(self, suite: str, metric: str, group: str, model: str) -> Sample:
+        key = Key(self.dataset, suite, metric, group, model)
+        if key not in self.found:
+            raise LookupError(
+                f"There is no {metric} of `{model}` {spoken(group)} on {self.dataset}, suite "
+                f"{suite}. Run `harness study` without `--no-run`."
+            )
+        return self.found[key]
+
+    def effect(self, where: Where, model: str, against: str, decides: bool) -> Effect:
+        """Return the difference of two models."""
+        suite, metric, group = where
+        a, b = (self.sample(suite, metric, group, name) for name in (model, against))
+        return _effect(a, b, where, (model, against), decides)
+
+    def inside(self, where: Where, model: str, decides: bool) -> Effect:
+        """Return the difference of a model's maps to those of a temperature, image by image."""
+        suite, metric, group = where
+        # A temperature changes no rank: the instability of matched maps is that of the sharp ones.
+        other = "sharp" if metric == "instability" else "matched"
+        a, b = (self.sample(suite, f"{metric}_{k}", group, model) for k in ("used", other))
+        # One network, its maps as they are and otherwise: paired by seed as well.
+        a, b = replace(a, runs=()), replace(b, runs=())
+        return _effect(a, b, where, (model, TEMPERATURE), decides, same_seeds=True)
+
+    def alone(self, where: Where, model: str, decides: bool) -> Effect | None:
+        """Return a rank correlation over seeds beside none at all; None where there is none."""
+        suite, metric, group = where
+        condition, _, level = group.rpartition(" ")
+        kept = self.table[
+            (self.table["suite"] == suite)
+            & (self.table["model"] == model)
+            & (self.table["dataset"] == self.dataset)
+            & (self.table["metric"] == metric)
+            & (self.table["condition"] == condition)
+            & np.isclose(self.table["level"], float(level))
+        ]
+        if kept.empty:
+            return None
+        n = int(kept["n"].min())
+        rho = mean_correlation(kept["value"], n)
+        bounds = {"value": rho.value, "low": rho.low, "high": rho.high, "p": rho.p}
+        return Effect(model, NOTHING, *where, seeds=len(kept), images=n, decides=decides, **bounds)
+
+
+def _effect(
+    a: Sample,
+    b: Sample,
+    where: Where,
+    names: tuple[str, str],
+    decides: bool,
+    same_seeds: bool = False,
+) -> Effect:
+    d = difference(a, b, same_seeds=same_seeds)
+    for_better = d.flipped() if better(where[1]) < 0 else d
+    return Effect(
+        *names,
+        *where,
+        value=a.value - b.value,
+        low=float(d.low),
+        high=float(d.high),
+        p=float(d.p),
+        seeds=min(a.seeds, b.seeds),
+        images=min(a.n, b.n),
+        decides=decides,
+        p_gain=float(for_better.p_worse(-ENOUGH)),
+        p_loss=1 - float(for_better.p_worse(ENOUGH)),
+        other=b.value,
+    )
+
+
+def phrase(effect: Effect, against: bool = True) -> str:
+    """Return "+1.3 points [0.2, 2.4] against resnet18"."""
+    unit = " points" if in_points(effect.metric) else ""
+    sign = "+" if effect.value >= 0 else "-"
+    text = f"{sign}{amount(effect.metric, effect.value)}{unit}"
+    if math.isfinite(effect.low):
+        text += f" {bounds(effect.metric, effect.low, effect.high)}"
+    return f"{text} against {effect.against}" if against else text
+
+
+def scale(effects: Sequence[Effect]) -> str:
+    seeds, images = effects[0].seeds, effects[0].images
+    return f"{seeds} seed{'s' * (seeds > 1)}, {images:,} images"

@@ -7,7 +7,7 @@ A `Subject` is one model with one set of weights on one data set, and the suites
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from harness import checkpoints
-from harness.training import EPOCHS, initialized
+from harness.recipes import EPOCHS, flags, recipe_for, spoken
+from harness.training import initialized
 from models.base import Augmenting, capabilities, check_images
 from models.lookup import Source, source
 from suites.base import SUITES, Calibrate, Cell, Setting, Suite
@@ -35,9 +36,11 @@ class Options:
         width: Channels of scalable models; None takes that of the weights, or the data set's own.
         epochs: Of training; None takes those of the weights, or of the recipe.
         recipe: Name in `EPOCHS`.
+        compile: Whether networks are compiled for training.
         may_train: Whether missing weights are trained.
         weights: A file in place of trained weights.
         limit: How many test images, 0 for all.
+        batch_size: Images measured at a time; None takes what suits the device.
         corruptions: Names in place of the suite's own choice.
         constants: Set of severity constants; "auto" chooses by the size of the images.
         source: Who makes the corruptions, "harness" or "imagecorruptions".
@@ -48,10 +51,11 @@ class Options:
     width: int | None = None
     epochs: int | None = None
     recipe: str = "fast"
+    compile: bool = False
     may_train: bool = True
     weights: Path | None = None
     limit: int = 0
-    batch_size: int = 500
+    batch_size: int | None = None
     device: str = "auto"
     dtype: str = "float32"
     corruptions: tuple[str, ...] = ()
@@ -197,16 +201,20 @@ def _published(dataset: str, split: Split, root: Path) -> Callable[[], Published
 
 
 def _check_fairness(subjects: Sequence[Subject], options: Options) -> None:
-    """Refuse to train a model longer or shorter than those it will be compared with."""
-    epochs = options.epochs or EPOCHS[options.recipe]
+    """Refuse to train a model longer or otherwise than those it will be compared with."""
+    device = resolve_device(options.device)
     for new in subjects:
+        if new.trained:
+            continue
+        wanted = spoken(asdict(recipe_for(new.split, options.epochs, device, options.recipe)))
         for old in subjects:
-            found = old.description.get("recipe", {}).get("epochs", epochs)
-            if not new.trained and old.dataset == new.dataset and found != epochs:
+            found = spoken(old.description["recipe"]) if "recipe" in old.description else wanted
+            if old.dataset == new.dataset and found != wanted:
+                cure = flags(old.description["recipe"])
                 raise ValueError(
-                    f"On {new.dataset}, `{old.source.name}` was trained for {found} epochs, and "
-                    f"`{new.source.name}` would be for {epochs}. Give `--epochs {found}`, or start "
-                    "another folder with `--results`."
+                    f"On {new.dataset}, `{old.source.name}` was trained for {found}, and "
+                    f"`{new.source.name}` would be for {wanted}. Give `{cure}`, or start another "
+                    "folder with `--results`."
                 )
 
 

@@ -18,12 +18,13 @@ from torch import nn
 
 from harness import checkpoints, results
 from harness.cells import CellStore, Description
-from harness.evaluation import calibrate, observe, subject_of
+from harness.evaluation import Observed, batch_size_for, calibrate, observe, of_suite, prepared
 from harness.files import digest, write_bytes
 from harness.planning import Asked, Options, Subject, resolve_device
 from harness.progress import Teller
 from harness.provenance import command_line, environment
-from harness.training import EPOCHS, recipe_for, train
+from harness.recipes import recipe_for
+from harness.training import train
 from suites.base import Measurement
 from suites.datasets import load
 
@@ -56,7 +57,7 @@ def _train(
     subject: Subject, options: Options, teller: Teller, device: torch.device
 ) -> tuple[nn.Module, dict[str, Any]]:
     split = load(subject.dataset, train=True, root=options.data)
-    recipe = recipe_for(split, options.epochs or EPOCHS[options.recipe], device)
+    recipe = recipe_for(split, options.epochs, device, options.recipe, options.compile)
     identity = {
         "model": subject.source.name,
         "source": subject.source.sha256,
@@ -72,7 +73,7 @@ def _train(
     start = time.monotonic()
     partial = subject.path.with_suffix(".partial")
     with teller.task(
-        f"train {subject.label}", recipe.epochs * (len(split) // recipe.batch_size)
+        f"train {subject.label}", recipe.epochs * recipe.steps_per_epoch(len(split))
     ) as t:
         model, history = train(
             subject.build,
@@ -119,6 +120,8 @@ def _measure(
 ) -> Written:
     name, suite, cells = asked.name, asked.suite, asked.cells
     device, split, start = resolve_device(options.device), subject.split, time.monotonic()
+    batch_size = options.batch_size or batch_size_for(device, split.image_size)
+    dtype = of_suite(suite, options.dtype)
     root = options.results / results.QUICK if options.limit else options.results
     store = CellStore(options.results / "cells")
     data, count = split.fingerprint(), options.limit or len(split)
@@ -136,7 +139,7 @@ def _measure(
             level=cell.level,
             constants=dict(cell.constants),
             seed=asked.seed,
-            dtype=options.dtype,
+            dtype=dtype,
         )
         for cell in cells
     ]
@@ -146,10 +149,12 @@ def _measure(
     with contextlib.ExitStack() as stack:
         if missing:
             task = stack.enter_context(teller.task(f"{name}: {subject.label}", missing * count))
-            function = subject_of(model, device, options.dtype)
+            split = split.to(device)
+            function = Observed(model, device, dtype, asked.seed)
             if asked.calibrate is not None:
                 training = load(subject.dataset, train=True, root=options.data)
                 calibrate(asked.calibrate, function, training, device)
+            stack.enter_context(prepared(suite, function, split))
         for cell, described, arrays in zip(cells, descriptions, found, strict=True):
             if arrays is None:
                 task.note = f"{cell.condition} {cell.level:g}"
@@ -160,7 +165,7 @@ def _measure(
                     split,
                     seed=asked.seed,
                     device=device,
-                    batch_size=options.batch_size,
+                    batch_size=batch_size,
                     limit=options.limit,
                     advance=task.advance,
                 )
@@ -185,8 +190,8 @@ def _measure(
         "data": data,
         "transductive": bool(getattr(model, "transductive", False)),
         "image_seed": asked.seed,
-        "dtype": options.dtype,
-        "batch_size": options.batch_size,
+        "dtype": dtype,
+        "batch_size": batch_size,
         "command": command_line(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "wall_s": round(time.monotonic() - start, 2),

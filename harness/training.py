@@ -1,10 +1,7 @@
-"""The one recipe and the one loop.
+"""The one loop that trains every model, by any recipe.
 
-Stochastic gradient descent with Nesterov momentum, a triangular learning rate (from a fifth of the
-peak up to it over the first fifth of the steps, then down to 0), weight decay, random crop of a
-zero-padded image, and a random flip where the data allow it; the last weights count. After
-K. Jordan's ResNet-18 recipes, https://github.com/KellerJordan/ResNet-PyTorch-CIFAR10, without
-cutout and without test-time augmentation.
+Images stay uint8 on the device, crops are drawn for an epoch at a time and cut in batches, the loss
+is summed on the device: no step waits for the host.
 
 All draws come from generators keyed by (seed, epoch), so a run that is killed after any epoch goes
 on bit for bit on the same machine.
@@ -12,11 +9,12 @@ on bit for bit on the same machine.
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,78 +24,17 @@ from torch.nn.functional import cross_entropy, pad
 
 from harness import checkpoints
 from harness.files import Damaged, read_tensors
+from harness.recipes import Recipe, learning_rate
 from models.base import Augmenting, Constrained, Regularized, check_images
 from suites.datasets import Split
 
-EPOCHS = {"fast": 26, "full": 80}
 SHORT_STEP = 128  # images; below it a step runs on one CPU thread
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained; the same for all models on a data set.
-
-    Args:
-        epochs: Passes over the training images.
-        batch_size: Images a step; the rest of an epoch is left out.
-        peak_lr: Highest learning rate.
-        momentum: Of Nesterov's method.
-        weight_decay: L2 coefficient on all parameters, but of models with a penalty of their own.
-        crop_padding: Pixels of zeros on each side, from which a crop of the original size is drawn.
-        flip: Whether half of the images are mirrored.
-        dtype: Of convolutions and matrix products; parameters and statistics are float32.
-    """
-
-    epochs: int
-    batch_size: int
-    peak_lr: float
-    momentum: float
-    weight_decay: float
-    crop_padding: int
-    flip: bool
-    dtype: str
 
 
 class Report(Protocol):
     """Told after every step how far a training is; `loss` and `accuracy` are of this epoch."""
 
     def __call__(self, *, step: int, steps: int, loss: float, accuracy: float) -> None: ...
-
-
-def recipe_for(split: Split, epochs: int, device: torch.device) -> Recipe:
-    """Return the recipe for a training set: batches of 1 % of it, between 64 and 500 images.
-
-    The peak learning rate is 0.2 for 500 images and proportional to the batch.
-    """
-    batch_size = min(500, max(64, len(split) // 100), len(split))
-    return Recipe(
-        epochs=epochs,
-        batch_size=batch_size,
-        peak_lr=0.2 * batch_size / 500,
-        momentum=0.9,
-        weight_decay=5e-4,
-        crop_padding=split.image_size // 8,
-        flip=split.flip,
-        dtype="bfloat16" if gains_from_bfloat16(device) else "float32",
-    )
-
-
-def gains_from_bfloat16(device: torch.device) -> bool:
-    """Return whether `device` multiplies bfloat16 faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False
-
-
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the triangular learning rate of a step, 0 <= step < steps."""
-    rise = max(1, round(0.2 * steps))
-    if step < rise:
-        return recipe.peak_lr * (0.2 + 0.8 * step / rise)
-    return recipe.peak_lr * (steps - step) / (steps - rise) if steps > rise else recipe.peak_lr
 
 
 def keyed(seed: int, *key: object) -> int:
@@ -135,20 +72,34 @@ def initialized(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int, flip: bool) -> Tensor:
-    """Shift each image by up to `padding` pixels into zeros, and mirror it with probability 1/2.
+def drawn_crops(
+    count: int, batch_size: int, padding: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw the crops of `count` batches at once, so that no step waits for the host.
+
+    Returns:
+        Shifts (count, 2, batch_size) in [0, 2 padding], and (count, batch_size), true for half of
+        the images: those to be mirrored. On the CPU.
+    """
+    shifts, mirrored = [], []
+    for _ in range(count):
+        shifts.append(torch.randint(0, 2 * padding + 1, (2, batch_size, 1), generator=generator))
+        mirrored.append(torch.rand(batch_size, 1, generator=generator) < 0.5)
+    return torch.stack(shifts)[..., 0], torch.stack(mirrored)[..., 0]
+
+
+def crop_and_flip(images: Tensor, shifts: Tensor, mirrored: Tensor, padding: int) -> Tensor:
+    """Cut images out of themselves between `padding` pixels of zeros, and mirror some.
 
     Args:
         images: (N, C, H, H), any type; the result has it too, and is channels-last in memory.
-        generator: On the CPU.
+        shifts: (2, N), rows and columns of the padded image that come first.
+        mirrored: (N,), bool.
     """
     n, _, size, _ = images.shape
-    shift = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator)
-    mirrored = torch.rand(n, 1, generator=generator) < 0.5
-    grid = torch.arange(size)
-    rows = shift[0] + grid  # (N, H) into the padded image
-    columns = shift[1] + (torch.where(mirrored, grid.flip(0), grid) if flip else grid)
-    rows, columns = (index.to(images.device, non_blocking=True) for index in (rows, columns))
+    grid = torch.arange(size, device=images.device)
+    rows = shifts[0, :, None] + grid  # (N, H) into the padded image
+    columns = shifts[1, :, None] + torch.where(mirrored[:, None], grid.flip(0), grid)
     padded = pad(images, (padding,) * 4).permute(0, 2, 3, 1)
     which = torch.arange(n, device=images.device)[:, None, None]
     return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
@@ -162,6 +113,7 @@ class State:
     optimizer: torch.optim.SGD
     epoch: int
     history: list[dict[str, float]]
+    best: dict[str, Tensor] = field(default_factory=dict)  # weights, where images are held out
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -169,7 +121,7 @@ class State:
             buffer = self.optimizer.state[parameter].get("momentum_buffer")
             if buffer is not None:
                 tensors[f"momentum.{name}"] = buffer
-        return tensors
+        return tensors | {f"best.{k}": v for k, v in self.best.items()}
 
     def restore(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
         self.model.load_state_dict(
@@ -181,7 +133,20 @@ class State:
                 # In the parameter's own memory format, which the fused step takes for granted.
                 own = torch.empty_like(parameter).copy_(buffer)
                 self.optimizer.state[parameter]["momentum_buffer"] = own
+        device = next(self.model.parameters()).device
+        self.best = {
+            k.removeprefix("best."): v.to(device)
+            for k, v in tensors.items()
+            if k.startswith("best.")
+        }
         self.epoch, self.history = description["epoch"], description["history"]
+
+    def judge(self, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+        """Note the accuracy on held-out images, and keep the best weights; ties take the later."""
+        accuracy = held_accuracy(self.model, images, labels, recipe)
+        if accuracy >= max((h["held_out"] for h in self.history[:-1]), default=0.0):
+            self.best = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.history[-1]["held_out"] = accuracy
 
 
 def train(
@@ -208,6 +173,7 @@ def train(
         ValueError: The model's augmentation leaves [0, 1].
     """
     identity = (identity or {}) | {"recipe": asdict(recipe), "seed": seed}
+    identity = json.loads(json.dumps(identity))  # as it comes back from a file
     model = initialized(build, seed).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -215,7 +181,7 @@ def train(
         momentum=recipe.momentum,
         # A model with a penalty of its own has that in place of weight decay.
         weight_decay=0.0 if isinstance(model, Regularized) else recipe.weight_decay,
-        nesterov=True,
+        nesterov=recipe.nesterov,
         fused=True,
     )
     state = State(model, optimizer, 0, [])
@@ -227,9 +193,21 @@ def train(
         except Damaged:
             partial.unlink()
     images, labels = split.images.to(device), split.labels.to(device)
+    held = torch.arange(0)
+    if recipe.held_out:
+        generator = torch.Generator().manual_seed(keyed(seed, "held out"))
+        held, kept = torch.randperm(len(split), generator=generator).split(
+            (count := recipe.held(len(split)), len(split) - count)
+        )
+        held, kept = held.sort().values.to(device), kept.sort().values.to(device)
+        (images, labels), held_split = (images[kept], labels[kept]), (images[held], labels[held])
+    # Compiled code belongs to the class: several seeds of one model share it.
+    forward = torch.compile(model) if recipe.compiled else model
     with repeatable(device, recipe.batch_size):
         while state.epoch < recipe.epochs:
-            _epoch(state, images, labels, recipe, seed, report)
+            _epoch(state, forward, images, labels, recipe, seed, report)
+            if recipe.held_out:
+                state.judge(*held_split, recipe)
             if partial is not None and state.epoch < recipe.epochs:
                 description = {
                     "identity": identity,
@@ -237,11 +215,28 @@ def train(
                     "history": state.history,
                 }
                 checkpoints.write(partial, state.tensors(), description)
+    if recipe.held_out:
+        model.load_state_dict(state.best)
     return model.eval(), state.history
+
+
+def held_accuracy(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> float:
+    """Return a model's accuracy on uint8 images (N, 3, H, H), arithmetic as in training."""
+    hits = torch.zeros((), device=images.device)
+    with (
+        torch.inference_mode(),
+        torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"),
+    ):
+        model.eval()
+        for x, y in zip(images.split(500), labels.split(500), strict=True):
+            x = (x.float() / 255).contiguous(memory_format=torch.channels_last)
+            hits += (model(x).argmax(dim=1) == y).sum()
+    return float(hits) / len(labels)
 
 
 def _epoch(
     state: State,
+    forward: Callable[[Tensor], Tensor],
     images: Tensor,
     labels: Tensor,
     recipe: Recipe,
@@ -258,6 +253,9 @@ def _epoch(
     )
     order = torch.randperm(len(images), generator=crops).to(device)
     per_epoch = len(images) // recipe.batch_size
+    shifts, mirrored = (
+        x.to(device) for x in drawn_crops(per_epoch, recipe.batch_size, recipe.crop_padding, crops)
+    )
     steps = per_epoch * recipe.epochs
     loss_sum, hit_sum = torch.zeros((), device=device), torch.zeros((), device=device)
     clock = Clock()
@@ -266,7 +264,8 @@ def _epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step, steps)
         which = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
-        batch = crop_and_flip(images[which], crops, recipe.crop_padding, recipe.flip)
+        flips = mirrored[i] if recipe.flip else torch.zeros_like(mirrored[i])
+        batch = crop_and_flip(images[which], shifts[i], flips, recipe.crop_padding)
         batch = batch.float() / 255
         if isinstance(model, Augmenting):
             batch = model.augment(batch, augmentation)
@@ -274,7 +273,7 @@ def _epoch(
                 check_images(batch)
         batch = batch.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
-            logits = model(batch)
+            logits = forward(batch)
         loss = cross_entropy(logits.float(), labels[which])
         if isinstance(model, Regularized):
             loss = loss + model.regularization()

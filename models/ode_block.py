@@ -33,7 +33,11 @@ from models.slots import group_norm, slotted
 
 
 class VectorField(nn.Module):
-    """f(t, z) on states (N, c, H, W), (c + 1) c 18 + 6 c weights; `autonomous` without t."""
+    """f(t, z) on states (N, c, H, W), (c + 1) c 18 + 6 c weights.
+
+    Args:
+        autonomous: Without t, for nulls that take whole steps: starts at 0, they as the identity.
+    """
 
     def __init__(self, channels: int, autonomous: bool = False) -> None:
         super().__init__()
@@ -45,6 +49,8 @@ class VectorField(nn.Module):
         )
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        if autonomous:  # whole steps follow: from scale 1 eight of them do not train at first
+            nn.init.zeros_(self.norms[2].weight)
 
     def forward(self, t: float | Tensor, z: Tensor) -> Tensor:
         u = z
@@ -98,8 +104,6 @@ class Autonomous(VectorField):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, autonomous=True)
-        # The tied network takes whole steps: from scale 1 eight of them do not train at first.
-        nn.init.zeros_(self.norms[2].weight)
 
     def forward(self, z: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(0.0, z)

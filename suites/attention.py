@@ -292,4 +292,4 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
 @SUITES.register
 def attention() -> Suite:
     """Where a model looks: attention or Grad-CAM maps, clean and corrupted."""
-    return Suite(1, cells, observe, measure, calibrate=calibrates)
+    return Suite(1, cells, observe, measure, calibrate=calibrates, inside=True)

@@ -97,6 +97,8 @@ class Suite:
         calibrate: What is found once for a model before its cells, from training images
             (N, 3, H, W) in [0, 1]: `(subject, images)` to a mapping that observers find as
             `subject.calibration`. Given the setting, None where the model needs none.
+        inside: Whether it looks into the network, or turns its solver. Then the network is asked as
+            it was trained, in float32, since bfloat16 rounds more coarsely than solvers err.
         variant: What is added to the data set's name in tables, so that other images are never
             taken for those of the data set's own; "" for nothing.
     """
@@ -106,6 +108,7 @@ class Suite:
     observe: Callable[[Subject, Tensor, Tensor, Cell], Arrays]
     measure: Callable[[Cell, Arrays], Iterable[Measurement]]
     calibrate: Callable[[Setting], Calibrate | None] = lambda setting: None
+    inside: bool = False
     variant: Callable[[Setting], str] = lambda setting: ""
 
 

@@ -7,7 +7,7 @@ publish, which torchvision checks.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ class Split:
     @property
     def image_size(self) -> int:
         return self.images.shape[-1]
+
+    def to(self, device: torch.device) -> "Split":
+        """Return it with images and labels on `device`."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the images and labels."""

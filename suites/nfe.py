@@ -136,4 +136,4 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
 @SUITES.register
 def nfe() -> Suite:
     """Accuracy against function evaluations, and what images cost more of them."""
-    return Suite(version=1, cells=cells, observe=observe, measure=measure)
+    return Suite(version=1, cells=cells, observe=observe, measure=measure, inside=True)

@@ -10,16 +10,12 @@ from suites.metrics import METRICS
 
 
 def logits(subject: Subject, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
-    """Return {"logits": (N, num_classes)} for float images (N, 3, H, W) in [0, 1].
-
-    Raises:
-        FloatingPointError: A logit is not finite.
-    """
-    return finite({"logits": subject(images).float()}, cell)
+    """Return {"logits": (N, num_classes)} for float images (N, 3, H, W) in [0, 1]."""
+    return {"logits": subject(images).float()}
 
 
-def finite(arrays: dict[str, Tensor], cell: Cell) -> dict[str, Tensor]:
-    """Return arrays whose `logits` (N, num_classes) are finite.
+def check_finite(arrays: Arrays, cell: Cell) -> None:
+    """Refuse `logits` (N, num_classes) that are not finite.
 
     Raises:
         FloatingPointError: A logit is not finite.
@@ -31,7 +27,6 @@ def finite(arrays: dict[str, Tensor], cell: Cell) -> dict[str, Tensor]:
             f"The model's logits are not finite for {bad} of {len(outputs)} images "
             f"under {cell.condition} {cell.level:g}. Train it again, or check its weights."
         )
-    return arrays
 
 
 def classification(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:

@@ -33,7 +33,6 @@ from models.ops import philox
 from suites.base import SUITES, Arrays, Cell, Measurement, Setting, Suite
 from suites.jacobian import Linear, log_norm, spectral_norm, spectral_radius
 from suites.metrics import METRICS
-from suites.observe import finite
 
 RANDOM, GRADIENT = "random direction", "gradient direction"
 LENGTHS = (1e-3, 1e-2, 1e-1)  # of the change, over that of the image
@@ -158,8 +157,8 @@ def step_ratios(blocks: Mapping[str, nn.Module]) -> dict[str, float]:
 def observe(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
     """Return logits, and arrays (N,) under their metrics' names; NaN where it was not asked."""
     if cell.condition != "clean":
-        return finite(growth(subject, images, labels, cell), cell)
-    found = finite(gradients(subject, images, labels), cell)
+        return growth(subject, images, labels, cell)
+    found = gradients(subject, images, labels)
     chosen = (subject.indices % EVERY == 0).nonzero()[:, 0].to(images.device)
     # One image where none is chosen, so that every batch has the same arrays.
     some = derivatives(subject, images[chosen] if len(chosen) else images[:1])
@@ -196,4 +195,4 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
 @SUITES.register
 def stability() -> Suite:
     """How a small change of the image grows with depth, and what its blocks' derivatives say."""
-    return Suite(1, cells, observe, measure)
+    return Suite(1, cells, observe, measure, inside=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.evaluation import calibrate, observe, subject_of
+from harness.evaluation import Observed, calibrate, observe
 from models.base import capabilities
 from models.diffusifynet import diffusifynet
 from models.pde_attention import Attention, pde_attention, plain_attention, row_entropy
@@ -41,7 +41,7 @@ def awake(model: nn.Module) -> nn.Module:
 
 
 def observed(model: nn.Module, split: Split, cell: Cell, batch_size: int = 24) -> dict:
-    suite, subject = attention.attention(), subject_of(model, CPU, "float32")
+    suite, subject = attention.attention(), Observed(model, CPU, "float32")
     find = suite.calibrate(Setting(32, 10, can=capabilities(model)))
     if find is not None:
         calibrate(find, subject, split, CPU)

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from harness.cli.options import data_folder
-from harness.training import initialized, learning_rate, recipe_for, train
+from harness.recipes import learning_rate, recipe_for
+from harness.training import initialized, train
 from models.base import MODELS
 from suites.datasets import Split, load
 

@@ -10,7 +10,7 @@ import torch
 import models  # noqa: F401  fills the registry
 import suites  # noqa: F401
 from harness import checkpoints
-from harness.evaluation import observe, subject_of
+from harness.evaluation import Observed, observe
 from models.base import MODELS, Augmenting, card_of, check_images
 from models.size import size_of
 from suites.base import SUITES, Setting
@@ -164,7 +164,7 @@ def rows(name: str, model: torch.nn.Module, split: Split, batch_size: int = 20) 
         arrays = observe(
             suite,
             cell,
-            subject_of(model, CPU, "float32"),
+            Observed(model, CPU, "float32"),
             split,
             seed=0,
             device=CPU,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.evaluation import subject_of
+from harness.evaluation import Observed
 from models.base import Stochastic
 from models.neural_sde import Noise, SDEBlock, neural_sde, neural_sde_noisy, neural_sde_plain
 
@@ -130,7 +130,7 @@ def test_noise_at_test_is_a_function_of_seed_draw_and_image() -> None:
 def test_evaluation_averages_its_draws() -> None:
     torch.manual_seed(0)
     model, images = neural_sde_noisy(width=8, sigma=0.5).eval(), torch.rand(3, 3, 32, 32)
-    subject = subject_of(model, torch.device("cpu"), "float32")
+    subject = Observed(model, torch.device("cpu"), "float32")
     subject.indices = torch.arange(3)
     with torch.no_grad():
         found = subject(images)

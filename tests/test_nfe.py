@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from harness.evaluation import observe, subject_of
+from harness.evaluation import Observed, observe
 from models.base import capabilities
 from models.diffusifynet import diffusifynet
 from models.ode_block import ODEBlock, ode_block
@@ -36,7 +36,7 @@ def observed(model: torch.nn.Module, split: Split, cell, batch_size: int = 24) -
     return observe(
         nfe.nfe(),
         cell,
-        subject_of(model, CPU, "float32"),
+        Observed(model, CPU, "float32"),
         split,
         seed=0,
         device=CPU,

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from harness.training import recipe_for, train
+from harness.recipes import recipe_for
+from harness.training import train
 from models.base import Constrained, Regularized
 from models.ruthotto_haber import (
     hamiltonian,

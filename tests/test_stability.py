@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.evaluation import observe, subject_of
+from harness.evaluation import Observed, observe
 from models.pde_layer import pde_layer
 from models.resnet import resnet18
 from suites import stability
@@ -44,7 +44,7 @@ def observed(model: nn.Module, split: Split, cell: Cell, batch_size: int = 12) -
     return observe(
         stability.stability(),
         cell,
-        subject_of(model.eval(), CPU, "float32"),
+        Observed(model.eval(), CPU, "float32"),
         split,
         seed=0,
         device=CPU,
@@ -85,7 +85,7 @@ def test_gradients_and_derivatives_of_known_blocks(split: Split) -> None:
 def test_a_change_has_its_length_and_does_not_depend_on_the_batch(split: Split) -> None:
     torch.manual_seed(0)
     model = resnet18(width=8).eval()
-    subject = subject_of(model, CPU, "float32")
+    subject = Observed(model, CPU, "float32")
     images, labels = split.images.float() / 255, split.labels
     for cell in stability.cells(LAYERED)[1:]:
         subject.indices = torch.arange(12)

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from harness import training
-from harness.training import Recipe, crop_and_flip, initialized, learning_rate, recipe_for, train
+from harness.recipes import Recipe, flags, learning_rate, recipe_for, spoken
+from harness.training import crop_and_flip, drawn_crops, initialized, train
 from models.pde_aug import pde_aug
 from models.resnet import resnet18
 from suites.datasets import Split, load
@@ -126,7 +127,10 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 def test_crops_are_shifts_into_zeros_and_flips_mirrors() -> None:
     images = torch.arange(1, 26).view(1, 1, 5, 5).expand(400, 1, 5, 5).to(torch.uint8)
     generator = torch.Generator().manual_seed(0)
-    out = crop_and_flip(images, generator, padding=1, flip=True)
+    shifts, mirrored = drawn_crops(3, 400, 1, generator)
+    assert shifts.shape == (3, 2, 400) and mirrored.shape == (3, 400)
+    assert not torch.equal(shifts[0], shifts[1]), "each batch has crops of its own"
+    out = crop_and_flip(images, shifts[0], mirrored[0], padding=1)
     padded = nn.functional.pad(images[0], (1, 1, 1, 1))
     possible = {}
     for top in range(3):
@@ -137,7 +141,7 @@ def test_crops_are_shifts_into_zeros_and_flips_mirrors() -> None:
     found = [possible[tuple(image.flatten().tolist())] for image in out]
     assert len(set(found)) == 18, "every shift, mirrored and not"
     assert out.is_contiguous(memory_format=torch.channels_last) and out.dtype == torch.uint8
-    plain = crop_and_flip(images, generator, padding=1, flip=False)
+    plain = crop_and_flip(images, shifts[0], torch.zeros(400, dtype=torch.bool), padding=1)
     assert not any(possible[tuple(image.flatten().tolist())][2] for image in plain)
 
 
@@ -147,6 +151,63 @@ def test_the_learning_rate_is_a_triangle() -> None:
     assert rates[-1] == pytest.approx(0.05 / 80)
     assert all(a < b for a, b in zip(rates[:20], rates[1:21], strict=True))
     assert all(a > b for a, b in zip(rates[20:], rates[21:], strict=False))
+
+
+def test_the_papers_recipe_has_stages_and_holds_images_out(split: Split) -> None:
+    cifar = Split(torch.zeros(50_000, 3, 32, 32, dtype=torch.uint8), torch.zeros(50_000), (), True)
+    recipe = recipe_for(cifar, None, CPU, "ruthotto_haber")
+    assert (recipe.epochs, recipe.batch_size, recipe.crop_padding) == (100, 125, 2)
+    assert recipe.steps_per_epoch(50_000) == 320 and not recipe.nesterov
+    rates = [learning_rate(recipe, step, 32_000) for step in range(32_000)]
+    assert [rates.count(rate) for rate in (0.1, 0.02, 0.004)] == [19_200, 6_400, 6_400]
+    assert rates == sorted(rates, reverse=True)
+    assert spoken(dataclasses.asdict(recipe)) == "100 epochs by `ruthotto_haber`"
+    assert flags(dataclasses.asdict(recipe)) == "--epochs 100 --recipe ruthotto_haber"
+    many = dataclasses.replace(cifar, classes=tuple(map(str, range(100))))
+    assert recipe_for(many, None, CPU, "ruthotto_haber").epochs == 200
+    short = recipe_for(split, 2, CPU, "ruthotto_haber")
+    assert (short.epochs, short.held(len(split)), short.batch_size) == (2, 20, 80)
+
+
+def test_the_best_epoch_on_held_out_images_counts(split: Split, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SHORT, epochs=4, peak_lr=0.4, held_out=0.4)
+    model, history = train(small, split, recipe, seed=0, device=CPU)
+    accuracies = [epoch["held_out"] for epoch in history]
+    assert len(set(accuracies)) > 1 and accuracies[-1] < max(accuracies), accuracies
+    generator = torch.Generator().manual_seed(training.keyed(0, "held out"))
+    held = torch.randperm(100, generator=generator)[:40]
+    images, labels = split.images[held], split.labels[held]
+    assert training.held_accuracy(model, images, labels, recipe) == max(accuracies)
+    # The best weights so far survive a stop after the epoch that had them.
+    best, partial = 1 + accuracies.index(max(accuracies)), tmp_path / "seed0.partial"
+
+    def die(*, step: int, **kwargs) -> None:
+        if step > best:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(small, split, recipe, seed=0, device=CPU, partial=partial, report=die)
+    again, _ = train(small, split, recipe, seed=0, device=CPU, partial=partial)
+    assert equal(again.state_dict(), model.state_dict())
+
+
+def test_seeds_share_compiled_code(split: Split) -> None:
+    pytest.importorskip("torch._inductor")
+    recipe = dataclasses.replace(SHORT, epochs=1, compiled=True)
+    counters = torch._dynamo.utils.counters
+    torch.compiler.reset()
+    counters.clear()
+    try:
+        graphs, losses = [], []
+        for seed in (0, 1, 2):
+            _, history = train(small, split, recipe, seed=seed, device=CPU)
+            graphs.append(counters["stats"]["unique_graphs"])
+            losses.append(history[0]["loss"])
+    finally:
+        torch.compiler.reset()
+    assert graphs == [1, 1, 1] and len(set(losses)) == 3
+    _, eager = train(small, split, dataclasses.replace(recipe, compiled=False), seed=2, device=CPU)
+    assert losses[2] == pytest.approx(eager[0]["loss"], rel=1e-3)
 
 
 def test_the_recipe_follows_the_data_alone() -> None:

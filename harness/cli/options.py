@@ -20,8 +20,18 @@ Data = Annotated[
 ]
 Width = Annotated[int | None, typer.Option(help="Channels; 64: ResNet-18 \\[the data set's own].")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training set \\[the recipe's].")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="fast: 26 epochs; full: 80 epochs.")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="fast: 26 epochs; full: 80; ruthotto_haber: 100 of its own.")
+]
+Compile = Annotated[
+    bool, typer.Option(help="Compile networks for training: for many epochs or seeds on a GPU.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+
+Dtype = Annotated[
+    str,
+    typer.Option(help="float32, or bfloat16 for suites that take a network's answers alone."),
+]
 
 
 def data_folder(data: Path | None) -> Path:

@@ -15,9 +15,11 @@ from harness.cli.app import (
     teller_on_stderr,
 )
 from harness.cli.options import (
+    Compile,
     Data,
     Datasets,
     Device,
+    Dtype,
     Epochs,
     Models,
     RecipeName,
@@ -50,9 +52,12 @@ def run(
     width: Width = None,
     epochs: Epochs = None,
     recipe: RecipeName = "fast",
-    batch_size: Annotated[int, typer.Option(help="Images at a time; changes no number.")] = 500,
+    compile: Compile = False,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images at a time; changes no number \\[the device's own].")
+    ] = None,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    dtype: Dtype = "float32",
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
@@ -68,6 +73,7 @@ def run(
         width=width,
         epochs=epochs,
         recipe=recipe,
+        compile=compile,
         may_train=train,
         weights=weights,
         limit=limit,
@@ -106,6 +112,7 @@ def train(
     width: Width = None,
     epochs: Epochs = None,
     recipe: RecipeName = "fast",
+    compile: Compile = False,
     device: Device = "auto",
     data: Data = None,
     results: Results = Path("results"),
@@ -120,6 +127,7 @@ def train(
         width=width,
         epochs=epochs,
         recipe=recipe,
+        compile=compile,
         device=device,
     )
     teller = teller_on_stderr()

@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import CHECKING, WORKING, app, refusals, show, teller_on_stderr
-from harness.cli.options import Data, Device, Epochs, RecipeName, Results, Width, data_folder
+from harness.cli.options import (
+    Compile,
+    Data,
+    Device,
+    Dtype,
+    Epochs,
+    RecipeName,
+    Results,
+    Width,
+    data_folder,
+)
 
 
 @app.command()
@@ -27,7 +37,9 @@ def study(
     width: Width = None,
     epochs: Epochs = None,
     recipe: RecipeName = "fast",
+    compile: Compile = False,
     device: Device = "auto",
+    dtype: Dtype = "float32",
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
@@ -57,8 +69,10 @@ def study(
             width=width,
             epochs=epochs,
             recipe=recipe,
+            compile=compile,
             limit=limit,
             device=device,
+            dtype=dtype,
             may_train=run,
         )
         work = conduct.planned(chosen, name, count, options)

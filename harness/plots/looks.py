@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from harness.checkpoints import safe
-from harness.evaluation import calibrate, subject_of
+from harness.evaluation import Observed, calibrate
 from harness.planning import Options, plan, resolve_device
 from harness.plots.attention import overlays
 from harness.progress import Teller
@@ -53,7 +53,7 @@ def draw_attention(
             "the registry, or give yours one of these."
         )
     device = resolve_device(options.device)
-    function = subject_of(module, device, options.dtype)
+    function = Observed(module, device)
     picture = split.images[index]
     image = picture[None].to(device).float() / 255
     with torch.inference_mode():

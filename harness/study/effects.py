@@ -126,8 +126,7 @@ class Numbers:
             return None
         n = int(kept["n"].min())
         rho = mean_correlation(kept["value"], n)
-        bounds = {"value": rho.value, "low": rho.low, "high": rho.high, "p": rho.p}
-        return Effect(model, NOTHING, *where, seeds=len(kept), images=n, decides=decides, **bounds)
+        return Effect(model, NOTHING, *where, *rho, seeds=len(kept), images=n, decides=decides)
 
 
 def _effect(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torchvision.datasets.utils import download_and_extract_archive
 
-from suites.cifar10_c import OF_DATASET, REPEATABLE, SOURCES, TABLES, published
-from suites.cifar10_c import regenerate as make_again
 from suites.datasets import load
+from suites.published import OF_DATASET, REPEATABLE, SOURCES, TABLES, published
+from suites.published import regenerate as make_again
 
 
 def corrupted(name: str, root: Path, regenerate: bool, tell: Callable[[str], None]) -> list[Path]:

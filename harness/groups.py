@@ -71,6 +71,16 @@ def with_cells(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
     return groups_of(cells) | single
 
 
+def by_severity(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
+    """Return noise and blur at each severity, of the kinds that are there, and other kinds so."""
+    found: dict[str, tuple[Where, ...]] = {}
+    for condition, level in sorted(cells, key=lambda c: (place(c[0]), c[1])):
+        family = next((f for f in ("noise", "blur") if condition in FAMILIES[f]), condition)
+        name = f"{family}@{level:g}"
+        found[name] = (*found.get(name, ()), (condition, level))
+    return found
+
+
 def is_cell(group: str) -> bool:
     """Return whether this is a single cell of a corruption, a part of its group."""
     return group.rpartition(" ")[0] in KINDS

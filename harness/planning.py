@@ -20,8 +20,8 @@ from harness.training import initialized
 from models.base import Augmenting, capabilities, check_images
 from models.lookup import Source, source
 from suites.base import SUITES, Calibrate, Cell, Setting, Suite
-from suites.cifar10_c import OF_DATASET, Published, published
 from suites.datasets import Split, load
+from suites.published import OF_DATASET, Published, published
 
 DTYPES = ("float32", "bfloat16")
 

@@ -11,8 +11,8 @@ from harness.boards import reading
 from harness.check import Guard
 from harness.compare import bounds, chance
 from harness.corruption_error import REFERENCE, is_complete, mean_corruption_error
+from harness.diagnostic_tables import attention_table, stability_table
 from harness.groups import CORRUPTED, FAMILIES, KINDS, headline, spoken, with_corrupted
-from harness.inside_tables import attention_table, stability_table
 from harness.leaderboard import leaderboard, of_samples, summary
 from harness.outcomes import StoredOutcomes
 from harness.progress import Teller

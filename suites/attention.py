@@ -210,6 +210,12 @@ def redirected(
 
 
 def observe_attention(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
+    """Return what an attending model shows of images (N, 3, H, W), as `cell` corrupts them.
+
+    Returns:
+        Logits (N, num_classes), of redirected attention too; statistics (N,) and mean maps
+        (N, h, w) of each layer, as it attends, sharp and matched.
+    """
     clean = attention_maps(subject, images)
     maps, before = clean, None
     if cell.how is not None:
@@ -222,6 +228,12 @@ def observe_attention(subject: Any, images: Tensor, labels: Tensor, cell: Cell) 
 
 
 def observe_grad_cam(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
+    """Return what Grad-CAM shows of a model of blocks on images (N, 3, H, W).
+
+    Returns:
+        Logits (N, num_classes); statistics (N,) and maps (N, h, w) of each resolution, for the
+        class that is predicted on the clean image.
+    """
     blocks = subject.model.blocks()
     clean, classes = grad_cam(subject, blocks, images)
     maps = clean

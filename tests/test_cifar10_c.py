@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from suites import cifar10_c
+from suites import published as published_files
 from suites.base import Setting
-from suites.cifar10_c import CIFAR_10_C, REPEATABLE, TABLES, Published, published, regenerate
 from suites.corruptions import CORRUPTIONS, corrupt
+from suites.published import CIFAR_10_C, REPEATABLE, TABLES, Published, published, regenerate
 
 ROWS = 12  # of each severity, in files of the published layout
 NAMES = ("fog", "contrast")
@@ -52,8 +53,8 @@ def test_rows_are_those_of_the_severity_and_the_index(small: Published) -> None:
 
 def test_a_verified_file_is_hashed_again_only_when_it_changed(small, monkeypatch) -> None:
     hashed: list[str] = []
-    md5 = cifar10_c._md5
-    monkeypatch.setattr(cifar10_c, "_md5", lambda path: hashed.append(path.name) or md5(path))
+    md5 = published_files._md5
+    monkeypatch.setattr(published_files, "_md5", lambda path: hashed.append(path.name) or md5(path))
     small.verify(NAMES)
     small.verify(NAMES)
     assert sorted(hashed) == ["contrast.npy", "fog.npy", "labels.npy"]
@@ -69,7 +70,7 @@ def test_a_verified_file_is_hashed_again_only_when_it_changed(small, monkeypatch
 
 
 def test_a_ledger_that_is_no_ledger_is_ignored(small: Published) -> None:
-    (small.folder / cifar10_c.LEDGER).write_text("no json")
+    (small.folder / published_files.LEDGER).write_text("no json")
     small.verify(NAMES)
 
 

@@ -170,7 +170,7 @@ def test_weights_of_other_settings_are_refused(here: Path) -> None:
         result = harness("train", "--model", "resnet18", f"--{flag}", value)
         refused(result, message.format(found, flag))
     both = ("run", "--suite", "clean", "--model", "resnet18", "--model", "pde_aug")
-    message = "`resnet18` was trained for 1 epoch, and `pde_aug` would be for 26 epochs. Give `--epochs 1`"
+    message = "trained for 1 epoch, and `pde_aug` would be for 26 epochs. Give `--epochs 1`"
     refused(harness(*both), message)
     run = harness("run", "--suite", "clean", "--model", "resnet18", "--no-train")
     assert run.exit_code == 0, run.output  # the width is that of the weights

@@ -27,7 +27,7 @@ def show_corruptions(
     results: Results = Path("results"),
 ) -> None:
     """Draw an image under each corruption; write results/figures/corruptions-DATASET-INDEX.png."""
-    from harness.plots.sheets import draw_corruptions
+    from harness.showing import draw_corruptions
 
     with refusals(*CHECKING):
         path = draw_corruptions(
@@ -68,7 +68,7 @@ def show_attention(
 ) -> None:
     """Draw where a model looks; write results/figures/attention-MODEL-DATASET-INDEX.png."""
     from harness.planning import Options
-    from harness.plots.looks import draw_attention
+    from harness.showing import draw_attention
 
     options = Options(
         results=results,

@@ -1,6 +1,7 @@
 """Attention and Grad-CAM as figures: what maps look like, in numbers and over images."""
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from harness.plots.style import COLORS, GRAY, MARKERS
-from suites.corruptions import BLUR, NOISE
+from harness.plots.style import COLORS, GRAY, MARKERS, quiet
+from models.base import AttentionMap
+from suites.attention import versions
 
 STATISTICS = {
     "entropy": "row entropy / nats",
@@ -23,6 +25,7 @@ STATISTICS = {
     "border": "mass on the border",
 }
 KINDS = ("sharp", "matched", "used")  # of attention; Grad-CAM has one of each resolution
+Query = tuple[int, int]  # row and column of a token
 CMAP, DIVERGING = "magma", "RdBu_r"
 
 
@@ -76,10 +79,8 @@ def attention_statistics(board: pd.DataFrame, order: Sequence[str]) -> Figure:
             bars = None if pd.isna(row["low"]) else reach
             axis.errorbar(row["value"], y, xerr=bars, fmt="o", color=color, markersize=4)
         axis.set_title(STATISTICS[statistic], fontsize=8.5)
-        axis.grid(axis="x", alpha=0.25, linewidth=0.5)
-        axis.tick_params(labelsize=7.5)
+        quiet(axis, grid="x", size=7.5)
         axis.margins(y=0.5 / max(1, len(lines)))
-        axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
     labels = [f"{model}, {kind.replace('gradcam_', 'Grad-CAM ')}" for model, kind in lines]
@@ -88,64 +89,63 @@ def attention_statistics(board: pd.DataFrame, order: Sequence[str]) -> Figure:
     return figure
 
 
-def instability_curve(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
+def instability_curve(board: pd.DataFrame, order: Sequence[str]) -> Figure:
     """How much do maps move when the image is corrupted?
 
     1 - Spearman's rank correlation of clean and corrupted map, against severity; noise and blur
     apart. 0: nothing moves; 1: nothing is left. That of matched maps is that of the sharp ones.
+    Bars are 95 % intervals over images and seeds.
 
     Args:
-        frame: Long table of one data set and the suite attention.
+        board: Leaderboard of one data set and the suite attention, its groups those of
+            `groups.by_severity`.
         order: All models, in the order of the legend.
 
     Raises:
         ValueError: Nothing was corrupted.
     """
-    kept = frame[frame["metric"].str.fullmatch(r"instability_(used|sharp|gradcam_\d+x\d+)")]
+    kept = board[board["metric"].str.fullmatch(r"instability_(used|sharp|gradcam_\d+x\d+)")]
     if kept.empty:
         raise ValueError("There are no corruptions to draw. Run `harness run --suite attention`.")
-    families = {"noise": [k.__name__ for k in NOISE], "blur": [k.__name__ for k in BLUR]}
-    others = [c for c in dict.fromkeys(kept["condition"]) if c not in sum(families.values(), [])]
-    panels = {
-        name: kinds for name, kinds in families.items() if kept["condition"].isin(kinds).any()
-    }
-    panels |= {c: [c] for c in others}
-    means = kept.groupby(["model", "metric", "condition", "level"], sort=False)["value"].mean()
-    means = means.reset_index()
-    present = list(dict.fromkeys(means["model"]))
+    named = kept["group"].str.partition("@")
+    kept = kept.assign(
+        panel=named[0], level=named[2].astype(float), kind=kept["metric"].str.partition("_")[2]
+    )
+    panels = list(dict.fromkeys(kept["panel"]))
+    present = list(dict.fromkeys(kept["model"]))
     models = [m for m in order if m in present] + sorted(set(present) - set(order))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(2.9 * columns + 2.4, 2.5 * rows + 0.3), layout="constrained")
     axes: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     styles = {"used": "-", "sharp": ":"}
-    grids = sorted(
-        {k for k in means["metric"].str.removeprefix("instability_") if k not in styles}, key=side
-    )
+    grids = sorted({k for k in kept["kind"] if k not in styles}, key=side)
     styles |= dict(zip(grids, ("-", "--", "-.", ":"), strict=False))
-    for axis, (name, kinds) in zip(axes, panels.items(), strict=False):
-        here = means[means["condition"].isin(kinds)]
+    for axis, panel in zip(axes, panels, strict=False):
+        here = kept[kept["panel"] == panel]
         for i, model in enumerate(models):
             of_model = here[here["model"] == model]
-            for metric, part in of_model.groupby("metric", sort=False):
-                kind = str(metric).removeprefix("instability_")
-                curve = part.groupby("level")["value"].mean()
-                axis.plot(
-                    curve.index,
-                    curve.to_numpy(),
-                    styles.get(kind, ":"),
+            for kind, part in of_model.groupby("kind", sort=False):
+                curve = part.sort_values("level")
+                reach = np.stack(
+                    [curve["value"] - curve["low"], curve["high"] - curve["value"]]
+                ).astype(float)
+                axis.errorbar(
+                    curve["level"].to_numpy(),
+                    curve["value"].to_numpy(),
+                    yerr=np.nan_to_num(reach),
+                    linestyle=styles.get(str(kind), ":"),
                     marker=MARKERS[i % len(MARKERS)],
                     markersize=4,
                     linewidth=1.3,
+                    elinewidth=0.8,
                     color=COLORS[i % len(COLORS)],
-                    label=f"{model}, {kind.replace('gradcam_', 'Grad-CAM ')}",
+                    label=f"{model}, {str(kind).replace('gradcam_', 'Grad-CAM ')}",
                 )
-        axis.set_title(name.replace("_", " "), fontsize=9)
-        axis.set_xticks(sorted(means["level"].unique()))
-        axis.grid(alpha=0.25, linewidth=0.5)
+        axis.set_title(panel.replace("_", " "), fontsize=9)
+        axis.set_xticks(sorted(kept["level"].unique()))
         axis.set_ylim(bottom=0)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
+        quiet(axis)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     figure.supxlabel("severity", fontsize=9)
@@ -191,7 +191,8 @@ def overlays(
     """
     count, rows = len(images), 1 + len(maps)
     figure = Figure(figsize=(0.95 * count + 1.9, 1.0 * rows + 0.75), layout="constrained")
-    figure.suptitle(f"{heading}; 1 is a uniform map", fontsize=9, x=0.01, ha="left")
+    lines = textwrap.wrap(f"{heading}; 1 is a uniform map", int(17 * figure.get_figwidth()))
+    figure.suptitle("\n".join(lines), fontsize=9, x=0.01, ha="left")
     axes: Any = figure.subplots(rows, count, squeeze=False)
     for axis, image, title in zip(axes[0], images, titles, strict=True):
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
@@ -219,3 +220,43 @@ def overlays(
     for axis, name in zip(axes[:, 0], ["image", *maps], strict=True):
         axis.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
     return figure
+
+
+def attention_of_image(
+    picture: Tensor,
+    maps: Mapping[str, AttentionMap],
+    taus: Mapping[str, Tensor],
+    heading: str,
+    query: Query | None,
+) -> Figure:
+    """Draw the heads of each layer and their mean: sharp, used, and their differences."""
+    columns: list[str] = []
+    rows: dict[str, list[Tensor]] = {"sharp": [], "used": []}
+    rows |= {"used less\nsharp": [], "used less\nmatched": []}
+    for name, layer in maps.items():
+        at = _token(query, layer)
+        kinds = {}
+        for kind, a in versions(layer, taus[name].to(layer.scores.device)).items():
+            one = a[0].mean(dim=1) if at is None else a[0, :, at]
+            one = torch.cat((one, one.mean(dim=0, keepdim=True))).cpu()
+            kinds[kind] = one.view(-1, layer.height, layer.width)
+        heads = layer.scores.shape[1]
+        place = f"{name}, " if len(maps) > 1 else ""
+        columns += [f"{place}head {h}" for h in range(heads)] + [f"{place}mean"]
+        rows["sharp"] += list(kinds["sharp"])
+        rows["used"] += list(kinds["used"])
+        rows["used less\nsharp"] += list(kinds["used"] - kinds["sharp"])
+        rows["used less\nmatched"] += list(kinds["used"] - kinds["matched"])
+    return overlays([picture] * len(columns), columns, rows, heading)
+
+
+def _token(query: Query | None, layer: AttentionMap) -> int | None:
+    """The query's place among the tokens of a layer."""
+    if query is None:
+        return None
+    h, w = query
+    if not (0 <= h < layer.height and 0 <= w < layer.width):
+        raise ValueError(
+            f"The tokens are 0,0 to {layer.height - 1},{layer.width - 1}; got `--query {h},{w}`."
+        )
+    return h * layer.width + w

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 import models  # noqa: F401  fills the registry
 from harness.checkpoints import safe
-from harness.leaderboard import leaderboard
+from harness.groups import by_severity
+from harness.leaderboard import leaderboard, of_samples
 from harness.outcomes import StoredOutcomes
 from harness.plots.attention import STATISTICS, attention_statistics, instability_curve, kinds_of
 from harness.plots.nfe import DEPTH, nfe_curve, solver_matrix
@@ -16,6 +17,7 @@ from harness.plots.pictures import drawn
 from harness.plots.severity import severity_curve
 from harness.plots.stability import growth_curves
 from harness.results import csv_path, read
+from harness.sampling import samples
 from models.base import MODELS
 from suites.datasets import load
 
@@ -84,7 +86,9 @@ def map_figures(
     board = leaderboard(shown, StoredOutcomes(results))
     figures = {suffix: attention_statistics(board, order)}
     if set(part["condition"]) != {"clean"}:
-        figures[f"{suffix}-instability"] = instability_curve(part, order)
+        moved = part[part["metric"].str.startswith("instability_")]
+        found = samples(moved, StoredOutcomes(results), grouping=by_severity)
+        figures[f"{suffix}-instability"] = instability_curve(of_samples(found), order)
     return figures
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from harness.plots.style import COLORS, GRAY, MARKERS
+from harness.plots.style import COLORS, GRAY, MARKERS, quiet
 from harness.statistics import wilson
 
 DEPTH = "depth"  # the condition of a model without a solver
@@ -88,9 +88,7 @@ def nfe_curve(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
         axis.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_title(model, fontsize=9)
-        axis.grid(alpha=0.25, linewidth=0.5)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
+        quiet(axis)
     for axis in axes[len(models) :]:
         axis.set_visible(False)
     figure.supxlabel("mean function evaluations an image", fontsize=9)
@@ -126,7 +124,7 @@ def solver_matrix(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
     wide = solved.pivot_table(index="model", columns="column", values="accuracy", sort=False)
     wide = wide.loc[models, list(dict.fromkeys(solved["column"]))]
     figure = Figure(
-        figsize=(0.42 * wide.shape[1] + 2.6, 0.42 * wide.shape[0] + 1.6), layout="constrained"
+        figsize=(0.42 * wide.shape[1] + 2.6, 0.32 * wide.shape[0] + 1.2), layout="constrained"
     )
     axis = figure.subplots()
     image = axis.imshow(wide.to_numpy(), cmap="viridis", aspect="auto")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.cells import CellStore
 from harness.plots.attention import overlays, side
-from harness.plots.style import COLORS
+from harness.plots.style import COLORS, quiet
 from harness.results import cells_root, told
 from suites.datasets import Split
 from suites.nfe import margins
@@ -109,8 +109,7 @@ def cost_histogram(arrays: Mapping[str, Tensor], split: Split, heading: str) -> 
     axis.set_xlabel("function evaluations of an image", fontsize=8.5)
     axis.set_ylabel("share of images", fontsize=8.5)
     axis.legend(frameon=False, fontsize=8)
-    axis.tick_params(labelsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
+    quiet(axis, grid="")
     # Ascending in evaluations, and from easy to hard among equals.
     order = sorted(range(len(nfe)), key=lambda r: (int(nfe[r]), -float(margin[r])))
     axes: Any = right.subplots(2, PER_SIDE, squeeze=False)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from harness.plots.style import COLORS, GRAY, MARKERS
+from harness.plots.style import COLORS, GRAY, MARKERS, quiet
 from harness.statistics import by_condition, wilson
 
 
@@ -67,11 +67,9 @@ def severity_curve(frame: pd.DataFrame, baseline: str, order: Sequence[str]) -> 
         weight = "bold" if name == "mean" else "normal"
         label = "mean of all" if name == "mean" else name.replace("_", " ")
         axis.set_title(label, fontsize=9, fontweight=weight)
-        axis.grid(alpha=0.25, linewidth=0.5)
+        quiet(axis)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[len(names) + 1 :]:
         axis.set_visible(False)
     figure.supxlabel("severity (0: clean)", fontsize=9)

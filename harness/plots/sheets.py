@@ -1,17 +1,10 @@
 """Pictures of single images: every corruption at every severity."""
 
-from pathlib import Path
-
 import matplotlib
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harness.checkpoints import safe
-from suites.base import Setting
-from suites.corruptions import CORRUPTIONS
-from suites.datasets import load
-from suites.robustness import GROUPS, SEVERITIES, cells, chosen
+from suites.robustness import GROUPS, SEVERITIES
 
 INK = "#222222"
 CELL_CM = 1.55
@@ -75,37 +68,3 @@ def corruption_sheet(
         for column, severity in enumerate(SEVERITIES, start=1):
             place(row, column, pictures[name, severity])
     return figure
-
-
-def draw_corruptions(
-    results: Path, dataset: str, index: int, names: tuple[str, ...], constants: str, root: Path
-) -> Path:
-    """Write results/figures/corruptions-DATASET-INDEX.png.
-
-    Args:
-        index: Position of the image in the test set.
-        names: Of corruptions or lists of them; empty for all 19.
-        root: The data folder.
-
-    Raises:
-        LookupError: There is no such data set or corruption.
-        ValueError: There is no such image.
-    """
-    split = load(dataset, train=False, root=root)
-    if not 0 <= index < len(split):
-        raise ValueError(f"`{dataset}` has test images 0..{len(split) - 1}; got `--index {index}`.")
-    everything = names or tuple(kind.__name__ for kind in CORRUPTIONS)
-    kinds = {kind.__name__: place for place, kind in enumerate(CORRUPTIONS)}
-    ordered = sorted((kind.__name__ for kind in chosen(everything)), key=kinds.__getitem__)
-    setting = Setting(split.image_size, len(split.classes), tuple(ordered), constants=constants)
-    image, which = split.images[index : index + 1], torch.tensor([index])
-    pictures = {
-        (cell.condition, int(cell.level)): cell.prepare(image, which, setting.seed)[0]
-        for cell in cells(setting)
-        if cell.level
-    }
-    title = f"{dataset}, test image {index}: {split.classes[int(split.labels[index])]}"
-    path = results / "figures" / f"corruptions-{safe(dataset)}-{index}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    corruption_sheet(pictures, image[0], title).savefig(path, dpi=200)
-    return path

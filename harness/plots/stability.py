@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from harness.plots.style import COLORS, GRAY, MARKERS
+from harness.plots.style import COLORS, GRAY, MARKERS, quiet
 from suites.stability import GRADIENT, RANDOM
 
 PANELS = (  # prefix of the metric, condition, level, title, log10 of what is drawn
@@ -81,9 +81,7 @@ def growth_curves(frame: pd.DataFrame, baseline: str, order: Sequence[str]) -> F
         axis.set_title(title, fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.xaxis.set_tick_params(labelbottom=True)
-        axis.grid(alpha=0.25, linewidth=0.5)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
+        quiet(axis)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
     figure.supxlabel("block", fontsize=9)

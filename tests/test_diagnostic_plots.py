@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from harness.cli import main
-from harness.inside_tables import attention_table, stability_table
-from harness.leaderboard import leaderboard
+from harness.diagnostic_tables import attention_table, stability_table
+from harness.groups import by_severity
+from harness.leaderboard import leaderboard, of_samples
 from harness.plots.attention import attention_statistics, instability_curve, kinds_of, overlays
 from harness.plots.pictures import class_overlays, cost_histogram, one_of_each_class
 from harness.plots.stability import growth_curves
 from harness.results import COLUMNS, read
+from harness.sampling import samples
 from suites.datasets import Split
 from suites.stability import GRADIENT, RANDOM
 
@@ -77,13 +79,20 @@ def test_instability_is_a_mean_of_kinds_for_noise_and_blur() -> None:
         for level in (1, 3)
         for kind in ("used", "matched")
     ]
-    noise, blur = shown(instability_curve(frame(rows), ["net"]))
+    # Three seeds that differ by a tenth, so that there is an interval.
+    seeds = [frame([(*r[:4], r[4] + 0.1 * s) for r in rows]).assign(seed=s) for s in (-1, 0, 1)]
+    board = of_samples(samples(pd.concat(seeds), grouping=by_severity))
+    noise, blur = shown(instability_curve(board, ["net"]))
     assert (noise.get_title(), blur.get_title()) == ("noise", "blur")
-    (line,) = noise.lines
+    (line,) = [x for x in noise.lines if x.get_linestyle() == "-"]
     assert list(line.get_xdata()) == [1, 3]
     assert list(line.get_ydata()) == pytest.approx([0.2, 0.4])
+    (bars,) = noise.collections
+    low, high = bars.get_segments()[0][:, 1]
+    row = board[board["metric"].eq("instability_used") & board["group"].eq("noise@1")].iloc[0]
+    assert (low, high) == pytest.approx((row["low"], row["high"])) and low < 0.2 < high
     with pytest.raises(ValueError, match="no corruptions to draw"):
-        instability_curve(frame(MAPS), [])
+        instability_curve(of_samples(samples(frame(MAPS), grouping=by_severity)), [])
 
 
 def grown(model: str, blocks: dict[str, float]) -> list:

@@ -1,25 +1,58 @@
-"""Where one model looks on one image: `harness show attention`."""
+"""Pictures of one image: under every corruption, and where a model looks on it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
-from torch import Tensor
 
 from harness.checkpoints import safe
 from harness.evaluation import Observed, calibrate
 from harness.planning import Options, plan, resolve_device
-from harness.plots.attention import overlays
+from harness.plots.attention import Query, attention_of_image, overlays
+from harness.plots.sheets import corruption_sheet
 from harness.progress import Teller
 from harness.run import trained
-from models.base import AttentionMap, capabilities
-from suites.attention import attention_maps, versions
+from models.base import capabilities
+from suites.attention import attention_maps
 from suites.attention import calibrate as temperatures
+from suites.base import Setting
+from suites.corruptions import CORRUPTIONS
 from suites.datasets import load
 from suites.grad_cam import grad_cam
+from suites.robustness import cells, chosen
 
-Query = tuple[int, int]
+
+def draw_corruptions(
+    results: Path, dataset: str, index: int, names: tuple[str, ...], constants: str, root: Path
+) -> Path:
+    """Write results/figures/corruptions-DATASET-INDEX.png.
+
+    Args:
+        index: Position of the image in the test set.
+        names: Of corruptions or lists of them; empty for all 19.
+        root: The data folder.
+
+    Raises:
+        LookupError: There is no such data set or corruption.
+        ValueError: There is no such image.
+    """
+    split = load(dataset, train=False, root=root)
+    if not 0 <= index < len(split):
+        raise ValueError(f"`{dataset}` has test images 0..{len(split) - 1}; got `--index {index}`.")
+    everything = names or tuple(kind.__name__ for kind in CORRUPTIONS)
+    kinds = {kind.__name__: place for place, kind in enumerate(CORRUPTIONS)}
+    ordered = sorted((kind.__name__ for kind in chosen(everything)), key=kinds.__getitem__)
+    setting = Setting(split.image_size, len(split.classes), tuple(ordered), constants=constants)
+    image, which = split.images[index : index + 1], torch.tensor([index])
+    pictures = {
+        (cell.condition, int(cell.level)): cell.prepare(image, which, setting.seed)[0]
+        for cell in cells(setting)
+        if cell.level
+    }
+    title = f"{dataset}, test image {index}: {split.classes[int(split.labels[index])]}"
+    path = results / "figures" / f"corruptions-{safe(dataset)}-{index}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    corruption_sheet(pictures, image[0], title).savefig(path, dpi=200)
+    return path
 
 
 def draw_attention(
@@ -85,43 +118,3 @@ def draw_attention(
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)
     return path
-
-
-def attention_of_image(
-    picture: Tensor,
-    maps: Mapping[str, AttentionMap],
-    taus: Mapping[str, Tensor],
-    heading: str,
-    query: Query | None,
-) -> Figure:
-    """Draw the heads of each layer and their mean: sharp, used, and their differences."""
-    columns: list[str] = []
-    rows: dict[str, list[Tensor]] = {"sharp": [], "used": []}
-    rows |= {"used less\nsharp": [], "used less\nmatched": []}
-    for name, layer in maps.items():
-        at = _token(query, layer)
-        kinds = {}
-        for kind, a in versions(layer, taus[name].to(layer.scores.device)).items():
-            one = a[0].mean(dim=1) if at is None else a[0, :, at]
-            one = torch.cat((one, one.mean(dim=0, keepdim=True))).cpu()
-            kinds[kind] = one.view(-1, layer.height, layer.width)
-        heads = layer.scores.shape[1]
-        place = f"{name}, " if len(maps) > 1 else ""
-        columns += [f"{place}head {h}" for h in range(heads)] + [f"{place}mean"]
-        rows["sharp"] += list(kinds["sharp"])
-        rows["used"] += list(kinds["used"])
-        rows["used less\nsharp"] += list(kinds["used"] - kinds["sharp"])
-        rows["used less\nmatched"] += list(kinds["used"] - kinds["matched"])
-    return overlays([picture] * len(columns), columns, rows, heading)
-
-
-def _token(query: Query | None, layer: AttentionMap) -> int | None:
-    """The query's place among the tokens of a layer."""
-    if query is None:
-        return None
-    h, w = query
-    if not (0 <= h < layer.height and 0 <= w < layer.width):
-        raise ValueError(
-            f"The tokens are 0,0 to {layer.height - 1},{layer.width - 1}; got `--query {h},{w}`."
-        )
-    return h * layer.width + w

@@ -51,7 +51,7 @@ def test_the_table_is_the_one_that_the_program_makes(monkeypatch: pytest.MonkeyP
 
 
 def test_the_answers_are_those_of_the_study() -> None:
-    study = json.loads((ROOT / "results" / "study.json").read_text())
+    study = json.loads((ROOT / "results" / "digits" / "study.json").read_text())
     shown = block_of_rows("<!-- study:")
     expected = [
         f"| {q['number']} | {q['question']} | **{q['verdict']}** | {q['answer']} |"
@@ -63,7 +63,7 @@ def test_the_answers_are_those_of_the_study() -> None:
 
 def test_the_study_is_what_its_numbers_say() -> None:
     # Intervals are narrower where the per-image answers are stored, which are not in git.
-    study = json.loads((ROOT / "results" / "study.json").read_text())
+    study = json.loads((ROOT / "results" / "digits" / "study.json").read_text())
     table = read(ROOT / "results")
     means = table.groupby(["suite", "condition", "level", "metric", "model"])["value"].mean()
     checked = 0

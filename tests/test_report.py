@@ -66,7 +66,9 @@ def write_study(results: Path, *effects: list[dict], **changed) -> None:
         for i, of in enumerate(effects)
     ]
     told = {"preset": "quick", "command": "harness study --preset quick", "commit": "c0ffee"}
-    (results / answers.FILE).write_text(json.dumps(told | {"questions": questions}))
+    told |= {"dataset": "d", "questions": questions}
+    (results / "d").mkdir(exist_ok=True)
+    (results / "d" / answers.FILE).write_text(json.dumps(told))
 
 
 @pytest.fixture(scope="module")
@@ -323,15 +325,14 @@ def test_answers_come_first(told_folder, tmp_path: Path) -> None:
 
 def test_effects_of_one_metric_share_a_scale_with_zero(tmp_path: Path) -> None:
     write_study(tmp_path, [effect(), effect(effect=-0.01, low=-0.02, high=0.0)], [])
-    study = answers.read(tmp_path)
-    assert study is not None
+    (study,) = answers.read(tmp_path)
     one, other = study["questions"][0]["effects"]
     assert one["axis"] == other["axis"] and one["axis"][0] <= -2 and one["axis"][1] >= 4.7
     assert one["drawn"] == (3.4, 2.1, 4.7) and other["drawn"] == (-1.0, -2.0, 0.0)
 
 
 def test_a_folder_without_a_study_has_no_answers(tmp_path: Path) -> None:
-    assert answers.read(tmp_path) is None
+    assert answers.read(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -360,10 +361,12 @@ def test_a_folder_without_a_study_has_no_answers(tmp_path: Path) -> None:
 )
 def test_a_study_of_another_shape_is_refused(tmp_path: Path, content, message: str) -> None:
     if isinstance(content, str):
-        (tmp_path / answers.FILE).write_text(content)
+        (tmp_path / "d").mkdir()
+        (tmp_path / "d" / answers.FILE).write_text(content)
     elif isinstance(content[0], dict) and "question" in content[0] or content == ["yes"]:
-        study = {"preset": "", "command": "", "commit": "", "questions": content}
-        (tmp_path / answers.FILE).write_text(json.dumps(study))
+        study = {"preset": "", "command": "", "commit": "", "dataset": "d", "questions": content}
+        (tmp_path / "d").mkdir()
+        (tmp_path / "d" / answers.FILE).write_text(json.dumps(study))
     else:
         write_study(tmp_path, [effect(**e) if isinstance(e, dict) else e for e in content])
     with pytest.raises(ValueError, match=f"study.json.*{message}.*harness study"):

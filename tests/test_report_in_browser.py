@@ -78,7 +78,9 @@ def folder(told_folder, tmp_path_factory) -> Path:
     effect |= {"effect": -0.01, "low": -0.03, "high": 0.01, "p": 0.4, "seeds": 2, "images": 1000}
     question = {"question": "Is it?", "verdict": "no", "answer": "No.", "effects": [effect]}
     study = {"preset": "quick", "command": "harness study", "commit": "c0ffee"}
-    (results / "study.json").write_text(json.dumps(study | {"questions": [question]}))
+    study |= {"dataset": "d", "questions": [question]}
+    (results / "d").mkdir(exist_ok=True)
+    (results / "d" / "study.json").write_text(json.dumps(study))
     page.write(results)
     return results
 

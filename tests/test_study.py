@@ -223,11 +223,13 @@ def test_one_command_runs_answers_and_goes_on(
     code, out, err = command(capsys, *asked)
     assert code == 0, err
     assert "4b  Do hard images cost" in out and "3 of 3: tied_resnet on digits" in err
-    path = tmp_path / "quick" / "study.json"
+    path = tmp_path / "quick" / "digits" / "study.json"
     told = json.loads(path.read_text())
     assert told["preset"] == "quick: digits, 1 seed, width 8, 1 epoch, 40 of 355 test images"
     assert [q["number"] for q in told["questions"]] == ["4a", "4b"]
-    assert report_answers.read(tmp_path / "quick") is not None, "the report shows it"
+    assert len(report_answers.read(tmp_path / "quick")) == 1, "the report shows it"
+    runs = {file for question in told["questions"] for file in question["runs"]}
+    assert len(runs) == 5 and all((path.parent / file).is_file() for file in runs)
     before = path.read_bytes()
     code, _, err = command(capsys, *asked)
     assert code == 0 and "training" not in err and path.read_bytes() == before

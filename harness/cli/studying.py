@@ -43,7 +43,7 @@ def study(
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
-    """Answer the four questions: run what is missing; write results/study.json."""
+    """Answer the four questions: run what is missing; write results/DATASET/study.json."""
     from harness import boards
     from harness.planning import Options, resolve_device
     from harness.plots.figures import draw
@@ -83,7 +83,8 @@ def study(
     with refusals(*CHECKING):
         answers = conduct.answered(chosen, root, name, count, teller)
         first = work[0].plan(options)  # with the weights that it has by now
-        path = conduct.write(answers, root, conduct.label(first, options, preset, count))
+        scale = conduct.label(first, options, preset, count)
+        path = conduct.write(answers, root, name, count, scale)
         if not limit:  # a subset of the images enters no table
             boards.write(root, teller)
         figures = []

@@ -1,6 +1,6 @@
-"""The answers of a study, from results/study.json:
+"""The answers of a study, from results/DATASET/study.json:
 
-    {"preset": "quick", "command": "harness study", "commit": "c0ffee...",
+    {"preset": "quick", "dataset": "digits", "command": "harness study", "commit": "c0ffee...",
      "questions": [
         {"question": "Does a diffusion layer on feature maps improve classification?",
          "answer":   "One sentence: the difference, its interval, on what.",
@@ -28,7 +28,7 @@ from harness.rows import problem_of_name
 FILE = "study.json"
 VERDICTS = ("yes", "no", "cannot tell")
 MADE = "Make it again with `harness study`."
-TOLD = ("preset", "command", "commit")
+TOLD = ("preset", "dataset", "command", "commit")
 NAMES = ("model", "against", "metric", "group")
 NUMBERS = ("effect", "low", "high")
 COUNTS = ("seeds", "images")
@@ -37,15 +37,17 @@ FEWER = 1  # digits of a difference than of a number
 MOST = 1000  # effects of a study; more are no answer
 
 
-def read(results: Path) -> dict[str, Any] | None:
-    """Return the study of a results folder, its effects as text; None where there is none.
+def read(results: Path) -> list[dict[str, Any]]:
+    """Return the studies of a results folder, their effects as text, that of most images first.
 
     Raises:
-        ValueError: It is damaged, or no study; says which question and effect.
+        ValueError: One is damaged, or no study; says which question and effect.
     """
-    path = results / FILE
-    if not path.is_file():
-        return None
+    studies = [_read(path) for path in sorted(results.glob(f"*/{FILE}"))]
+    return sorted(studies, key=lambda study: -study["images"])
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -53,8 +55,10 @@ def read(results: Path) -> dict[str, Any] | None:
     problem = _problem(study)
     if problem:
         raise ValueError(f"{path} is no study: {problem}. {MADE}")
+    images = [e["images"] for question in study["questions"] for e in question["effects"]]
     return {name: study[name] for name in TOLD} | {
-        "questions": [_question(question) for question in study["questions"]]
+        "images": max(images, default=0),
+        "questions": [_question(question) for question in study["questions"]],
     }
 
 

@@ -44,13 +44,13 @@ class Content:
         table: Long table.
         leaderboard: With the columns of `harness.leaderboard`; None where it has not been written.
         made: What `runs.runs` returns for the table.
-        study: What `answers.read` returns.
+        studies: What `answers.read` returns.
     """
 
     table: pd.DataFrame
     leaderboard: pd.DataFrame | None
     made: Mapping[str, Any]
-    study: Mapping[str, Any] | None = None
+    studies: Sequence[Mapping[str, Any]] = ()
 
 
 def write(results: Path) -> Path:
@@ -143,7 +143,7 @@ def html(
             numbers=numbers,
             packed=pack(numbers),
             opening=None if numbers["opening"] is None else numbers["boards"][numbers["opening"]],
-            study=content.study,
+            studies=content.studies,
             pictures=shown,
             left_out=left_out,
             models=names,

@@ -1,4 +1,4 @@
-"""Run what a study needs and is not there, and write its answers: results/study.json."""
+"""Run what a study needs and is not there, and write its answers: results/DATASET/study.json."""
 
 import json
 import multiprocessing
@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from harness import boards, results
+from harness.checkpoints import safe
 from harness.files import write_bytes
 from harness.planning import Options, Subject, plan
 from harness.progress import Teller
@@ -163,15 +164,29 @@ def drawn(questions: Sequence[Question]) -> dict[str, list[str]]:
     return {suite: list(names) for suite, names in found.items()}
 
 
-def write(made: Sequence[Answer], root: Path, preset: str) -> Path:
-    """Write the answers to `root`/study.json."""
+def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, preset: str) -> Path:
+    """Write the answers to `root`/DATASET/study.json, each with the files that its numbers are of.
+
+    Beside each of these lies a JSON with the same name: weights, command, commit, cells.
+    """
+    folder = root / safe(dataset)
+    questions = []
+    for answer in made:
+        runs = [
+            results.csv_path(root, dataset, suite, model, seed).relative_to(folder).as_posix()
+            for model, suites in suites_of((answer.question,)).items()
+            for suite in suites
+            for seed in range(seeds)
+        ]
+        questions.append(answer.told() | {"runs": runs})
     content = {
         "preset": preset,
+        "dataset": dataset,
         "command": command_line(),
         "commit": commit()[0] or "",
-        "questions": [answer.told() for answer in made],
+        "questions": questions,
     }
-    path = root / FILE
+    path = folder / FILE
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 

@@ -1,0 +1,120 @@
+"""How many images a second a network is asked: as it is, and with its batch norms folded.
+
+    pytest tests/test_bench_evaluation.py --benchmark-only -s
+
+Contenders take turns in one process on the same images; their answers are compared first. On a
+CUDA device also the whole robustness suite of 75 cells, as a command of its own.
+"""
+
+import contextlib
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import checkpoints
+from harness.cli.options import data_folder
+from harness.evaluation import Observed, batch_size_for, observe, prepared
+from harness.recipes import recipe_for
+from harness.training import train
+from models.base import MODELS
+from suites.base import Cell
+from suites.clean import clean
+from suites.datasets import Split, load
+
+pytestmark = pytest.mark.bench
+TURNS = 7
+devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+
+
+def test_images(count: int) -> Split:
+    try:
+        split = load("cifar10", train=False, root=data_folder(None))
+    except FileNotFoundError:
+        split = load("digits", train=False, root=Path())
+    which = torch.arange(count) % len(split)
+    return replace(split, images=split.images[which], labels=split.labels[which])
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def as_it_is() -> Iterator[None]:
+    yield
+
+
+@devices
+@pytest.mark.parametrize("width", [16, 64])
+def test_folding(width: int, device: str, benchmark) -> None:
+    where, suite = torch.device(device), clean()
+    split = test_images(10_000 if device == "cuda" else 16_000 // width)
+    recipe = recipe_for(split, 1, where)
+    model, _ = train(lambda: MODELS["resnet18"](width=width), split, recipe, seed=0, device=where)
+    batch = batch_size_for(where, split.image_size)
+
+    def ask(dtype: str, folding: bool, batch_size: int = batch) -> tuple[torch.Tensor, float]:
+        subject, on_device = Observed(model, where, dtype), split.to(where)
+        with prepared(suite, subject, split) if folding else as_it_is():
+            start = time.perf_counter()
+            found = observe(
+                suite,
+                Cell("clean"),
+                subject,
+                on_device,
+                seed=0,
+                device=where,
+                batch_size=batch_size,
+            )
+            return found["logits"], len(split) / (time.perf_counter() - start)
+
+    contenders = {
+        "float32, batches of 500": ("float32", False, 500),
+        "float32": ("float32", False),
+        "float32, folded": ("float32", True),
+        "bfloat16": ("bfloat16", False),
+        "bfloat16, folded": ("bfloat16", True),
+    }
+    expected, _ = ask("float32", False)
+    for name, how in contenders.items():
+        told, _ = ask(*how)
+        tolerance = 1e-3 if how[0] == "float32" else 0.05
+        assert (told - expected).abs().max() < tolerance * expected.abs().max(), name
+        agree = (told.argmax(1) == expected.argmax(1)).float().mean()
+        assert agree > 0.98, name
+    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(TURNS):
+        for name, how in contenders.items():
+            speeds[name].append(ask(*how)[1])
+    first = next(iter(contenders))
+    print(f"\nresnet18, width {width}, {len(split)} images, {device}, torch {torch.__version__}")
+    for name, found in speeds.items():
+        ratio = statistics.median(a / b for a, b in zip(found, speeds[first], strict=True))
+        print(f"  {name:24} {statistics.median(found):9.0f} images/s, {ratio:.2f} times the first")
+    benchmark.pedantic(lambda: ask("float32", True), rounds=1)
+
+
+@pytest.mark.gpu
+def test_75_cells_end_to_end(benchmark, tmp_path: Path) -> None:
+    """At most 10 s on an H200, process start included."""
+    model = MODELS["resnet18"]()
+    split = test_images(10_000)
+    if len(split.classes) != 10 or not split.flip:
+        pytest.skip("needs CIFAR-10; set HARNESS_DATA")
+    weights = tmp_path / "weights.safetensors"
+    checkpoints.write(weights, model.state_dict(), {})
+    command = ["harness", "run", "--suite", "robustness", "--no-train"]
+    command += ["--model", "resnet18", "--dataset", "cifar10", "--corruption", "common"]
+    command += ["--weights", str(weights), "--dtype", "bfloat16", "--results", str(tmp_path)]
+
+    def run() -> None:
+        subprocess.run(command, check=True, capture_output=True)
+
+    start = time.perf_counter()
+    benchmark.pedantic(run, rounds=1)
+    print(f"\n75 cells of 10,000 images: {time.perf_counter() - start:.1f} s")

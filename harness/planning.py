@@ -35,7 +35,7 @@ class Options:
         data: Folder of the official files.
         width: Channels of scalable models; None takes that of the weights, or the data set's own.
         epochs: Of training; None takes those of the weights, or of the recipe.
-        recipe: Name in `EPOCHS`.
+        recipe: Name in `EPOCHS`; None takes that of the weights, or `fast`.
         compile: Whether networks are compiled for training.
         may_train: Whether missing weights are trained.
         weights: A file in place of trained weights.
@@ -50,7 +50,7 @@ class Options:
     data: Path
     width: int | None = None
     epochs: int | None = None
-    recipe: str = "fast"
+    recipe: str | None = None
     compile: bool = False
     may_train: bool = True
     weights: Path | None = None
@@ -222,7 +222,7 @@ def _check_options(options: Options) -> None:
     resolve_device(options.device)
     if options.dtype not in DTYPES:
         raise ValueError(f"There is no dtype `{options.dtype}`. Use {' or '.join(DTYPES)}.")
-    if options.recipe not in EPOCHS:
+    if options.recipe is not None and options.recipe not in EPOCHS:
         raise ValueError(f"There is no recipe `{options.recipe}`. Use {' or '.join(EPOCHS)}.")
     for name, least in (("batch_size", 1), ("limit", 0), ("width", 1), ("epochs", 1)):
         value = getattr(options, name)
@@ -266,7 +266,7 @@ def _subject(
     description: dict[str, Any] = {}
     if file is not None:
         state, description = checkpoints.read(file, foreign=options.weights is not None)
-        _check_agreement(file, description, src, dataset, options)
+        _check_agreement(file, description, src, dataset, split, options)
         seed = description.get("seed", seed)
     width = options.width
     if not src.scalable:
@@ -307,7 +307,12 @@ def _subject(
 
 
 def _check_agreement(
-    path: Path, description: dict[str, Any], src: Source, dataset: str, options: Options
+    path: Path,
+    description: dict[str, Any],
+    src: Source,
+    dataset: str,
+    split: Split,
+    options: Options,
 ) -> None:
     """Refuse weights that were trained otherwise than the command says."""
     if "recipe" not in description:
@@ -322,6 +327,14 @@ def _check_agreement(
             raise ValueError(
                 f"The weights at {path} were trained with {flag} {found}, not {asked}. Leave out "
                 f"`--{flag}`, or keep the other training apart with `--results`."
+            )
+    if options.recipe is not None:
+        device, found = resolve_device(options.device), spoken(description["recipe"])
+        asked = spoken(asdict(recipe_for(split, options.epochs, device, options.recipe)))
+        if asked != found:
+            raise ValueError(
+                f"The weights at {path} were trained for {found}, not {asked}. Leave out "
+                "`--recipe`, or keep the other training apart with `--results`."
             )
     if description["source"] != src.sha256:
         raise ValueError(

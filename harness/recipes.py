@@ -70,7 +70,7 @@ def recipe_for(
     split: Split,
     epochs: int | None,
     device: torch.device,
-    name: str = "fast",
+    name: str | None = None,
     compiled: bool = False,
 ) -> Recipe:
     """Return the recipe `name` for a training set.
@@ -80,7 +80,7 @@ def recipe_for(
 
     Args:
         epochs: In place of the recipe's own; its stages shrink with them.
-        name: In `EPOCHS`.
+        name: In `EPOCHS`; by default `fast`.
     """
     dtype = "bfloat16" if gains_from_bfloat16(device) else "float32"
     count = len(split)
@@ -103,7 +103,7 @@ def recipe_for(
         )
     batch_size = min(500, max(64, count // 100), count)
     return Recipe(
-        epochs=epochs or EPOCHS[name],
+        epochs=epochs or EPOCHS[name or "fast"],
         batch_size=batch_size,
         peak_lr=0.2 * batch_size / 500,
         momentum=0.9,

@@ -169,6 +169,13 @@ def test_weights_of_other_settings_are_refused(here: Path) -> None:
         found = f"{flag} {8 if flag == 'width' else 1}, not {value}"
         result = harness("train", "--model", "resnet18", f"--{flag}", value)
         refused(result, message.format(found, flag))
+    for asked, found in (
+        (("--recipe", "full"), "80 epochs"),
+        (("--recipe", "ruthotto_haber", "--epochs", "1"), "1 epoch by `ruthotto_haber`"),
+    ):
+        message = f"were trained for 1 epoch, not {found}. Leave out `--recipe`, or keep"
+        refused(harness("train", "--model", "resnet18", *asked), message)
+    assert harness("train", *small, "--recipe", "fast").exit_code == 0
     both = ("run", "--suite", "clean", "--model", "resnet18", "--model", "pde_aug")
     message = "trained for 1 epoch, and `pde_aug` would be for 26 epochs. Give `--epochs 1`"
     refused(harness(*both), message)

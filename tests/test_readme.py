@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ import models  # noqa: F401  fills the registry
 import suites  # noqa: F401
 from harness import boards
 from harness.cli import app
+from harness.groups import groups_of
 from harness.leaderboard import leaderboard
 from harness.results import read
 from models.base import MODELS
@@ -20,6 +22,7 @@ from suites.datasets import DATASETS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+STUDIES = sorted(ROOT.glob("results/*/study.json"))
 INTERVAL = re.compile(r"\d+\.\d-\d+\.\d")
 
 
@@ -50,9 +53,10 @@ def test_the_table_is_the_one_that_the_program_makes(monkeypatch: pytest.MonkeyP
     assert [line for line in shown if line not in made_words] == []
 
 
-def test_the_answers_are_those_of_the_study() -> None:
-    study = json.loads((ROOT / "results" / "digits" / "study.json").read_text())
-    shown = block_of_rows("<!-- study:")
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_the_answers_are_those_of_the_study(path: Path) -> None:
+    study = json.loads(path.read_text())
+    shown = block_of_rows(f"<!-- study: {path.relative_to(ROOT).as_posix()}")
     expected = [
         f"| {q['number']} | {q['question']} | **{q['verdict']}** | {q['answer']} |"
         for q in study["questions"]
@@ -61,20 +65,40 @@ def test_the_answers_are_those_of_the_study() -> None:
     assert study["preset"].partition(": ")[2] in README
 
 
-def test_the_study_is_what_its_numbers_say() -> None:
-    # Intervals are narrower where the per-image answers are stored, which are not in git.
-    study = json.loads((ROOT / "results" / "digits" / "study.json").read_text())
-    table = read(ROOT / "results")
-    means = table.groupby(["suite", "condition", "level", "metric", "model"])["value"].mean()
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
+    """From the sentence to its effects, to rows, to their runs: command, commit, weights, cells."""
+    study, table = json.loads(path.read_text()), read(ROOT / "results")
+    assert study["dataset"] == path.parent.name and re.fullmatch("[0-9a-f]{40}", study["commit"])
+    assert study["command"].startswith("harness study")
     checked = 0
     for question in study["questions"]:
+        rows = []
+        for file in question["runs"]:
+            made = json.loads((path.parent / file).with_suffix(".json").read_text())
+            assert re.fullmatch("[0-9a-f]{40}", made["environment"]["commit"])
+            assert made["command"].startswith("harness ") and made["images"] > 0
+            assert re.fullmatch("[0-9a-f]{64}", made["weights"])
+            rows.append(pd.read_csv(path.parent / file))
+            where = rows[-1][["condition", "level"]].drop_duplicates().itertuples(index=False)
+            assert {f"{c} {level:g}" for c, level in where} == set(made["cells"])
+        frame = pd.concat(rows)
+        # The rows of the answer are those of the whole table.
+        both = frame.merge(table, how="inner", on=[c for c in table.columns if c != "value"])
+        assert len(both) == len(frame) and (both["value_x"] == both["value_y"]).all()
         for effect in question["effects"]:
-            if (effect["metric"], effect["group"]) == ("accuracy", "clean"):
-                where = "robustness", "clean", 0.0, "accuracy"
-                apart = means[(*where, effect["model"])] - means[(*where, effect["against"])]
-                assert effect["effect"] == pytest.approx(apart, abs=2e-6)
-                checked += 1
-    assert checked >= 8
+            assert effect["seeds"] == frame["seed"].nunique()
+            if effect["metric"] != "accuracy":
+                continue
+            here = frame[(frame["metric"] == "accuracy") & (frame["suite"] == effect["suite"])]
+            cells = groups_of(frozenset(zip(here["condition"], here["level"], strict=True)))
+            wanted = pd.MultiIndex.from_tuples(cells[effect["group"]])
+            here = here.set_index(["condition", "level"]).loc[wanted]
+            means = here.groupby("model")["value"].mean()
+            apart = means[effect["model"]] - means[effect["against"]]
+            assert effect["effect"] == pytest.approx(apart, abs=2e-6)
+            checked += 1
+    assert checked >= 15
 
 
 def test_the_leaderboard_is_of_the_results_that_are_there() -> None:

@@ -21,7 +21,8 @@ Data = Annotated[
 Width = Annotated[int | None, typer.Option(help="Channels; 64: ResNet-18 \\[the data set's own].")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training set \\[the recipe's].")]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", help="fast: 26 epochs; full: 80; ruthotto_haber: 100 of its own.")
+    str | None,
+    typer.Option("--recipe", help="fast: 26 epochs; full: 80; ruthotto_haber \\[fast]."),
 ]
 Compile = Annotated[
     bool, typer.Option(help="Compile networks for training: for many epochs or seeds on a GPU.")

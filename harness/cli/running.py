@@ -51,7 +51,7 @@ def run(
     limit: Annotated[int, typer.Option(help="Test images, 0 for all; results/quick/.")] = 0,
     width: Width = None,
     epochs: Epochs = None,
-    recipe: RecipeName = "fast",
+    recipe: RecipeName = None,
     compile: Compile = False,
     batch_size: Annotated[
         int | None, typer.Option(help="Images at a time; changes no number \\[the device's own].")
@@ -111,7 +111,7 @@ def train(
     seeds: Seeds = [0],
     width: Width = None,
     epochs: Epochs = None,
-    recipe: RecipeName = "fast",
+    recipe: RecipeName = None,
     compile: Compile = False,
     device: Device = "auto",
     data: Data = None,

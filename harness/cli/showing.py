@@ -61,7 +61,7 @@ def show_attention(
     seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
     width: Width = None,
     epochs: Epochs = None,
-    recipe: RecipeName = "fast",
+    recipe: RecipeName = None,
     device: Device = "auto",
     data: Data = None,
     results: Results = Path("results"),

@@ -36,7 +36,7 @@ def study(
     ] = 0,
     width: Width = None,
     epochs: Epochs = None,
-    recipe: RecipeName = "fast",
+    recipe: RecipeName = None,
     compile: Compile = False,
     device: Device = "auto",
     dtype: Dtype = "float32",

@@ -4,8 +4,6 @@ A `Subject` is one model with one set of weights on one data set, and the suites
 `run.execute` does what is planned.
 """
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,52 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from harness import checkpoints
-from harness.recipes import EPOCHS, flags, recipe_for, spoken
+from harness.options import Options, resolve_device
+from harness.recipes import flags, recipe_for, spoken
 from harness.training import initialized
 from models.base import Augmenting, capabilities, check_images
 from models.lookup import Source, source
 from suites.base import SUITES, Calibrate, Cell, Setting, Suite
 from suites.datasets import Split, load
 from suites.published import OF_DATASET, Published, published
-
-DTYPES = ("float32", "bfloat16")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to train and measure, the same for everything in one command.
-
-    Args:
-        results: Folder that everything is written below.
-        data: Folder of the official files.
-        width: Channels of scalable models; None takes that of the weights, or the data set's own.
-        epochs: Of training; None takes those of the weights, or of the recipe.
-        recipe: Name in `EPOCHS`; None takes that of the weights, or `fast`.
-        compile: Whether networks are compiled for training.
-        may_train: Whether missing weights are trained.
-        weights: A file in place of trained weights.
-        limit: How many test images, 0 for all.
-        batch_size: Images measured at a time; None takes what suits the device.
-        corruptions: Names in place of the suite's own choice.
-        constants: Set of severity constants; "auto" chooses by the size of the images.
-        source: Who makes the corruptions, "harness" or "imagecorruptions".
-    """
-
-    results: Path
-    data: Path
-    width: int | None = None
-    epochs: int | None = None
-    recipe: str | None = None
-    compile: bool = False
-    may_train: bool = True
-    weights: Path | None = None
-    limit: int = 0
-    batch_size: int | None = None
-    device: str = "auto"
-    dtype: str = "float32"
-    corruptions: tuple[str, ...] = ()
-    constants: str = "auto"
-    source: str = "harness"
 
 
 @dataclass(frozen=True)
@@ -119,26 +79,6 @@ class Subject:
         return f"{self.source.name} on {self.dataset}, seed {self.seed}"
 
 
-def resolve_device(name: str) -> torch.device:
-    """Return the device called `name`; "auto" takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ValueError: There is no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise ValueError(
-            f"The device `{name}` is not available here. Use `--device auto`, or `cpu`."
-        ) from None
-    return device
-
-
 def plan(
     models: Sequence[str],
     datasets: Sequence[str],
@@ -154,7 +94,7 @@ def plan(
         ValueError: Files that are damaged, or do not fit what was asked for.
         PermissionError: The results folder cannot be written.
     """
-    _check_options(options)
+    options.check()
     sources = [source(name) for name in models]
     asked = [(name, SUITES[name]()) for name in suites]
     if options.weights is not None and len(models) * len(datasets) * len(seeds) != 1:
@@ -216,37 +156,6 @@ def _check_fairness(subjects: Sequence[Subject], options: Options) -> None:
                     f"`{new.source.name}` would be for {wanted}. Give `{cure}`, or start another "
                     "folder with `--results`."
                 )
-
-
-def _check_options(options: Options) -> None:
-    resolve_device(options.device)
-    if options.dtype not in DTYPES:
-        raise ValueError(f"There is no dtype `{options.dtype}`. Use {' or '.join(DTYPES)}.")
-    if options.recipe is not None and options.recipe not in EPOCHS:
-        raise ValueError(f"There is no recipe `{options.recipe}`. Use {' or '.join(EPOCHS)}.")
-    for name, least in (("batch_size", 1), ("limit", 0), ("width", 1), ("epochs", 1)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            flag = name.replace("_", "-")
-            raise ValueError(f"`--{flag}` must be at least {least}; got {value}.")
-    check_writable(options.results)
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a folder that nothing can be written to.
-
-    Raises:
-        PermissionError: Says which.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise PermissionError(
-            f"Nothing can be written to {folder}: {os.strerror(error.errno or 0)}. Choose another "
-            "folder with `--results`."
-        ) from None
 
 
 def _subject(

@@ -20,7 +20,8 @@ from harness import checkpoints, results
 from harness.cells import CellStore, Description
 from harness.evaluation import Observed, batch_size_for, calibrate, observe, of_suite, prepared
 from harness.files import digest, write_bytes
-from harness.planning import Asked, Options, Subject, resolve_device
+from harness.options import Options, resolve_device
+from harness.planning import Asked, Subject
 from harness.progress import Teller
 from harness.provenance import command_line, environment
 from harness.recipes import recipe_for

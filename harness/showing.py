@@ -6,7 +6,8 @@ import torch
 
 from harness.checkpoints import safe
 from harness.evaluation import Observed, calibrate
-from harness.planning import Options, plan, resolve_device
+from harness.options import Options, resolve_device
+from harness.planning import plan
 from harness.plots.attention import Query, attention_of_image, overlays
 from harness.plots.sheets import corruption_sheet
 from harness.progress import Teller

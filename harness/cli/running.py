@@ -62,7 +62,8 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Measure models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
-    from harness.planning import Options, plan
+    from harness.options import Options
+    from harness.planning import plan
     from harness.plots.figures import draw
     from harness.results import QUICK
     from harness.run import execute
@@ -118,7 +119,8 @@ def train(
     results: Results = Path("results"),
 ) -> None:
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
-    from harness.planning import Options, plan
+    from harness.options import Options
+    from harness.planning import plan
     from harness.run import trained
 
     options = Options(

@@ -67,7 +67,7 @@ def show_attention(
     results: Results = Path("results"),
 ) -> None:
     """Draw where a model looks; write results/figures/attention-MODEL-DATASET-INDEX.png."""
-    from harness.planning import Options
+    from harness.options import Options
     from harness.showing import draw_attention
 
     options = Options(

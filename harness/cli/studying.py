@@ -45,7 +45,7 @@ def study(
 ) -> None:
     """Answer the four questions: run what is missing; write results/DATASET/study.json."""
     from harness import boards
-    from harness.planning import Options, resolve_device
+    from harness.options import Options, resolve_device
     from harness.plots.figures import draw
     from harness.results import QUICK
     from harness.study import conduct

@@ -14,7 +14,8 @@ from rich.console import Console
 from harness import boards, results
 from harness.checkpoints import safe
 from harness.files import write_bytes
-from harness.planning import Options, Subject, plan
+from harness.options import Options
+from harness.planning import Subject, plan
 from harness.progress import Teller
 from harness.provenance import command_line, commit
 from harness.run import execute

@@ -44,6 +44,16 @@ def test_poly_2_is_stable_on_a_shorter_interval_than_euler(z: float, grows: bool
     assert (abs(1 + z) > 1) == (z > 0), "Euler reaches down to -2"
 
 
+@pytest.mark.parametrize("y, grows", [(0.99, False), (1.01, True)])
+def test_poly_2_is_stable_on_a_piece_of_the_imaginary_axis_where_euler_is_not(
+    y: float, grows: bool
+) -> None:
+    turn = y * torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    x = torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 2, 1, 1)
+    assert (float(linear_block(turn)(x).norm()) > 1) == grows
+    assert abs(1 + y * 1j) > 1
+
+
 def test_kinds_combine_their_functions_as_named() -> None:
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     A = torch.full((1, 1), 0.5, dtype=torch.float64)

@@ -78,6 +78,24 @@ def test_the_real_interval_ends_where_it_should(method: str, edge: float) -> Non
     assert inside < 1 < outside and right > 1
 
 
+def turned(u: Tensor) -> Tensor:
+    """i u, for u of two channels, real and imaginary part."""
+    return torch.stack((-u[:, 1], u[:, 0]), dim=1)
+
+
+@pytest.mark.parametrize("method, edge", [("heun", 0.0), ("heun3", 3**0.5), ("rk4", 8**0.5)])
+def test_the_imaginary_interval_ends_where_it_should(method: str, edge: float) -> None:
+    u = torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 2, 1, 1)
+    made = RungeKuttaBlock(8, method)
+
+    def growth(y: float) -> float:
+        made.f = Field(turned, y)  # type: ignore[assignment]
+        return float(made(u).norm())
+
+    assert growth(edge + 0.1) > 1 + 1e-6
+    assert edge == 0 or growth(edge - 0.1) < 1
+
+
 def test_weights_are_those_of_plain_slots() -> None:
     counts = {
         sum(p.numel() for p in build(width=8).parameters())

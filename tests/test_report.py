@@ -57,7 +57,7 @@ def effect(**changed) -> dict:
     return made | {"seeds": 5, "images": 10_000} | changed
 
 
-def write_study(results: Path, *effects: list[dict], **changed) -> None:
+def write_study(results: Path, *effects: list[dict], dataset: str = "d", **changed) -> None:
     """A study of a question for each list of effects."""
     questions = [
         {"question": f"Question {i}?", "answer": "So.", "effects": of}
@@ -66,9 +66,9 @@ def write_study(results: Path, *effects: list[dict], **changed) -> None:
         for i, of in enumerate(effects)
     ]
     told = {"preset": "quick", "command": "harness study --preset quick", "commit": "c0ffee"}
-    told |= {"dataset": "d", "questions": questions}
-    (results / "d").mkdir(exist_ok=True)
-    (results / "d" / answers.FILE).write_text(json.dumps(told))
+    told |= {"dataset": dataset, "questions": questions}
+    (results / dataset).mkdir(exist_ok=True)
+    (results / dataset / answers.FILE).write_text(json.dumps(told))
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +321,18 @@ def test_answers_come_first(told_folder, tmp_path: Path) -> None:
     )
     said = text(tree.xpath("//section[@id='answers']/p")[0])
     assert said.endswith("From harness study --preset quick, preset quick, commit c0ffee.")
+
+
+def test_the_study_of_most_images_comes_first(told_folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a", "b"])
+    write_study(tmp_path, [effect(images=355)], dataset="a_toy")
+    write_study(tmp_path, [effect()], [effect()])
+    tree = parsed(page.write(tmp_path))
+    section = tree.xpath("//section[@id='answers']")[0]
+    assert [text(h) for h in section.xpath("h3")] == ["On d", "On a_toy"]
+    assert [len(of.xpath("li")) for of in section.xpath("ol")] == [2, 1]
+    labels = section.xpath(".//@aria-label")
+    assert len(set(labels)) == len(labels)
 
 
 def test_effects_of_one_metric_share_a_scale_with_zero(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
             assert re.fullmatch("[0-9a-f]{40}", made["environment"]["commit"])
             assert made["command"].startswith("harness ") and made["images"] > 0
             assert re.fullmatch("[0-9a-f]{64}", made["weights"])
-            rows.append(pd.read_csv(path.parent / file))
+            rows.append(pd.read_csv(path.parent / file, dtype={"level": float}))
             where = rows[-1][["condition", "level"]].drop_duplicates().itertuples(index=False)
             assert {f"{c} {level:g}" for c, level in where} == set(made["cells"])
         frame = pd.concat(rows)

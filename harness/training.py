@@ -184,6 +184,9 @@ def train(
         nesterov=recipe.nesterov,
         fused=True,
     )
+    for parameter in model.parameters():
+        # From the start, since the fused step cannot add one for a branch that was left out so far.
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     state = State(model, optimizer, 0, [])
     if partial is not None and partial.is_file():
         try:

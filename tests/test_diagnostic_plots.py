@@ -85,7 +85,7 @@ def test_instability_is_a_mean_of_kinds_for_noise_and_blur() -> None:
     noise, blur = shown(instability_curve(board, ["net"]))
     assert (noise.get_title(), blur.get_title()) == ("noise", "blur")
     (line,) = [x for x in noise.lines if x.get_linestyle() == "-"]
-    assert list(line.get_xdata()) == [1, 3]
+    assert list(line.get_xdata()) == [1, 3], "the first of two curves stands at its severity"
     assert list(line.get_ydata()) == pytest.approx([0.2, 0.4])
     (bars,) = noise.collections
     low, high = bars.get_segments()[0][:, 1]

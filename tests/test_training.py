@@ -191,6 +191,24 @@ def test_the_best_epoch_on_held_out_images_counts(split: Split, tmp_path: Path) 
     assert equal(again.state_dict(), model.state_dict())
 
 
+def test_a_branch_may_be_left_out_at_first(split: Split) -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.late, self.never = (nn.Linear(3, 10) for _ in range(3))
+            self.calls = 0
+
+        def forward(self, images):
+            self.calls += self.training
+            told = self.first(images.mean((2, 3)))
+            return told + self.late(images.mean((2, 3))) if self.calls > 2 else told
+
+    start = initialized(Late, 0)
+    model, _ = train(Late, split, dataclasses.replace(SHORT, epochs=2), seed=0, device=CPU)
+    assert torch.equal(model.never.weight, start.never.weight)
+    assert not torch.equal(model.late.weight, start.late.weight)
+
+
 def test_seeds_share_compiled_code(split: Split) -> None:
     pytest.importorskip("torch._inductor")
     recipe = dataclasses.replace(SHORT, epochs=1, compiled=True)

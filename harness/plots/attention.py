@@ -122,16 +122,17 @@ def instability_curve(board: pd.DataFrame, order: Sequence[str]) -> Figure:
     grids = sorted({k for k in kept["kind"] if k not in styles}, key=side)
     styles |= dict(zip(grids, ("-", "--", "-.", ":"), strict=False))
     for axis, panel in zip(axes, panels, strict=False):
-        here = kept[kept["panel"] == panel]
+        here, place = kept[kept["panel"] == panel], 0
         for i, model in enumerate(models):
             of_model = here[here["model"] == model]
             for kind, part in of_model.groupby("kind", sort=False):
+                place += 1  # curves stand a little apart, so that their bars do
                 curve = part.sort_values("level")
                 reach = np.stack(
                     [curve["value"] - curve["low"], curve["high"] - curve["value"]]
                 ).astype(float)
                 axis.errorbar(
-                    curve["level"].to_numpy(),
+                    curve["level"].to_numpy() + 0.06 * (place - 1),
                     curve["value"].to_numpy(),
                     yerr=np.nan_to_num(reach),
                     linestyle=styles.get(str(kind), ":"),
@@ -144,8 +145,8 @@ def instability_curve(board: pd.DataFrame, order: Sequence[str]) -> Figure:
                 )
         axis.set_title(panel.replace("_", " "), fontsize=9)
         axis.set_xticks(sorted(kept["level"].unique()))
-        axis.set_ylim(bottom=0)
         quiet(axis)
+    axes[0].set_ylim(bottom=0)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     figure.supxlabel("severity", fontsize=9)

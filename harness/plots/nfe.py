@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
@@ -105,8 +106,8 @@ def solver_matrix(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
     """Does a network that was trained with one solver answer alike with another?
 
     Rows are models, as trained; columns are the solvers that they are asked with, fixed steps
-    first; cells are accuracies, means over seeds. A network that solves a differential equation
-    has rows of one color but for the coarsest solvers.
+    first; cells are accuracies in per cent, means over seeds. A network that solves a differential
+    equation has rows of one color but for the coarsest solvers.
 
     Args:
         frame: As of `nfe_curve`.
@@ -124,23 +125,19 @@ def solver_matrix(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
     wide = solved.pivot_table(index="model", columns="column", values="accuracy", sort=False)
     wide = wide.loc[models, list(dict.fromkeys(solved["column"]))]
     figure = Figure(
-        figsize=(0.42 * wide.shape[1] + 2.6, 0.32 * wide.shape[0] + 1.2), layout="constrained"
+        figsize=(0.42 * wide.shape[1] + 1.8, 0.32 * wide.shape[0] + 1.3), layout="constrained"
     )
     axis = figure.subplots()
-    image = axis.imshow(wide.to_numpy(), cmap="viridis", aspect="auto")
-    middle = (wide.to_numpy().min() + wide.to_numpy().max()) / 2
+    values = wide.to_numpy()
+    axis.imshow(values, cmap="viridis", aspect="auto")
+    middle, places = (values.min() + values.max()) / 2, 1 if np.ptp(values) < 0.05 else 0
     for i in range(wide.shape[0]):
         for j in range(wide.shape[1]):
-            value = wide.iloc[i, j]
-            ink = "white" if value < middle else "black"
-            axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5, color=ink)
+            ink = "white" if values[i, j] < middle else "black"
+            told = f"{100 * values[i, j]:.{places}f}"
+            axis.text(j, i, told, ha="center", va="center", fontsize=6.5, color=ink)
     axis.set_xticks(range(wide.shape[1]), wide.columns, rotation=60, ha="right", fontsize=7)
     axis.set_yticks(range(wide.shape[0]), wide.index, fontsize=7.5)
-    axis.set_xlabel("solver asked with: steps, or tolerance", fontsize=8)
+    axis.set_xlabel("accuracy, %, with a solver of so many steps, or of this tolerance", fontsize=8)
     axis.set_ylabel("as trained", fontsize=8)
-    bar = figure.colorbar(image, ax=axis, shrink=0.9, pad=0.01)
-    narrow = wide.to_numpy().max() - wide.to_numpy().min() < 0.05
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if narrow else 0))
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label("accuracy", fontsize=8)
     return figure

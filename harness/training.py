@@ -25,9 +25,10 @@ from torch.nn.functional import cross_entropy, pad
 from harness import checkpoints
 from harness.files import Damaged, read_tensors
 from harness.recipes import Recipe, learning_rate
-from models.base import Augmenting, Constrained, Regularized, check_images
+from models.base import Augmenting, Constrained, Recalibrated, Regularized, check_images
 from suites.datasets import Split
 
+RECALIBRATION = 5000  # training images that batch statistics are measured on, where asked for
 SHORT_STEP = 128  # images; below it a step runs on one CPU thread
 
 
@@ -220,6 +221,11 @@ def train(
                 checkpoints.write(partial, state.tensors(), description)
     if recipe.held_out:
         model.load_state_dict(state.best)
+    if isinstance(model, Recalibrated):
+        few = images[:RECALIBRATION].split(500)
+        model.recalibrate(
+            (x.float() / 255).contiguous(memory_format=torch.channels_last) for x in few
+        )
     return model.eval(), state.history
 
 

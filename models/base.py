@@ -5,7 +5,7 @@ images (N, 3, H, W), float, in [0, 1], any H = W >= 32, and returns logits (N, n
 Whatever else a model can do it shows by structure, never by its name: the protocols below.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -160,6 +160,19 @@ class Constrained(Protocol):
 
     def constrain_(self) -> None:
         """Project the weights, in place."""
+        ...
+
+
+@runtime_checkable
+class Recalibrated(Protocol):
+    """A model whose batch norms are fed otherwise in evaluation than in training."""
+
+    def recalibrate(self, batches: Iterable[Tensor]) -> None:
+        """Measure its batch statistics as evaluation feeds them; asked for after training.
+
+        Args:
+            batches: Training images (N, 3, H, W) in [0, 1].
+        """
         ...
 
 

@@ -12,8 +12,12 @@ the same in all blocks.
 
 Reference: G. Larsson, M. Maire, G. Shakhnarovich, FractalNet: Ultra-Deep Neural Networks without
 Residuals, ICLR 2017, https://arxiv.org/abs/1605.07648. Deviations: the slot form and its group norm
-are ours; max pooling.
+are ours; max pooling; He's start, and a head that sees its features scaled by 0.3, since this
+project's learning rate is ten times the paper's; batch statistics are measured once more after
+training, with nothing dropped: dropout stands before the norm, and changes what that sees.
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +30,7 @@ from models.slots import STAGES, group_norm, slotted
 FILTERS = (64, 128, 256, 512, 512)
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
 LOCAL = 0.15
+HEAD = 0.3  # ours: what the head sees is scaled by it
 
 
 def slot_unit(inputs: int, channels: int) -> nn.Module:
@@ -106,8 +111,10 @@ class FractalNet(nn.Module):
             channels = max(1, filters * width // 64)
 
             def unit(before: int, after: int, dropout: float = dropout) -> nn.Module:
+                conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
+                nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
                 return nn.Sequential(
-                    nn.Conv2d(before, after, 3, padding=1, bias=False),
+                    conv,
                     nn.Dropout(dropout),
                     nn.BatchNorm2d(after),
                     nn.ReLU(),
@@ -129,7 +136,23 @@ class FractalNet(nn.Module):
         x, drop = self.normalize(images), self.drawn()
         for fractal in self.fractals:
             x = drop.join([nn.functional.max_pool2d(y, 2) for y in fractal(x, drop)])
-        return self.head(x.mean((2, 3)))
+        return self.head(HEAD * x.mean((2, 3)))
+
+    @torch.no_grad()
+    def recalibrate(self, batches: Iterable[Tensor]) -> None:
+        """Measure the batch statistics with nothing dropped, as the mean over `batches`."""
+        self.eval()
+        norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a mean over all
+            norm.train()
+        for images in batches:
+            self(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.eval()
 
 
 @MODELS.register

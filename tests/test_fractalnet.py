@@ -95,3 +95,26 @@ def test_slots_and_their_null() -> None:
     assert convs(fractalnet_column(width=8, units=3)) == convs(fractalnet(width=8))
     with pytest.raises(ValueError, match="`columns` must be at least 1"):
         FractalSlot(8, 0)
+
+
+def test_batch_statistics_are_those_of_the_whole_network_without_dropout() -> None:
+    torch.manual_seed(0)
+    model = fractalnet20(width=4)
+    images = torch.rand(32, 3, 32, 32)
+    for _ in range(3):
+        model.train()(images)
+    before = model.fractals[4].short[2].running_var.clone()
+    model.recalibrate([images])
+    assert not any(m.training for m in model.modules())
+    assert not torch.equal(model.fractals[4].short[2].running_var, before)
+    seen = []
+    for fractal in model.fractals:
+        fractal.short[2].register_forward_hook(lambda norm, i, o: seen.append((norm, i[0])))
+    model(images)
+    assert len(seen) == 5
+    for norm, x in seen:
+        # Evaluation divides by the unbiased variance, a batch by its own: they differ by 1 / n.
+        apart = norm.running_mean - x.mean((0, 2, 3))
+        assert apart.abs().max() < 0.05 * x.std((0, 2, 3)).mean()
+        torch.testing.assert_close(norm.running_var, x.var((0, 2, 3)), rtol=0.1, atol=1e-6)
+        assert norm.momentum == 0.1

@@ -209,6 +209,22 @@ def test_a_branch_may_be_left_out_at_first(split: Split) -> None:
     assert not torch.equal(model.late.weight, start.late.weight)
 
 
+def test_batch_statistics_are_measured_again_where_a_model_asks(split: Split) -> None:
+    class Asking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.seen = nn.Linear(3, 10), []
+
+        def forward(self, images):
+            return self.net(images.mean((2, 3)))
+
+        def recalibrate(self, batches):
+            self.seen = list(batches)
+
+    model, _ = train(Asking, split, dataclasses.replace(SHORT, epochs=1), seed=0, device=CPU)
+    assert torch.equal(torch.cat(model.seen), split.images.float() / 255)
+
+
 def test_seeds_share_compiled_code(split: Split) -> None:
     pytest.importorskip("torch._inductor")
     recipe = dataclasses.replace(SHORT, epochs=1, compiled=True)

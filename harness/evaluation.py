@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.folding import folded
 from suites.base import Calibrate, Cell, Suite
-from suites.datasets import Split
+from suites.datasets import Split, as_input
 from suites.observe import check_finite
 
 
@@ -33,13 +33,13 @@ def batch_size_for(device: torch.device, image_size: int) -> int:
 DRAWS = 8  # of a model that is random in evaluation
 
 
-def of_suite(suite: Suite, dtype: str) -> str:
+def dtype_for(suite: Suite, dtype: str) -> str:
     """Return the type of arithmetic of `suite` where `dtype` is asked for."""
     return "float32" if suite.inside else dtype
 
 
 @contextlib.contextmanager
-def prepared(suite: Suite, subject: "Observed", split: Split) -> Iterator[None]:
+def folding(suite: Suite, subject: "Observed", split: Split) -> Iterator[None]:
     """Make a model fast for one suite: fold its batch norms, where nothing looks at them.
 
     A network of draws is asked by another way than its forward pass, and one that compares images
@@ -49,8 +49,7 @@ def prepared(suite: Suite, subject: "Observed", split: Split) -> Iterator[None]:
     if suite.inside or any(getattr(model, k, False) for k in ("stochastic", "transductive")):
         yield
         return
-    images = split.images[:8].to(subject.device).float() / 255
-    with folded(model, images.contiguous(memory_format=torch.channels_last)):
+    with folded(model, as_input(split.images[:8].to(subject.device))):
         yield
 
 
@@ -95,8 +94,8 @@ CALIBRATION = 1000  # training images, spread evenly
 def calibrate(find: Calibrate, subject: Observed, split: Split, device: torch.device) -> None:
     """Let a suite find what it needs to know of a model beforehand, from training images."""
     with torch.inference_mode():
-        images = split.images[chosen(len(split), CALIBRATION)].to(device).float() / 255
-        subject.calibration = find(subject, images.contiguous(memory_format=torch.channels_last))
+        images = split.images[chosen(len(split), CALIBRATION)].to(device)
+        subject.calibration = find(subject, as_input(images))
 
 
 def observe(
@@ -132,8 +131,7 @@ def observe(
         for part in indices.split(batch_size):
             subject.indices = part
             where = part.to(device)
-            prepared = cell.prepare(split.images[where], where, seed).float() / 255
-            prepared = prepared.contiguous(memory_format=torch.channels_last)
+            prepared = as_input(cell.prepare(split.images[where], where, seed))
             parts.append(dict(suite.observe(subject, prepared, split.labels[where], cell)))
             advance(len(part))
         arrays = {k: torch.cat([p[k] for p in parts]).cpu() for k in parts[0]}

@@ -19,7 +19,7 @@ from harness.training import initialized
 from models.base import Augmenting, capabilities, check_images
 from models.lookup import Source, source
 from suites.base import SUITES, Calibrate, Cell, Setting, Suite
-from suites.datasets import Split, load
+from suites.datasets import Split, as_input, load
 from suites.published import OF_DATASET, Published, published
 
 
@@ -262,7 +262,7 @@ def check_model(subject: Subject, model: nn.Module) -> None:
     """
     size, classes = subject.split.image_size, len(subject.split.classes)
     if isinstance(model, Augmenting):
-        images = subject.split.images[:2].float() / 255
+        images = as_input(subject.split.images[:2])
         check_images(model.augment(images, torch.Generator().manual_seed(subject.seed)))
     with torch.inference_mode():
         logits = model.eval()(torch.zeros(2, 3, size, size))

@@ -14,7 +14,7 @@ held out, and the weights of the best accuracy on them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -82,27 +82,9 @@ def recipe_for(
         epochs: In place of the recipe's own; its stages shrink with them.
         name: In `EPOCHS`; by default `fast`.
     """
-    dtype = "bfloat16" if gains_from_bfloat16(device) else "float32"
     count = len(split)
-    if name == "ruthotto_haber":
-        stages = FEW_CLASSES if len(split.classes) <= 10 else MANY_CLASSES
-        whole = sum(length for length, _ in stages)
-        return Recipe(
-            epochs=epochs or whole,
-            batch_size=min(125, count - round(0.2 * count)),
-            peak_lr=stages[0][1],
-            momentum=0.9,
-            weight_decay=5e-4,
-            crop_padding=split.image_size // 16,
-            flip=split.flip,
-            dtype=dtype,
-            nesterov=False,
-            stages=tuple((length / whole, rate) for length, rate in stages),
-            held_out=0.2,
-            compiled=compiled,
-        )
     batch_size = min(500, max(64, count // 100), count)
-    return Recipe(
+    usual = Recipe(
         epochs=epochs or EPOCHS[name or "fast"],
         batch_size=batch_size,
         peak_lr=0.2 * batch_size / 500,
@@ -110,8 +92,22 @@ def recipe_for(
         weight_decay=5e-4,
         crop_padding=split.image_size // 8,
         flip=split.flip,
-        dtype=dtype,
+        dtype="bfloat16" if gains_from_bfloat16(device) else "float32",
         compiled=compiled,
+    )
+    if name != "ruthotto_haber":
+        return usual
+    stages = FEW_CLASSES if len(split.classes) <= 10 else MANY_CLASSES
+    whole = sum(length for length, _ in stages)
+    return replace(
+        usual,
+        epochs=epochs or whole,
+        batch_size=min(125, count - round(0.2 * count)),
+        peak_lr=stages[0][1],
+        crop_padding=split.image_size // 16,
+        nesterov=False,
+        stages=tuple((length / whole, rate) for length, rate in stages),
+        held_out=0.2,
     )
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from harness import checkpoints, results
 from harness.cells import CellStore, Description
-from harness.evaluation import Observed, batch_size_for, calibrate, observe, of_suite, prepared
+from harness.evaluation import Observed, batch_size_for, calibrate, dtype_for, folding, observe
 from harness.files import digest, write_bytes
 from harness.options import Options, resolve_device
 from harness.planning import Asked, Subject
@@ -122,7 +122,7 @@ def _measure(
     name, suite, cells = asked.name, asked.suite, asked.cells
     device, split, start = resolve_device(options.device), subject.split, time.monotonic()
     batch_size = options.batch_size or batch_size_for(device, split.image_size)
-    dtype = of_suite(suite, options.dtype)
+    dtype = dtype_for(suite, options.dtype)
     root = options.results / results.QUICK if options.limit else options.results
     store = CellStore(options.results / "cells")
     data, count = split.fingerprint(), options.limit or len(split)
@@ -155,7 +155,7 @@ def _measure(
             if asked.calibrate is not None:
                 training = load(subject.dataset, train=True, root=options.data)
                 calibrate(asked.calibrate, function, training, device)
-            stack.enter_context(prepared(suite, function, split))
+            stack.enter_context(folding(suite, function, split))
         for cell, described, arrays in zip(cells, descriptions, found, strict=True):
             if arrays is None:
                 task.note = f"{cell.condition} {cell.level:g}"

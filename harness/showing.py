@@ -17,7 +17,7 @@ from suites.attention import attention_maps
 from suites.attention import calibrate as temperatures
 from suites.base import Setting
 from suites.corruptions import CORRUPTIONS
-from suites.datasets import load
+from suites.datasets import as_input, load
 from suites.grad_cam import grad_cam
 from suites.robustness import cells, chosen
 
@@ -89,7 +89,7 @@ def draw_attention(
     device = resolve_device(options.device)
     function = Observed(module, device)
     picture = split.images[index]
-    image = picture[None].to(device).float() / 255
+    image = as_input(picture[None].to(device))
     with torch.inference_mode():
         predicted = int(function(image).argmax())
     label = split.classes[int(split.labels[index])]

@@ -26,7 +26,7 @@ from harness import checkpoints
 from harness.files import Damaged, read_tensors
 from harness.recipes import Recipe, learning_rate
 from models.base import Augmenting, Constrained, Recalibrated, Regularized, check_images
-from suites.datasets import Split
+from suites.datasets import Split, as_input
 
 RECALIBRATION = 5000  # training images that batch statistics are measured on, where asked for
 SHORT_STEP = 128  # images; below it a step runs on one CPU thread
@@ -219,13 +219,10 @@ def train(
                     "history": state.history,
                 }
                 checkpoints.write(partial, state.tensors(), description)
-    if recipe.held_out:
-        model.load_state_dict(state.best)
-    if isinstance(model, Recalibrated):
-        few = images[:RECALIBRATION].split(500)
-        model.recalibrate(
-            (x.float() / 255).contiguous(memory_format=torch.channels_last) for x in few
-        )
+        if recipe.held_out:
+            model.load_state_dict(state.best)
+        if isinstance(model, Recalibrated):
+            model.recalibrate(as_input(x) for x in images[:RECALIBRATION].split(500))
     return model.eval(), state.history
 
 
@@ -238,8 +235,7 @@ def held_accuracy(model: nn.Module, images: Tensor, labels: Tensor, recipe: Reci
     ):
         model.eval()
         for x, y in zip(images.split(500), labels.split(500), strict=True):
-            x = (x.float() / 255).contiguous(memory_format=torch.channels_last)
-            hits += (model(x).argmax(dim=1) == y).sum()
+            hits += (model(as_input(x)).argmax(dim=1) == y).sum()
     return float(hits) / len(labels)
 
 
@@ -275,7 +271,7 @@ def _epoch(
         which = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
         flips = mirrored[i] if recipe.flip else torch.zeros_like(mirrored[i])
         batch = crop_and_flip(images[which], shifts[i], flips, recipe.crop_padding)
-        batch = batch.float() / 255
+        batch = as_input(batch)
         if isinstance(model, Augmenting):
             batch = model.augment(batch, augmentation)
             if i == 0:

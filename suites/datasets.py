@@ -23,6 +23,11 @@ from models.registry import Registry
 MAX_SIZE = 224  # pixels; a folder of larger images is read at this size
 
 
+def as_input(images: Tensor) -> Tensor:
+    """Return uint8 images (N, 3, H, H) as models take them: float32 in [0, 1], channels-last."""
+    return (images.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
 @dataclass(frozen=True)
 class Split:
     """One half of a data set.

@@ -10,7 +10,6 @@ import contextlib
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import torch
 
 from harness import checkpoints
 from harness.cli.options import data_folder
-from harness.evaluation import Observed, batch_size_for, observe, prepared
+from harness.evaluation import Observed, batch_size_for, folding, observe
 from harness.recipes import recipe_for
 from harness.training import train
 from models.base import MODELS
@@ -32,7 +31,7 @@ TURNS = 7
 devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 
 
-def test_images(count: int) -> Split:
+def pictures(count: int) -> Split:
     try:
         split = load("cifar10", train=False, root=data_folder(None))
     except FileNotFoundError:
@@ -41,26 +40,18 @@ def test_images(count: int) -> Split:
     return replace(split, images=split.images[which], labels=split.labels[which])
 
 
-test_images.__test__ = False  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def as_it_is() -> Iterator[None]:
-    yield
-
-
 @devices
 @pytest.mark.parametrize("width", [16, 64])
 def test_folding(width: int, device: str, benchmark) -> None:
     where, suite = torch.device(device), clean()
-    split = test_images(10_000 if device == "cuda" else 16_000 // width)
+    split = pictures(10_000 if device == "cuda" else 16_000 // width)
     recipe = recipe_for(split, 1, where)
     model, _ = train(lambda: MODELS["resnet18"](width=width), split, recipe, seed=0, device=where)
     batch = batch_size_for(where, split.image_size)
 
-    def ask(dtype: str, folding: bool, batch_size: int = batch) -> tuple[torch.Tensor, float]:
+    def ask(dtype: str, fold: bool, batch_size: int = batch) -> tuple[torch.Tensor, float]:
         subject, on_device = Observed(model, where, dtype), split.to(where)
-        with prepared(suite, subject, split) if folding else as_it_is():
+        with folding(suite, subject, split) if fold else contextlib.nullcontext():
             start = time.perf_counter()
             found = observe(
                 suite,
@@ -103,7 +94,7 @@ def test_folding(width: int, device: str, benchmark) -> None:
 def test_75_cells_end_to_end(benchmark, tmp_path: Path) -> None:
     """At most 10 s on an H200, process start included."""
     model = MODELS["resnet18"]()
-    split = test_images(10_000)
+    split = pictures(10_000)
     if len(split.classes) != 10 or not split.flip:
         pytest.skip("needs CIFAR-10; set HARNESS_DATA")
     weights = tmp_path / "weights.safetensors"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.evaluation import Observed, of_suite, prepared
+from harness.evaluation import Observed, dtype_for, folding
 from models.base import MODELS
 from models.folding import folded, pairs
 from suites.base import SUITES
@@ -64,10 +64,10 @@ def test_suites_that_look_inside_see_the_network_as_it_was_trained(
     name: str, dtype: str, count: int, images: Tensor
 ) -> None:
     suite, model = SUITES[name](), lived(MODELS["resnet18"](num_classes=10, width=8), images)
-    assert of_suite(suite, "bfloat16") == dtype and of_suite(suite, "float32") == "float32"
+    assert dtype_for(suite, "bfloat16") == dtype and dtype_for(suite, "float32") == "float32"
     split = Split((images * 255).byte(), torch.zeros(8).long(), tuple("abcdefghij"), flip=False)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    with prepared(suite, Observed(model, torch.device("cpu"), dtype), split):
+    with folding(suite, Observed(model, torch.device("cpu"), dtype), split):
         left = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert norms - left == count
 

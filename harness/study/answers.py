@@ -81,8 +81,8 @@ def answers(
 
 def gain(question: Question, numbers: Numbers) -> Answer:
     """Is the model better than the baseline and every null?"""
-    where = question.where
-    deciding = [numbers.effect(where, question.model, r, True) for r in question.rivals]
+    quantity = question.quantity
+    deciding = [numbers.effect(quantity, question.model, r, True) for r in question.rivals]
     others = [
         numbers.effect(w, question.model, r, False) for w in question.also for r in question.rivals
     ]
@@ -106,13 +106,13 @@ def gain(question: Question, numbers: Numbers) -> Answer:
 
 def match(question: Question, numbers: Numbers) -> Answer:
     """Is the model as accurate as its baseline, and with how many evaluations?"""
-    where = question.where
-    own = numbers.effect(where, question.model, question.baseline, True)
+    quantity = question.quantity
+    own = numbers.effect(quantity, question.model, question.baseline, True)
     others = [
         numbers.effect(w, question.model, r, False)
-        for w in (where, *question.also)
+        for w in (quantity, *question.also)
         for r in question.rivals
-        if (w, r) != (where, question.baseline)
+        if (w, r) != (quantity, question.baseline)
     ]
     margin = f"{100 * ENOUGH:g} point"
     if own.low >= -ENOUGH:
@@ -170,8 +170,8 @@ def fewest(question: Question, numbers: Numbers) -> str:
 
 def change(question: Question, numbers: Numbers) -> Answer:
     """Do diffused maps differ from those that a temperature gives?"""
-    where = question.where
-    own = numbers.inside(where, question.model, True)
+    quantity = question.quantity
+    own = numbers.inside(quantity, question.model, True)
     others = [numbers.inside(w, question.model, False) for w in question.also]
     name, place = question.metric.replace("_", " "), spoken(question.group)
     if max(abs(own.low), abs(own.high)) <= SLIGHT * abs(own.other):
@@ -192,8 +192,8 @@ def change(question: Question, numbers: Numbers) -> Answer:
 
 def cost(question: Question, numbers: Numbers) -> Answer:
     """Do an image's evaluations grow with its loss?"""
-    where = question.where
-    own = numbers.alone(where, question.model, True)
+    quantity = question.quantity
+    own = numbers.alone(quantity, question.model, True)
     others = [e for w in question.also if (e := numbers.alone(w, question.model, False))]
     if own is None:
         nfe = numbers.sample(question.suite, "nfe", question.group, question.model)

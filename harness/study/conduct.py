@@ -141,7 +141,7 @@ def answered(
     table = results.chosen(root, wanted, [dataset], list(suites))
     needed = {"accuracy", "nfe"}
     for question in questions:
-        for _, metric, _ in (question.where, *question.also):
+        for _, metric, _ in (question.quantity, *question.also):
             needed |= {metric, *(f"{metric}_{k}" for k in ("used", "sharp", "matched"))}
     table = table[table["metric"].isin(needed) & (table["seed"] < seeds)]
     with boards.reading(root, table, teller) as outcomes:

@@ -17,7 +17,7 @@ from harness.groups import spoken
 from harness.sampling import Key
 from harness.scores import better, in_points
 from harness.statistics import Sample, difference, mean_correlation
-from harness.study.questions import ENOUGH, Where
+from harness.study.questions import ENOUGH, Quantity
 
 TEMPERATURE = "a temperature of equal entropy"
 NOTHING = "no relation"
@@ -94,25 +94,25 @@ class Numbers:
             )
         return self.found[key]
 
-    def effect(self, where: Where, model: str, against: str, decides: bool) -> Effect:
+    def effect(self, quantity: Quantity, model: str, against: str, decides: bool) -> Effect:
         """Return the difference of two models."""
-        suite, metric, group = where
+        suite, metric, group = quantity
         a, b = (self.sample(suite, metric, group, name) for name in (model, against))
-        return _effect(a, b, where, (model, against), decides)
+        return _effect(a, b, quantity, (model, against), decides)
 
-    def inside(self, where: Where, model: str, decides: bool) -> Effect:
+    def inside(self, quantity: Quantity, model: str, decides: bool) -> Effect:
         """Return the difference of a model's maps to those of a temperature, image by image."""
-        suite, metric, group = where
+        suite, metric, group = quantity
         # A temperature changes no rank: the instability of matched maps is that of the sharp ones.
         other = "sharp" if metric == "instability" else "matched"
         a, b = (self.sample(suite, f"{metric}_{k}", group, model) for k in ("used", other))
         # One network, its maps as they are and otherwise: paired by seed as well.
         a, b = replace(a, runs=()), replace(b, runs=())
-        return _effect(a, b, where, (model, TEMPERATURE), decides, same_seeds=True)
+        return _effect(a, b, quantity, (model, TEMPERATURE), decides, same_seeds=True)
 
-    def alone(self, where: Where, model: str, decides: bool) -> Effect | None:
+    def alone(self, quantity: Quantity, model: str, decides: bool) -> Effect | None:
         """Return a rank correlation over seeds beside none at all; None where there is none."""
-        suite, metric, group = where
+        suite, metric, group = quantity
         condition, _, level = group.rpartition(" ")
         kept = self.table[
             (self.table["suite"] == suite)
@@ -126,22 +126,22 @@ class Numbers:
             return None
         n = int(kept["n"].min())
         rho = mean_correlation(kept["value"], n)
-        return Effect(model, NOTHING, *where, *rho, seeds=len(kept), images=n, decides=decides)
+        return Effect(model, NOTHING, *quantity, *rho, seeds=len(kept), images=n, decides=decides)
 
 
 def _effect(
     a: Sample,
     b: Sample,
-    where: Where,
+    quantity: Quantity,
     names: tuple[str, str],
     decides: bool,
     same_seeds: bool = False,
 ) -> Effect:
     d = difference(a, b, same_seeds=same_seeds)
-    for_better = d.flipped() if better(where[1]) < 0 else d
+    for_better = d.flipped() if better(quantity[1]) < 0 else d
     return Effect(
         *names,
-        *where,
+        *quantity,
         value=a.value - b.value,
         low=float(d.low),
         high=float(d.high),

@@ -11,7 +11,7 @@ ENOUGH = 0.01  # the smallest gain in accuracy that matters: one point
 WEAK = 0.1  # a rank correlation that does not matter
 SLIGHT = 0.05  # a relative change of a statistic that does not matter
 
-Where = tuple[str, str, str]  # suite, metric, group of conditions
+Quantity = tuple[str, str, str]  # suite, metric, group of conditions
 Kind = Literal["gain", "change", "match", "cost"]
 
 
@@ -41,10 +41,10 @@ class Question:
     suite: str
     metric: str
     group: str
-    also: tuple[Where, ...] = ()
+    also: tuple[Quantity, ...] = ()
 
     @property
-    def where(self) -> Where:
+    def quantity(self) -> Quantity:
         return self.suite, self.metric, self.group
 
     @property

@@ -62,7 +62,7 @@ def test_the_answers_are_those_of_the_study(path: Path) -> None:
         for q in study["questions"]
     ]
     assert len(expected) == 6 and shown == expected
-    assert study["preset"].partition(": ")[2] in README
+    assert study["scale"] in README
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)

@@ -65,7 +65,7 @@ def write_study(results: Path, *effects: list[dict], dataset: str = "d", **chang
         | changed
         for i, of in enumerate(effects)
     ]
-    told = {"preset": "quick", "command": "harness study --preset quick", "commit": "c0ffee"}
+    told = {"scale": "d, 5 seeds", "command": "harness study --preset quick", "commit": "c0ffee"}
     told |= {"dataset": dataset, "questions": questions}
     (results / dataset).mkdir(exist_ok=True)
     (results / dataset / answers.FILE).write_text(json.dumps(told))
@@ -320,7 +320,7 @@ def test_answers_come_first(told_folder, tmp_path: Path) -> None:
         "5 training seeds and 10,000 images."
     )
     said = text(tree.xpath("//section[@id='answers']/p")[0])
-    assert said.endswith("From harness study --preset quick, preset quick, commit c0ffee.")
+    assert said.endswith("From harness study --preset quick; d, 5 seeds; commit c0ffee.")
 
 
 def test_the_study_of_most_images_comes_first(told_folder, tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_a_folder_without_a_study_has_no_answers(tmp_path: Path) -> None:
         ("{", "is damaged: .*line 1 column 2"),
         ("[" * 100_000, "is damaged"),
         ("[]", "it holds no object"),
-        ("{}", "`preset` must be text"),
+        ("{}", "`scale` must be text"),
         (["yes"], "question 1: it is no object"),
         ([{"question": "q", "verdict": "yes"}], "question 1: `answer` must be text"),
         ([{"question": "q", "verdict": "maybe", "answer": ""}], "must be one of yes, no, cannot"),
@@ -376,7 +376,7 @@ def test_a_study_of_another_shape_is_refused(tmp_path: Path, content, message: s
         (tmp_path / "d").mkdir()
         (tmp_path / "d" / answers.FILE).write_text(content)
     elif isinstance(content[0], dict) and "question" in content[0] or content == ["yes"]:
-        study = {"preset": "", "command": "", "commit": "", "dataset": "d", "questions": content}
+        study = {"scale": "", "command": "", "commit": "", "dataset": "d", "questions": content}
         (tmp_path / "d").mkdir()
         (tmp_path / "d" / answers.FILE).write_text(json.dumps(study))
     else:

@@ -77,7 +77,7 @@ def folder(told_folder, tmp_path_factory) -> Path:
     effect = {"model": "pde_aug", "against": "resnet18", "metric": "accuracy", "group": "clean"}
     effect |= {"effect": -0.01, "low": -0.03, "high": 0.01, "p": 0.4, "seeds": 2, "images": 1000}
     question = {"question": "Is it?", "verdict": "no", "answer": "No.", "effects": [effect]}
-    study = {"preset": "quick", "command": "harness study", "commit": "c0ffee"}
+    study = {"scale": "d, 5 seeds", "command": "harness study", "commit": "c0ffee"}
     study |= {"dataset": "d", "questions": [question]}
     (results / "d").mkdir(exist_ok=True)
     (results / "d" / "study.json").write_text(json.dumps(study))

@@ -13,7 +13,7 @@ from harness.statistics import Sample
 from harness.statistics.samples import RATE, from_outcomes
 from harness.study import conduct
 from harness.study.answers import NO, UNCLEAR, YES, Answer, answers
-from harness.study.questions import QUESTIONS, Question, suites_of
+from harness.study.questions import PRESETS, QUESTIONS, Question, preset_for, suites_of
 from models.base import MODELS, card_of
 from suites.base import SUITES
 
@@ -225,7 +225,7 @@ def test_one_command_runs_answers_and_goes_on(
     assert "4b  Do hard images cost" in out and "3 of 3: tied_resnet on digits" in err
     path = tmp_path / "quick" / "digits" / "study.json"
     told = json.loads(path.read_text())
-    assert told["preset"] == "quick: digits, 1 seed, width 8, 1 epoch, 40 of 355 test images"
+    assert told["scale"] == "digits, 1 seed, width 8, 1 epoch, 40 of 355 test images"
     assert [q["number"] for q in told["questions"]] == ["4a", "4b"]
     assert len(report_answers.read(tmp_path / "quick")) == 1, "the report shows it"
     runs = {file for question in told["questions"] for file in question["runs"]}
@@ -258,6 +258,20 @@ def test_several_processes_give_the_same(
     assert files[0].keys() == files[1].keys() and len(files[0]) == 2
     for path, frame in files[0].items():
         pd.testing.assert_frame_equal(frame, files[1][path])
+
+
+@pytest.mark.parametrize(
+    "name, dataset, expected",
+    [
+        (None, None, "quick"),
+        (None, "digits", "quick"),
+        (None, "cifar10", "cifar10"),
+        (None, "svhn", "quick"),
+        ("quick", "cifar10", "quick"),
+    ],
+)
+def test_a_data_set_brings_its_preset(name: str | None, dataset: str | None, expected: str) -> None:
+    assert preset_for(name, dataset) is PRESETS[expected]
 
 
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,8 +22,11 @@ from harness.cli.options import (
 @app.command()
 def study(
     preset: Annotated[
-        str, typer.Option(help="quick: digits, 3 seeds; cifar10: 5 seeds.")
-    ] = "quick",
+        str | None,
+        typer.Option(
+            help="quick: digits, 3 seeds; cifar10: 5 seeds \\[that of the data set, or quick]."
+        ),
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="In place of the preset's.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many, in place of the preset's.")] = None,
     question: Annotated[
@@ -49,20 +52,15 @@ def study(
     from harness.plots.figures import draw
     from harness.results import QUICK
     from harness.study import conduct
-    from harness.study.questions import PRESETS
+    from harness.study.questions import preset_for
     from harness.study.telling import told
-    from models.registry import unknown
 
     teller = teller_on_stderr()
     root = results / QUICK if limit else results
     with refusals(*CHECKING):
-        if preset not in PRESETS:
-            raise unknown("preset", preset, PRESETS)
+        scale = preset_for(preset, dataset)
+        name, count = dataset or scale.dataset, scale.seeds if seeds is None else seeds
         chosen = conduct.chosen(question)
-        name, count = (
-            dataset or PRESETS[preset].dataset,
-            PRESETS[preset].seeds if seeds is None else seeds,
-        )
         options = Options(
             results=results,
             data=data_folder(data),
@@ -83,8 +81,7 @@ def study(
     with refusals(*CHECKING):
         answers = conduct.answered(chosen, root, name, count, teller)
         first = work[0].plan(options)  # with the weights that it has by now
-        scale = conduct.label(first, options, preset, count)
-        path = conduct.write(answers, root, name, count, scale)
+        path = conduct.write(answers, root, name, count, conduct.label(first, options, count))
         if not limit:  # a subset of the images enters no table
             boards.write(root, teller)
         figures = []

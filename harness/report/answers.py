@@ -1,6 +1,6 @@
 """The answers of a study, from results/DATASET/study.json:
 
-    {"preset": "quick", "dataset": "digits", "command": "harness study", "commit": "c0ffee...",
+    {"scale": "digits, 3 seeds", "dataset": "digits", "command": "harness study", "commit": "c0ffee...",
      "questions": [
         {"question": "Does a diffusion layer on feature maps improve classification?",
          "answer":   "One sentence: the difference, its interval, on what.",
@@ -28,7 +28,7 @@ from harness.rows import problem_of_name
 FILE = "study.json"
 VERDICTS = ("yes", "no", "cannot tell")
 MADE = "Make it again with `harness study`."
-TOLD = ("preset", "dataset", "command", "commit")
+TOLD = ("scale", "dataset", "command", "commit")
 NAMES = ("model", "against", "metric", "group")
 NUMBERS = ("effect", "low", "high")
 COUNTS = ("seeds", "images")

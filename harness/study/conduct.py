@@ -165,7 +165,7 @@ def drawn(questions: Sequence[Question]) -> dict[str, list[str]]:
     return {suite: list(names) for suite, names in found.items()}
 
 
-def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, preset: str) -> Path:
+def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, scale: str) -> Path:
     """Write the answers to `root`/DATASET/study.json, each with the files that its numbers are of.
 
     Beside each of these lies a JSON with the same name: weights, command, commit, cells.
@@ -181,7 +181,7 @@ def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, preset: 
         ]
         questions.append(answer.told() | {"runs": runs})
     content = {
-        "preset": preset,
+        "scale": scale,
         "dataset": dataset,
         "command": command_line(),
         "commit": commit()[0] or "",
@@ -192,12 +192,12 @@ def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, preset: 
     return path
 
 
-def label(first: Subject, options: Options, preset: str, seeds: int) -> str:
-    """Return the scale of a study in words, "quick: digits, 3 seeds, width 16, ..."."""
+def label(first: Subject, options: Options, seeds: int) -> str:
+    """Return the scale of a study in words, "digits, 3 seeds, width 16, ..."."""
     training = first.description.get("recipe", {})
     epochs = options.epochs or training.get("epochs")
     images = options.limit or len(first.split)
     parts = [first.dataset, f"{seeds} seed{'s' * (seeds > 1)}", f"width {first.width}"]
     parts += [f"{epochs} epoch{'s' * (epochs > 1)}"] if epochs else []
     total = f" of {len(first.split):,}" if options.limit else ""
-    return f"{preset}: {', '.join(parts)}, {images:,}{total} test images"
+    return f"{', '.join(parts)}, {images:,}{total} test images"

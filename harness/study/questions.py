@@ -1,4 +1,4 @@
-"""What the study asks: data, no code.
+"""What the study asks, and at which scale.
 
 A question names a model, what it stands beside, and the one comparison that decides. A gain counts
 only over the baseline *and* every null: what is not better than blur was not gained by diffusion.
@@ -6,6 +6,8 @@ only over the baseline *and* every null: what is not better than blur was not ga
 
 from dataclasses import dataclass
 from typing import Literal
+
+from models.registry import unknown
 
 ENOUGH = 0.01  # the smallest gain in accuracy that matters: one point
 WEAK = 0.1  # a rank correlation that does not matter
@@ -145,6 +147,19 @@ class Preset:
 
 
 PRESETS = {"quick": Preset("digits", 3), "cifar10": Preset("cifar10", 5)}
+
+
+def preset_for(name: str | None, dataset: str | None) -> Preset:
+    """Return the preset of this name; without one that of the data set, or `quick`.
+
+    Raises:
+        LookupError: There is no such preset.
+    """
+    if name is None:
+        name = next((k for k, preset in PRESETS.items() if preset.dataset == dataset), "quick")
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return PRESETS[name]
 
 
 def suites_of(questions: tuple[Question, ...]) -> dict[str, tuple[str, ...]]:

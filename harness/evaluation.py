@@ -118,7 +118,8 @@ def observe(
         advance: Told the number of images after each batch.
 
     Returns:
-        `indices` and `labels` (N,), and the suite's own arrays.
+        `indices` and `labels` (N,), and the suite's own arrays, ordered by name as they are stored:
+        rows of results must not tell whether they were measured or read.
 
     Raises:
         FloatingPointError: The model gave something that is not a number.
@@ -138,4 +139,4 @@ def observe(
     arrays = {"indices": indices, "labels": split.labels.cpu()[indices], **arrays}
     if "logits" in arrays:
         check_finite(arrays, cell)
-    return arrays
+    return dict(sorted(arrays.items()))

@@ -98,7 +98,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors in `path` and their description, less the checksum.
+    """Return the tensors in `path` by name and their description, less the checksum.
 
     Args:
         foreign: Whether a file without a checksum, written by others, will do.
@@ -109,7 +109,7 @@ def read_tensors(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor
     description = read_description(path)
     try:
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except SafetensorError as error:
         raise Damaged(f"{path} is damaged: {error}.") from None
     expected = description.pop("sha256", None)

@@ -63,6 +63,7 @@ def harness(*arguments: str) -> Result:
 
 
 TINY = ("--model", "mine.py:tiny", "--epochs", "2")
+BRIEFLY = ("--width", "8", "--epochs", "1", "--limit", "20")
 RUN = ("run", "--suite", "robustness", *TINY, "--corruption", "gaussian_noise")
 
 
@@ -96,11 +97,22 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_same_command_again_does_nothing(here: Path) -> None:
-    harness(*RUN)
+@pytest.mark.parametrize(
+    "command, cells",
+    [
+        (RUN, 6),
+        (("run", "--suite", "attention", "--model", "pde_attention", *BRIEFLY), 22),
+        (("run", "--suite", "stability", "--model", "pde_attention", *BRIEFLY), 7),
+    ],
+    ids=["robustness", "attention", "stability"],
+)
+def test_the_same_command_again_does_nothing(
+    here: Path, command: tuple[str, ...], cells: int
+) -> None:
+    harness(*command)
     before = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.suffix != ".png"}
-    result = harness(*RUN)
-    assert "0 conditions measured, 6 were stored" in result.stderr
+    result = harness(*command)
+    assert f"0 conditions measured, {cells} were stored" in result.stderr
     after = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.suffix != ".png"}
     folders = {p for p in before if p.is_dir()}
     assert {p: t for p, t in after.items() if p not in folders} == {

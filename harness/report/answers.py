@@ -1,6 +1,6 @@
 """The answers of a study, from results/DATASET/study.json:
 
-    {"scale": "digits, 3 seeds", "dataset": "digits", "command": "harness study", "commit": "c0ffee...",
+    {"scale": "digits, 3 seeds", "dataset": "digits", "command": "harness study", "commit": "c0",
      "questions": [
         {"question": "Does a diffusion layer on feature maps improve classification?",
          "answer":   "One sentence: the difference, its interval, on what.",

@@ -1,6 +1,7 @@
 import csv
 import json
-from collections.abc import Callable, Sequence
+import platform
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,53 @@ from suites.base import SUITES, Cell
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tables", metavar="FOLDER", help="where speed comparisons put their tables")
     parser.addoption("--threads", type=int, default=1, help="threads of a speed comparison")
+
+
+def machine(device: str) -> str:
+    """Return what speeds were measured on, "AMD EPYC, 2 CPU threads, torch 2.15.0, ..."."""
+    threads, where = torch.get_num_threads(), platform.processor() or platform.machine()
+    if device == "cuda":
+        where = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    elif Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        where = next(x.split(": ")[1] for x in lines if x.startswith("model name"))
+    return (
+        f"{where}, {threads} CPU thread{'s' * (threads > 1)}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+@pytest.fixture(scope="module")
+def keep(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]:
+    """A function that prints a table and, by `--tables FOLDER`, keeps it as MODULE-DEVICE.md.
+
+    The module says in TITLE what its tables are of, and in READING how they are read.
+    `tox -e gpu` makes those of a CUDA device.
+    """
+    module, folder, begun = request.module, request.config.getoption("--tables"), set()
+    name = module.__name__.rpartition(".")[2]
+    before, threads = torch.get_num_threads(), request.config.getoption("--threads")
+    torch.set_num_threads(threads)
+
+    def keep_table(text: str, device: str) -> None:
+        print(f"\n{text}\n")
+        if not folder:
+            return
+        path = Path(folder) / f"{name.removeprefix('test_bench_')}-{device}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if device not in begun:
+            begun.add(device)
+            marks = "gpu" if device == "cuda" else "not gpu"
+            path.write_text(
+                f"# {module.TITLE}, {device}\n\n{machine(device)}.\n{module.READING}\nMade by\n\n"
+                f"    pytest tests/{name}.py --benchmark-only --tables results/benchmarks "
+                f'--threads {threads} -m "{marks}"\n\n'
+            )
+        with path.open("a") as file:
+            file.write(f"{text}\n\n")
+
+    yield keep_table
+    torch.set_num_threads(before)
 
 
 # Small tensors: threads that wait for each other take many times as long where cores are shared.

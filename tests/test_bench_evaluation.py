@@ -27,6 +27,10 @@ from suites.clean import clean
 from suites.datasets import Split, load
 
 pytestmark = pytest.mark.bench
+TITLE = "Evaluation"
+READING = (
+    "Images per second through the network and into its answers, median of turns side by side."
+)
 TURNS = 7
 devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 
@@ -42,7 +46,7 @@ def pictures(count: int) -> Split:
 
 @devices
 @pytest.mark.parametrize("width", [16, 64])
-def test_folding(width: int, device: str, benchmark) -> None:
+def test_folding(width: int, device: str, benchmark, keep) -> None:
     where, suite = torch.device(device), clean()
     split = pictures(10_000 if device == "cuda" else 16_000 // width)
     recipe = recipe_for(split, 1, where)
@@ -83,15 +87,22 @@ def test_folding(width: int, device: str, benchmark) -> None:
         for name, how in contenders.items():
             speeds[name].append(ask(*how)[1])
     first = next(iter(contenders))
-    print(f"\nresnet18, width {width}, {len(split)} images, {device}, torch {torch.__version__}")
+    size = split.image_size
+    lines = [
+        f"**resnet18**, width {width}, {len(split):,} images of {size} pixels, n = {TURNS}",
+        "",
+        "| arithmetic | images per second | times the first |",
+        "|---|---|---|",
+    ]
     for name, found in speeds.items():
         ratio = statistics.median(a / b for a, b in zip(found, speeds[first], strict=True))
-        print(f"  {name:24} {statistics.median(found):9.0f} images/s, {ratio:.2f} times the first")
+        lines.append(f"| {name} | {statistics.median(found):.0f} | {ratio:.2f} |")
+    keep("\n".join(lines), device)
     benchmark.pedantic(lambda: ask("float32", True), rounds=1)
 
 
 @pytest.mark.gpu
-def test_75_cells_end_to_end(benchmark, tmp_path: Path) -> None:
+def test_75_cells_end_to_end(benchmark, keep, tmp_path: Path) -> None:
     """At most 10 s on an H200, process start included."""
     model = MODELS["resnet18"]()
     split = pictures(10_000)
@@ -108,4 +119,5 @@ def test_75_cells_end_to_end(benchmark, tmp_path: Path) -> None:
 
     start = time.perf_counter()
     benchmark.pedantic(run, rounds=1)
-    print(f"\n75 cells of 10,000 images: {time.perf_counter() - start:.1f} s")
+    taken = time.perf_counter() - start
+    keep(f"75 cells of 10,000 images, the process's start included: {taken:.1f} s", "cuda")

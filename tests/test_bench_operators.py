@@ -5,18 +5,15 @@
 Every contender's answer is checked before it is timed. The contenders of a group run in turns in
 one process on one input, and the printed ratio is the median of the ratios of the turns. The floor
 is the time to read the input and write the result once at the measured speed of `copy_`; for
-forward + backward it is twice that. `--tables FOLDER` keeps the tables as operators-DEVICE.md;
-`tox -e gpu` makes those of a CUDA device.
+forward + backward it is twice that.
 """
 
 import itertools
 import math
-import platform
 import shutil
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +24,11 @@ from torch.nn import functional as F
 from models.ops import heat, perona_malik
 
 DT, NUM_STEPS, KAPPA = 0.2, 10, 0.7
+TITLE = "Diffusion operators"
+READING = (
+    "Time of a call (of one CPU thread: CPU time, which other programs disturb less), compilation "
+    "left out;\n`times ours` is the median ratio of turns side by side."
+)
 TURNS = 7
 GROUP = {"cpu": 0.2, "cuda": 1e-2}  # seconds that the calls of a turn take at least
 WARM = 0.5  # seconds of calls before the first turn on a device
@@ -150,26 +152,6 @@ def table(title: str, times: dict[str, list[float]], u: Tensor, passes: int) -> 
     return "\n".join(lines)
 
 
-def hardware(device: str) -> str:
-    """Return the first lines of a file of tables."""
-    threads, where = torch.get_num_threads(), platform.processor() or platform.machine()
-    if device == "cuda":
-        where = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
-    elif Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        where = next(x.split(": ")[1] for x in lines if x.startswith("model name"))
-    many = "s" if threads > 1 else ""
-    return (
-        f"# Diffusion operators, {device}\n\n"
-        f"{where}, {threads} CPU thread{many}, torch {torch.__version__}, Python "
-        f"{platform.python_version()}.\nTime of a call (of one CPU thread: CPU time, which other "
-        "programs disturb less), compilation left out;\n`times ours` is the median ratio of turns "
-        "side by side. Made by\n\n"
-        "    pytest tests/test_bench_operators.py --benchmark-only --tables results/benchmarks "
-        f"--threads {threads} -k {device}\n\n"
-    )
-
-
 def contenders_of(operator: str, direction: Callable, device: str) -> dict[str, Callable]:
     if operator == "heat":
         found = {"heat": ours_heat, "depthwise conv2d": conv_loop}
@@ -181,26 +163,6 @@ def contenders_of(operator: str, direction: Callable, device: str) -> dict[str, 
     if direction is forward and (device == "cuda" or shutil.which("g++")):
         found["torch.compile of plain torch"] = torch.compile(plain)
     return found
-
-
-@pytest.fixture(scope="module")
-def keep(request):
-    """A function that prints a table and, by `--tables`, keeps it in its device's file."""
-    folder, begun = request.config.getoption("--tables"), set()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(request.config.getoption("--threads"))
-
-    def keep_table(text: str, device: str) -> None:
-        print(f"\n{text}\n")
-        if folder:
-            path = Path(folder) / f"operators-{device}.md"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a" if device in begun else "w") as file:
-                file.write(("" if device in begun else hardware(device)) + f"{text}\n\n")
-            begun.add(device)
-
-    yield keep_table
-    torch.set_num_threads(threads)
 
 
 def race(benchmark, keep, contenders: dict[str, Callable], u: Tensor, title: str, passes: int):

@@ -2,11 +2,14 @@
 
 The plain loop is the one of tutorials: a DataLoader over PIL images, torchvision's transforms,
 float32, contiguous, torch.optim.SGD. Same network, same initial weights, batch, learning rates and
-number of images. `HARNESS_DATA=FOLDER pytest --benchmark-only -s tests/test_bench_training.py`
-takes CIFAR-10 where it is there, else images of the digits; both loops see the same.
+number of images.
+
+    pytest tests/test_bench_training.py --benchmark-only -s --threads 2 -m "not gpu"
+
+takes CIFAR-10 where HARNESS_DATA or the data folder has it, else images of the digits; both loops
+see the same.
 """
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -27,6 +30,12 @@ from suites.datasets import Split, load
 
 pytestmark = pytest.mark.bench
 CPU = torch.device("cpu")
+TITLE = "Training"
+READING = (
+    "Images per second of one epoch, median of rounds; ratios are of rounds side by side. The\n"
+    "plain loop is a DataLoader over PIL images, torchvision's transforms, float32, contiguous, "
+    "torch.optim.SGD."
+)
 ROUNDS = 5
 COUNT = 4000  # images an epoch
 BATCH = 500
@@ -78,7 +87,7 @@ def plain(model: nn.Module, pictures: Dataset, split: Split, workers: int) -> tu
 
 
 @pytest.mark.parametrize("name, width", [("resnet18", 16), ("resnet18", 32)])
-def test_against_a_plain_loop(name: str, width: int, benchmark) -> None:
+def test_against_a_plain_loop(name: str, width: int, benchmark, keep) -> None:
     split = images()
     size = split.image_size
     augmented = [transforms.RandomCrop(size, size // 8)]
@@ -97,44 +106,36 @@ def test_against_a_plain_loop(name: str, width: int, benchmark) -> None:
 
     speeds: dict[str, list[float]] = {"harness": [], "plain": [], "plain, 2 workers": []}
     losses: dict[str, list[float]] = {key: [] for key in speeds}
-    torch.set_num_threads(2)
-    try:
-        for _ in range(ROUNDS + 1):  # the first warms up
-            for key, run in (
-                ("harness", ours),
-                ("plain", lambda: plain(initialized(build, 0), pictures, split, 0)),
-                ("plain, 2 workers", lambda: plain(initialized(build, 0), pictures, split, 2)),
-            ):
-                loss, speed = run()
-                speeds[key].append(speed)
-                losses[key].append(loss)
-        benchmark.pedantic(ours, rounds=1)
-    finally:
-        torch.set_num_threads(1)
+    for _ in range(ROUNDS + 1):  # the first warms up
+        for key, run in (
+            ("harness", ours),
+            ("plain", lambda: plain(initialized(build, 0), pictures, split, 0)),
+            ("plain, 2 workers", lambda: plain(initialized(build, 0), pictures, split, 2)),
+        ):
+            loss, speed = run()
+            speeds[key].append(speed)
+            losses[key].append(loss)
+    benchmark.pedantic(ours, rounds=1)
     # The answer first: all learn the same from the same start, but for crops and rounding.
     expected = statistics.mean(losses["plain"])
     assert losses["harness"][0] == pytest.approx(expected, rel=0.1), losses
-    rounds = range(1, ROUNDS + 1)
-    print(
-        f"\n{name}, width {width}, batch {BATCH}, {platform.processor()}, torch {torch.__version__}"
-    )
-    for key in speeds:
-        print(f"  {key:18} {statistics.median(speeds[key][1:]):8.0f} images/s")
-    for key in ("plain", "plain, 2 workers"):
-        ratios = sorted(speeds["harness"][i] / speeds[key][i] for i in rounds)
-        print(
-            f"  against {key}: {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
-        )
-    best = [
-        speeds["harness"][i] / max(speeds["plain"][i], speeds["plain, 2 workers"][i])
-        for i in rounds
+    lines = [
+        f"**{name}**, width {width}, batches of {BATCH}, {COUNT:,} images of {size} pixels, "
+        f"n = {ROUNDS}",
+        "",
+        "| loop | images per second | harness is faster by |",
+        "|---|---|---|",
     ]
-    print(f"  against the better of both: {statistics.median(best):.2f}")
+    for key, found in speeds.items():
+        ratios = sorted(a / b for a, b in zip(speeds["harness"][1:], found[1:], strict=True))
+        times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        lines.append(f"| {key} | {statistics.median(found[1:]):.0f} | {times} |")
+    keep("\n".join(lines), "cpu")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("epochs, compiled", [(26, False), (30, False), (40, False), (30, True)])
-def test_time_to_94(epochs: int, compiled: bool, benchmark) -> None:
+def test_time_to_94(epochs: int, compiled: bool, benchmark, keep) -> None:
     """On an H200: at most 0.65 s an epoch, and 94 % in at most 20 s, the mean of five seeds."""
     device = torch.device("cuda")
     try:
@@ -158,8 +159,10 @@ def test_time_to_94(epochs: int, compiled: bool, benchmark) -> None:
         moved = test.to(device)
         accuracies.append(held_accuracy(model, moved.images, moved.labels, recipe))
     benchmark.pedantic(lambda: None, rounds=1)
-    print(
-        f"\n{epochs} epochs{', compiled' * compiled}: accuracy {statistics.mean(accuracies):.4f} "
-        f"({min(accuracies):.4f}-{max(accuracies):.4f}), {statistics.median(seconds):.1f} s, "
-        f"{statistics.median(seconds) / epochs:.3f} s an epoch"
+    middle = statistics.median(seconds)
+    keep(
+        f"**resnet18**, width 64, {epochs} epochs of CIFAR-10{', compiled' * compiled}, 5 seeds: "
+        f"accuracy {100 * statistics.mean(accuracies):.2f} % ({100 * min(accuracies):.2f}-"
+        f"{100 * max(accuracies):.2f}), {middle:.1f} s, {middle / epochs:.3f} s an epoch",
+        "cuda",
     )

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -82,7 +83,7 @@ def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
             assert re.fullmatch("[0-9a-f]{40}", made["environment"]["commit"])
             assert made["command"].startswith("harness ") and made["images"] > 0
             assert re.fullmatch("[0-9a-f]{64}", made["weights"])
-            rows.append(pd.read_csv(path.parent / file, dtype={"level": float}))
+            rows.append(pd.read_csv(path.parent / file, dtype={"level": float, "run": str}))
             where = rows[-1][["condition", "level"]].drop_duplicates().itertuples(index=False)
             assert {f"{c} {level:g}" for c, level in where} == set(made["cells"])
         frame = pd.concat(rows)
@@ -102,6 +103,25 @@ def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
             assert effect["effect"] == pytest.approx(apart, abs=2e-6)
             checked += 1
     assert checked >= 15
+
+
+@pytest.mark.parametrize(
+    "folder, training",
+    [("results", "3 epochs, 3 seeds"), ("results/baseline", "26 epochs, 1 seed")],
+)
+def test_the_baseline_stands_beside_published_numbers(folder: str, training: str) -> None:
+    table = read(ROOT / folder)
+    asked = [table[c] == v for c, v in (("model", "resnet18"), ("suite", "robustness"))]
+    asked += [table["dataset"] == "cifar10", table["metric"] == "accuracy"]
+    table = table[np.logical_and.reduce(asked)].assign(value=100 * table["value"])
+    groups = groups_of(frozenset(zip(table["condition"], table["level"], strict=True)))
+    cells = table.set_index(["condition", "level"])
+    chosen = cells.loc[pd.MultiIndex.from_tuples(groups["noise+blur"])].reset_index()
+    assert len(chosen) == 35 * table["seed"].nunique()
+    numbers = [cells.loc["clean", "value"].mean(), *chosen.groupby("level")["value"].mean()]
+    shown = " | ".join(f"{x:.1f}" for x in (*numbers, chosen["value"].mean()))
+    row = f"| `resnet18`, width 16, {training} | {shown} |"
+    assert row in block_of_rows("<!-- published -->"), row
 
 
 def test_the_leaderboard_is_of_the_results_that_are_there() -> None:

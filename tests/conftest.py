@@ -13,6 +13,7 @@ from torch import Tensor
 import suites  # noqa: F401  fills the registry
 from harness import boards, leaderboard
 from harness.cells import CellStore, Description
+from harness.provenance import device_name
 from harness.results import COLUMNS, cells_root, csv_path, run_key, write
 from suites.base import SUITES, Cell
 
@@ -23,17 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def machine(device: str) -> str:
-    """Return what speeds were measured on, "AMD EPYC, 2 CPU threads, torch 2.15.0, ..."."""
-    threads, where = torch.get_num_threads(), platform.processor() or platform.machine()
-    if device == "cuda":
-        where = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
-    elif Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        where = next(x.split(": ")[1] for x in lines if x.startswith("model name"))
-    return (
-        f"{where}, {threads} CPU thread{'s' * (threads > 1)}, torch {torch.__version__}, "
-        f"Python {platform.python_version()}"
-    )
+    """Return what speeds were measured on, "AMD EPYC, 2 threads, torch 2.15.0, Python 3.11.7"."""
+    cuda = f", CUDA {torch.version.cuda}" if device == "cuda" else ""
+    where = device_name(torch.device(device))
+    return f"{where}{cuda}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from models.resnet import SmallImageResNet
+from harness.models.resnet import SmallImageResNet
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]  # images in [0, 1] to the same shape
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
-from models.augmented import Augmented
-from models.base import MODELS, card
-from models.papers import AUGMIX
-from models.resnet import resnet18
+from harness.models.augmented import Augmented
+from harness.models.base import MODELS, card
+from harness.models.papers import AUGMIX
+from harness.models.resnet import resnet18
 
 SEVERITY = 3
 CHAINS = 3

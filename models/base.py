@@ -12,11 +12,14 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from models.papers import Paper
-from models.registry import Registry
+from harness.models.catalog import CATALOG, MODULES
+from harness.models.papers import Paper
+from harness.models.registry import Registry
 
 Builder = Callable[..., nn.Module]
-MODELS: Registry[Builder] = Registry("model")
+MODELS: Registry[Builder] = Registry(
+    "model", {name: entry.module for name, entry in CATALOG.items()}, MODULES
+)
 
 MIN_SIZE = 32  # pixels; four stages of stride 2 leave nothing of a smaller image
 
@@ -128,7 +131,7 @@ class Solving(Protocol):
     """A model that solves a differential equation, by a solver that can be replaced.
 
     Args:
-        solver: One of `models.ops.solvers`.
+        solver: One of `harness.models.ops.solvers`.
         nfe: Evaluations of the right-hand side spent on each image of the last call, (N,).
     """
 

@@ -4,7 +4,7 @@
     coin           u = softmax(C(x + relu(A x))),   u <- u - step L u, n times,   logits = log u
 
 x (N, 8 width) are the features of a ResNet-18, L is the Laplacian of the graph of their batch, see
-`models.graph`. In the first, L 1 = 0 and an affine classifier make it the diffusion of logits: the
+`harness.models.graph`. In the first, L 1 = 0 and an affine classifier make it the diffusion of logits: the
 two differ by the softmax before or after. n = 10, n_top = 8, s = 4, step = 0.5 or 0.9 of its limit,
 whichever is less; so u stays a convex combination.
 
@@ -28,10 +28,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import graph
-from models.base import MODELS, card
-from models.papers import WANG_COIN, WANG_DIFF
-from models.resnet import SmallImageResNet
+from harness.models import graph
+from harness.models.base import MODELS, card
+from harness.models.papers import WANG_COIN, WANG_DIFF
+from harness.models.resnet import SmallImageResNet
 
 GRAPH_BATCH = 1024
 Spread = Callable[[Tensor, Tensor], Tensor]  # (u (N, k), W (N, N)) to u

@@ -22,15 +22,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.augmented import Augmentation
-from models.augmix import augmix
-from models.base import MODELS, AttentionMap, Rule, card
-from models.ode_block import Autonomous, ODEBlock, TiedBlock, chosen
-from models.ops.solvers import Solver
-from models.papers import DIFFUSIFYNET
-from models.pde_attention import Attention, PDEAttention, TemperatureAttention, maps_of, redirect
-from models.pde_aug import Smoothed, bilateral, blur, diffuse, median
-from models.pde_layer import (
+from harness.models.augmented import Augmentation
+from harness.models.augmix import augmix
+from harness.models.base import MODELS, AttentionMap, Rule, card
+from harness.models.ode_block import Autonomous, ODEBlock, TiedBlock, chosen
+from harness.models.ops.solvers import Solver
+from harness.models.papers import DIFFUSIFYNET
+from harness.models.pde_attention import (
+    Attention,
+    PDEAttention,
+    TemperatureAttention,
+    maps_of,
+    redirect,
+)
+from harness.models.pde_aug import Smoothed, bilateral, blur, diffuse, median
+from harness.models.pde_layer import (
     START,
     STEPS,
     AnisotropicLayer,
@@ -38,9 +44,9 @@ from models.pde_layer import (
     GaussianBlurLayer,
     PDELayer,
 )
-from models.registry import unknown
-from models.resnet import SmallImageResNet
-from models.slots import EulerSlot, bound, inserted
+from harness.models.registry import unknown
+from harness.models.resnet import SmallImageResNet
+from harness.models.slots import EulerSlot, bound, inserted
 
 OFF = "off"
 LAYERS: dict[str, Callable[[int], nn.Module]] = {

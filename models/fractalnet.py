@@ -22,10 +22,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.layers import Normalize
-from models.papers import LARSSON_2017, LIU_2025
-from models.slots import STAGES, group_norm, slotted
+from harness.models.base import MODELS, card
+from harness.models.layers import Normalize
+from harness.models.papers import LARSSON_2017, LIU_2025
+from harness.models.slots import STAGES, group_norm, slotted
 
 FILTERS = (64, 128, 256, 512, 512)
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.papers import LIU_2025, LU_2018
-from models.resnet import SmallImageResNet
-from models.s20 import S20, projected
-from models.slots import STAGES, ResidualFunction, bound
+from harness.models.base import MODELS, card
+from harness.models.papers import LIU_2025, LU_2018
+from harness.models.resnet import SmallImageResNet
+from harness.models.s20 import S20, projected
+from harness.models.slots import STAGES, ResidualFunction, bound
 
 
 class TwoStep(nn.Module):

@@ -21,9 +21,9 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from models.base import MODELS
-from models.layers import Normalize
-from models.registry import unknown
+from harness.models.base import MODELS
+from harness.models.layers import Normalize
+from harness.models.registry import unknown
 
 WITH_WEIGHTS = ("hf-hub:", "local-dir:")  # timm's schemes that bring weights along
 

@@ -20,12 +20,12 @@ gradients through the steps of the solver; a fixed solver while training.
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.layers import Normalize
-from models.ode_block import ODEBlock, TiedBlock, VectorField, chosen
-from models.ops.solvers import Solver, channel
-from models.papers import CHEN_2018, DUPONT_2019
-from models.slots import group_norm
+from harness.models.base import MODELS, card
+from harness.models.layers import Normalize
+from harness.models.ode_block import ODEBlock, TiedBlock, VectorField, chosen
+from harness.models.ops.solvers import Solver, channel
+from harness.models.papers import CHEN_2018, DUPONT_2019
+from harness.models.slots import group_norm
 
 
 class ReLUField(VectorField):

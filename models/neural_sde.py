@@ -24,15 +24,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.augmented import Augmented
-from models.base import MODELS, card
-from models.layers import widened
-from models.neural_ode import StemAndHead
-from models.ops import philox
-from models.ops.solvers import channel
-from models.papers import LIU_2019, LIU_2025
-from models.resnet import SmallImageResNet, resnet18
-from models.slots import STAGES, ResidualFunction, group_norm, slotted
+from harness.models.augmented import Augmented
+from harness.models.base import MODELS, card
+from harness.models.layers import widened
+from harness.models.neural_ode import StemAndHead
+from harness.models.ops import philox
+from harness.models.ops.solvers import channel
+from harness.models.papers import LIU_2019, LIU_2025
+from harness.models.resnet import SmallImageResNet, resnet18
+from harness.models.slots import STAGES, ResidualFunction, group_norm, slotted
 
 NOISES = ("additive", "multiplicative", "jump")
 STEPS, SIGMA, RATE = 4, 0.1, 0.1
@@ -161,7 +161,7 @@ class NoisyResNet(SmallImageResNet):
     stochastic = True
 
     def sample(self, images: Tensor, indices: Tensor, seed: int, draw: int) -> Tensor:
-        """Return the logits of one draw; see `models.base.Stochastic`."""
+        """Return the logits of one draw; see `harness.models.base.Stochastic`."""
         blocks = [b for b in self.modules() if isinstance(b, SDEBlock)]
         noise = Noise(seed, draw, indices.to(images.device))
         try:

@@ -24,12 +24,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.ops.solvers import ADAPTIVE_NAMES, FIXED_NAMES, Solver, channel, solver
-from models.papers import CHEN_2018, DIFFUSIFYNET
-from models.registry import unknown
-from models.resnet import SmallImageResNet
-from models.slots import group_norm, slotted
+from harness.models.base import MODELS, card
+from harness.models.ops.solvers import ADAPTIVE_NAMES, FIXED_NAMES, Solver, channel, solver
+from harness.models.papers import CHEN_2018, DIFFUSIFYNET
+from harness.models.registry import unknown
+from harness.models.resnet import SmallImageResNet
+from harness.models.slots import group_norm, slotted
 
 
 class VectorField(nn.Module):
@@ -64,7 +64,7 @@ class ODEBlock(nn.Module):
     """z(0) (N, c, H, W) to z(1); `nfe` (N,) of the last call.
 
     Args:
-        solver: One of `models.ops.solvers`.
+        solver: One of `harness.models.ops.solvers`.
     """
 
     nfe: Tensor

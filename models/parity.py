@@ -12,7 +12,7 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
-from models.ops.solvers import Solution, VectorField
+from harness.models.ops.solvers import Solution, VectorField
 
 ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4, "adaptive_heun": 2, "bosh3": 3, "dopri5": 5}
 

@@ -39,13 +39,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, AttentionMap, Rule, card
-from models.layers import widened
-from models.ops import heat
-from models.papers import DIFFUSIFYNET, VASWANI_2017
-from models.pde_layer import LIMIT, START, STEPS, channels_of
-from models.resnet import SmallImageResNet
-from models.slots import group_norm, inserted
+from harness.models.base import MODELS, AttentionMap, Rule, card
+from harness.models.layers import widened
+from harness.models.ops import heat
+from harness.models.papers import DIFFUSIFYNET, VASWANI_2017
+from harness.models.pde_layer import LIMIT, START, STEPS, channels_of
+from harness.models.resnet import SmallImageResNet
+from harness.models.slots import group_norm, inserted
 
 AXES = ("key", "query_key", "matrix")
 PLACES = ("logits", "probs")

@@ -25,11 +25,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.augmented import Augmented
-from models.base import MODELS, card
-from models.ops import heat, perona_malik
-from models.papers import DIFFUSIFYNET, MISHRA_2020, PERONA_MALIK
-from models.resnet import resnet18
+from harness.models.augmented import Augmented
+from harness.models.base import MODELS, card
+from harness.models.ops import heat, perona_malik
+from harness.models.papers import DIFFUSIFYNET, MISHRA_2020, PERONA_MALIK
+from harness.models.resnet import resnet18
 
 DT = 0.2  # pixel^2 a step; the explicit scheme is stable up to 1/4
 

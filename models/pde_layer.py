@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from models.base import MODELS, card
-from models.layers import widened
-from models.ops import heat, perona_malik
-from models.papers import DIFFUSIFYNET, PERONA_MALIK
-from models.resnet import SmallImageResNet
-from models.slots import check_stage, inserted
+from harness.models.base import MODELS, card
+from harness.models.layers import widened
+from harness.models.ops import heat, perona_malik
+from harness.models.papers import DIFFUSIFYNET, PERONA_MALIK
+from harness.models.resnet import SmallImageResNet
+from harness.models.slots import check_stage, inserted
 
 STEPS = 4
 START = 0.125  # lam, half the stability limit: the fastest mode still keeps its sign

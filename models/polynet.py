@@ -16,10 +16,10 @@ slots of ResNet-18 with group norm, where the paper has Inception-ResNet-v2 with
 
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.ode_block import TiedBlock
-from models.papers import LIU_2025, ZHANG_2017
-from models.slots import STAGES, ResidualFunction, slotted
+from harness.models.base import MODELS, card
+from harness.models.ode_block import TiedBlock
+from harness.models.papers import LIU_2025, ZHANG_2017
+from harness.models.slots import STAGES, ResidualFunction, slotted
 
 KINDS = ("poly-2", "mpoly-2", "2-way")
 

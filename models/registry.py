@@ -1,7 +1,11 @@
-"""A table of named functions that refuses duplicates and suggests names."""
+"""A table of named entries that refuses duplicates, suggests names, and imports late."""
 
+import ast
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Generic, TypeVar
 
 
@@ -13,7 +17,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LookupError:
     return LookupError(f"There is no {kind} called `{name}`. {cure}")
 
 
-T = TypeVar("T", bound=Callable)
+T = TypeVar("T")
 
 
 class Registry(Generic[T]):
@@ -21,10 +25,16 @@ class Registry(Generic[T]):
 
     Args:
         kind: What an entry is called in an error: "model", "suite", "data set".
+        modules: The module of each name that is known beforehand; imported when the name is first
+            asked for.
+        others: Modules that may hold more names, imported when one is not known.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(
+        self, kind: str, modules: Mapping[str, str] | None = None, others: Iterable[str] = ()
+    ) -> None:
         self.kind = kind
+        self._modules, self._others = dict(modules or {}), tuple(others)
         self._entries: dict[str, T] = {}
 
     def register(self, entry: T) -> T:
@@ -33,22 +43,47 @@ class Registry(Generic[T]):
         Raises:
             ValueError: The name is taken.
         """
-        name = entry.__name__
+        name = entry.__name__  # type: ignore[attr-defined]
         if name in self._entries:
             raise ValueError(f"The {self.kind} `{name}` is registered twice. Rename one of them.")
         self._entries[name] = entry
         return entry
 
     def __getitem__(self, name: str) -> T:
+        if name not in self._entries and name in self._modules:
+            importlib.import_module(self._modules[name])
         if name not in self._entries:
-            raise unknown(self.kind, name, self._entries)
+            for module in self._others:
+                importlib.import_module(module)
+        if name not in self._entries:
+            raise unknown(self.kind, name, self)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._modules or name in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        yield from dict.fromkeys([*self._modules, *self._entries])
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._modules.keys() | self._entries.keys())
+
+    @property
+    def registered(self) -> list[str]:
+        """The names whose modules have been imported, in the order of registration."""
+        return list(self._entries)
+
+    def summary(self, name: str) -> str:
+        """Return the first line of an entry's docstring, read from its file without importing it.
+
+        Raises:
+            LookupError: There is no such entry.
+        """
+        if name in self._entries or name not in self._modules:
+            return (self[name].__doc__ or "").strip().partition("\n")[0]
+        spec = find_spec(self._modules[name])
+        assert spec is not None and spec.origin is not None
+        for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                return (ast.get_docstring(node) or "").partition("\n")[0]
+        raise unknown(self.kind, name, self)

@@ -16,9 +16,9 @@ from typing import Any
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.layers import Normalize
-from models.papers import HE_2016
+from harness.models.base import MODELS, card
+from harness.models.layers import Normalize
+from harness.models.papers import HE_2016
 
 
 class SmallImageResNet(nn.Module):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.layers import widened
+from harness.models.layers import widened
 
 
 class Coupling(nn.Module):

@@ -17,11 +17,11 @@ bottlenecks (RevNet-164). Batch statistics are counted once, in the forward pass
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.layers import Normalize
-from models.papers import GOMEZ_2017
-from models.reversible import Chain, Coupling
-from models.slots import STAGES, ResidualFunction, slotted
+from harness.models.base import MODELS, card
+from harness.models.layers import Normalize
+from harness.models.papers import GOMEZ_2017
+from harness.models.reversible import Chain, Coupling
+from harness.models.slots import STAGES, ResidualFunction, slotted
 
 FILTERS = (32, 32, 64, 112)  # of the stem and the three stages, at width 64
 

@@ -14,13 +14,13 @@ coefficients and one f, where the paper learns coefficients and stages of their 
 
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.layers import widened
-from models.ode_block import TiedBlock
-from models.ops.solvers import solver
-from models.papers import LIU_2025, ZHU_2022
-from models.registry import unknown
-from models.slots import STAGES, ResidualFunction, slotted
+from harness.models.base import MODELS, card
+from harness.models.layers import widened
+from harness.models.ode_block import TiedBlock
+from harness.models.ops.solvers import solver
+from harness.models.papers import LIU_2025, ZHU_2022
+from harness.models.registry import unknown
+from harness.models.slots import STAGES, ResidualFunction, slotted
 
 EVALUATIONS = {"midpoint": 2, "heun": 2, "heun3": 3, "rk4": 4}
 

@@ -6,7 +6,7 @@
     rh_resnet      Y' = K2 relu(N(K1 Y))    Y <- Y + dt K2 relu(N(K1 Y))
     rh_revnet      as hamiltonian, with F1 and F2 of rh_resnet
 
-F(Y) = -K^T relu(N(K Y)), see `models.symmetric`: with K^T the same convolution transposed, the
+F(Y) = -K^T relu(N(K Y)), see `harness.models.symmetric`: with K^T the same convolution transposed, the
 parabolic flow contracts. Three steps of dt = 1 a block, with weights of their own, between an
 opening 3x3 convolution and 1x1 connectors with average pooling. dt = 1 is above the limits that
 hold without the norm N, and is borne because N bounds the layers; norm=False cuts the step.
@@ -30,12 +30,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.layers import Normalize
-from models.papers import CHANG_2018, RUTHOTTO_2019
-from models.registry import unknown
-from models.reversible import Chain
-from models.symmetric import Parabolic, SecondOrder, SymmetricLayer, UntiedLayer, verlet
+from harness.models.base import MODELS, card
+from harness.models.layers import Normalize
+from harness.models.papers import CHANG_2018, RUTHOTTO_2019
+from harness.models.registry import unknown
+from harness.models.reversible import Chain
+from harness.models.symmetric import Parabolic, SecondOrder, SymmetricLayer, UntiedLayer, verlet
 
 TAU, STEPS = 1e-3, 3
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.layers import Normalize
-from models.papers import HE_2016
+from harness.models.base import MODELS, card
+from harness.models.layers import Normalize
+from harness.models.papers import HE_2016
 
 # (channels before, channels, stride, index of the block, number of blocks) to a block
 Block = Callable[[int, int, int, int, int], nn.Module]

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.layers import Normalize
-from models.papers import GASTALDI_2017, LIU_2025
-from models.slots import STAGES, ResidualFunction, slotted
+from harness.models.base import MODELS, card
+from harness.models.layers import Normalize
+from harness.models.papers import GASTALDI_2017, LIU_2025
+from harness.models.slots import STAGES, ResidualFunction, slotted
 
 MODES = ("shake", "keep", "even")
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.papers import HE_2016
-from models.resnet import SmallImageResNet
+from harness.models.base import MODELS, card
+from harness.models.papers import HE_2016
+from harness.models.resnet import SmallImageResNet
 
 STAGES = (1, 2, 3, 4)
 Slot = Callable[[int], nn.Module]  # channels c to a module (N, c, H, W) to (N, c, H, W)

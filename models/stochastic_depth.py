@@ -16,10 +16,10 @@ ECCV 2016, https://arxiv.org/abs/1603.09382. Deviations: no ReLU behind the sum 
 import torch
 from torch import Tensor, nn
 
-from models.base import MODELS, card
-from models.papers import HUANG_2016, LIU_2025
-from models.s20 import S20, Averaged, Residual
-from models.slots import STAGES, ResidualFunction, slotted
+from harness.models.base import MODELS, card
+from harness.models.papers import HUANG_2016, LIU_2025
+from harness.models.s20 import S20, Averaged, Residual
+from harness.models.slots import STAGES, ResidualFunction, slotted
 
 STYLES = ("huang", "timm", "mean", "dropout")
 

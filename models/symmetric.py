@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from models.layers import widened
-from models.reversible import Chain, Coupling
+from harness.models.layers import widened
+from harness.models.reversible import Chain, Coupling
 
 EPS = 1e-3
 

@@ -1,8 +1,4 @@
-"""Every suite, one line each."""
+"""What is evaluated, and on which data: suites, corruptions, data sets, metrics.
 
-from suites import attention
-from suites import cifar10_c
-from suites import clean
-from suites import nfe
-from suites import robustness
-from suites import stability
+`catalog` names them; a module is imported when one of its names is first asked for.
+"""

@@ -8,60 +8,66 @@ For a model with attention, every statistic of `map_statistics` is taken of thre
               images, so that its mean row entropy is that of `used`; then frozen
 
 Diffusing scores raises the entropy of rows by itself, and so does a temperature. What diffusion
-does is the difference between `used` and `matched`, image by image (`entropy_over_matched`); the
-one to `sharp` alone shows nothing. `accuracy_sharp` and `accuracy_matched` are those of the same
-network with these maps in place of its own, `gain_over_sharp` and `gain_over_matched` its accuracy
-less theirs.
+does is the difference between `used` and `matched`, image by image (variant `over matched`); the
+one to `sharp` alone shows nothing. The accuracy of `sharp` and `matched` is that of the same network
+with these maps in place of its own, `gain` its own accuracy less theirs.
 
 For a convolutional network without attention the maps are those of Grad-CAM, named so, behind the
 last block of each resolution. For both, instability is 1 - Spearman's rank correlation of a row
 under a clean and a corrupted image; a temperature changes no rank, so that of `matched` is that of
 `sharp`. An image's number is the mean over queries, then heads;
-`_head_H` and `_class_C` say it for one head, or the images of one class. Attention of several
+variants `head H` and `class C` say it for one head, or the images of one class. Attention of several
 layers has the layer's name in it. Constant rows have no ranks, and Grad-CAM maps without a
-positive place are no distributions: both are counted (`constant_*`, `zero_*`) and left out.
+positive place are no distributions: both are counted (`constant`, `zero`) and left out.
 
 Not measured: whether what is looked at matters for the answer (deletion, insertion).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from models.base import AttentionMap, Redirectable
-from suites.base import SUITES, Arrays, Calibrate, Cell, Measurement, Prepare, Setting, Suite
-from suites.grad_cam import grad_cam
-from suites.map_statistics import OF_ATTENTION, OF_MAPS, entropy, spearman, statistics
-from suites.metrics import METRICS, hits, nll_of_images
-from suites.observe import logits
-from suites.robustness import chosen, constants_of, made_with
+from harness.models.base import AttentionMap, Redirectable
+from harness.suites.base import (
+    Arrays,
+    Batch,
+    Cell,
+    Measurement,
+    Setting,
+    Subject,
+    Suite,
+    Tensors,
+)
+from harness.suites.catalog import SUITES
+from harness.suites.grad_cam import grad_cam
+from harness.suites.map_statistics import entropy, ranks, spearman_of_ranks, statistics
+from harness.suites.metrics import (
+    ACCURACY,
+    CONSTANT,
+    GAIN,
+    INSTABILITY,
+    MAP_STATISTICS,
+    NLL,
+    SCORES,
+    TAU,
+    ZERO,
+    Metric,
+    array_name,
+    metric_of,
+    variant,
+)
+from harness.suites.observe import classification, logits, means
+from harness.suites.robustness import constants_of, made_with, select_corruptions
 
 SEVERITIES = (1, 3, 5)
 MATCHED = 1e-3  # relative error of the matched entropy
 WIDEST = 256.0  # the temperatures tried are 1 / WIDEST to WIDEST
 ROOM = 2**25  # weights looked at in one go; more images than that go in parts
-
-
-@dataclass(frozen=True)
-class Corrupted:
-    """What becomes of the clean images, which the observer sees too.
-
-    Args:
-        seed: Of the draws on images.
-    """
-
-    prepare: Prepare
-    seed: int
-
-    def __call__(self, images: Tensor, indices: Tensor) -> Tensor:
-        """Corrupt images (N, 3, H, W) in [0, 1] at these positions of their data set."""
-        whole = (images * 255).round().to(torch.uint8).contiguous()
-        made = self.prepare(whole, indices.to(images.device), self.seed).float() / 255
-        return made.contiguous(memory_format=torch.channels_last)
+OTHERS = ("sharp", "matched")  # maps that the used one is compared with
 
 
 def cells(setting: Setting) -> tuple[Cell, ...]:
@@ -72,11 +78,11 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
         )
     constants = constants_of(setting)
     found = [Cell("clean")]
-    for kind in chosen(setting.corruptions or ("noise", "blur")):
+    for kind in select_corruptions(setting.corruptions or ("noise", "blur")):
         for severity in SEVERITIES:
-            how = Corrupted(partial(kind, severity=severity, constants=constants), setting.seed)
+            prepare = partial(kind, severity=severity, constants=constants)
             made = made_with(kind, constants)
-            found.append(Cell(kind.__name__, severity, constants=made, how=how))
+            found.append(Cell(kind.__name__, severity, prepare, made))
     return tuple(found)
 
 
@@ -106,7 +112,7 @@ def match(scores: Tensor, wanted: Tensor) -> Tensor:
     return torch.where(same, torch.ones_like(wanted), (low * high).sqrt())
 
 
-def calibrate(subject: Any, images: Tensor) -> Arrays:
+def calibrate(subject: Subject, images: Tensor) -> Tensors:
     """Return tau (heads,) of each layer, from training images (N, 3, H, W)."""
     one = attention_maps(subject, images[:1])
     room = ROOM // max(m.scores.numel() for m in one.values())
@@ -117,11 +123,20 @@ def calibrate(subject: Any, images: Tensor) -> Arrays:
     }
 
 
-def attention_maps(subject: Any, images: Tensor) -> Mapping[str, AttentionMap]:
+def attention_maps(subject: Subject, images: Tensor) -> Mapping[str, AttentionMap]:
     """Return the maps of each layer, in evaluation mode and the subject's arithmetic."""
-    enabled = subject.dtype == "bfloat16"
-    with torch.autocast(subject.device.type, torch.bfloat16, enabled=enabled):
-        return subject.model.attention_maps(images)
+    with subject.arithmetic():
+        return subject.model.attention_maps(images)  # type: ignore[operator]
+
+
+def saliency_maps(
+    subject: Subject, batch: Batch, classes: Tensor | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return Grad-CAM's maps by resolution, and the classes (N,) they speak for."""
+    blocks = subject.model.blocks()  # type: ignore[operator]
+    return grad_cam(
+        lambda images: subject(replace(batch, images=images)), blocks, batch.images, classes
+    )
 
 
 def versions(layer: AttentionMap, tau: Tensor) -> dict[str, Tensor]:
@@ -135,173 +150,201 @@ def of_images(found: Tensor) -> Tensor:
     return found.nanmean(dim=2).nanmean(dim=1)
 
 
-def described(
-    maps: Mapping[str, AttentionMap], taus: Arrays, before: Mapping[str, AttentionMap] | None
-) -> dict[str, Tensor]:
-    """Return per-image arrays of attention; with the clean maps `before`, its instability too."""
+def described(maps: Mapping[str, AttentionMap], taus: Tensors) -> dict[str, Tensor]:
+    """Return statistics (N,) and mean maps (N, h, w) of the attention of clean images."""
     found: dict[str, Tensor] = {}
     for name, layer in maps.items():
-        place = f"_{name}" if len(maps) > 1 else ""
+        place = name if len(maps) > 1 else ""
         tau = taus[name].to(layer.scores.device)
         kinds = versions(layer, tau)
+        values = {k: statistics(a, layer.height, layer.width, True) for k, a in kinds.items()}
         for kind, a in kinds.items():
-            if before is not None and kind != "used":
-                continue  # of corrupted images, the maps that the model has
-            values = statistics(a, layer.height, layer.width, attention=True)
-            for i, statistic in enumerate(OF_ATTENTION):
-                found[f"{statistic}_{kind}{place}"] = of_images(values[..., i])
-                if before is None and kind == "used":
-                    for head in range(a.shape[1]):
-                        one = values[:, head : head + 1, :, i]
-                        found[f"{statistic}_{kind}{place}_head_{head}"] = of_images(one)
-        if before is None:
-            for head in range(len(tau)):
-                shape = len(layer.scores)
-                found[f"tau{place}_head_{head}"] = tau[head].float().expand(shape).clone()
-            for kind, a in kinds.items():
-                found[f"map_{kind}{place}"] = a.mean((1, 2)).view(-1, layer.height, layer.width)
-            continue
-        for kind, a in versions(before[name], tau).items():
-            if kind == "matched":  # the ranks of `sharp`, of which no temperature changes any
-                found[f"instability_matched{place}"] = found[f"instability_sharp{place}"]
-                found[f"constant_matched{place}"] = found[f"constant_sharp{place}"]
-                continue
-            moved = 1 - spearman(a, kinds[kind])
-            found[f"instability_{kind}{place}"] = of_images(moved)
-            found[f"constant_{kind}{place}"] = moved.isnan().float().mean((1, 2))
-            if kind == "used":
-                for head in range(a.shape[1]):
-                    one = of_images(moved[:, head : head + 1])
-                    found[f"instability_{kind}{place}_head_{head}"] = one
-    for key in list(found):
-        if "_used" in key and "_head_" not in key and not key.startswith(("map_", "constant_")):
-            for other in ("sharp", "matched"):
-                against = found.get(key.replace("_used", f"_{other}"))
-                if against is not None:
-                    found[key.replace("_used", f"_over_{other}")] = found[key] - against
+            found[f"map:{variant(kind, place)}"] = a.mean((1, 2)).view(
+                -1, layer.height, layer.width
+            )
+        for i, statistic in enumerate(MAP_STATISTICS):
+            found |= compared(statistic, place, {k: v[..., i] for k, v in values.items()})
+        for head in range(len(tau)):
+            whole = tau[head].float().expand(len(layer.scores)).clone()
+            found[array_name(TAU, variant(place, f"head {head}"))] = whole
     return found
 
 
-def redirected(
-    subject: Any, images: Tensor, labels: Tensor, cell: Cell, own: Tensor
-) -> dict[str, Tensor]:
+def compared(metric: Metric, place: str, kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a statistic of maps (N, heads, Q) by image, of heads, and less that of other maps."""
+    whole = {kind: of_images(values) for kind, values in kinds.items()}
+    found = {array_name(metric, variant(kind, place)): values for kind, values in whole.items()}
+    for head in range(kinds["used"].shape[1]):
+        one = of_images(kinds["used"][:, head : head + 1])
+        found[array_name(metric, variant("used", place, f"head {head}"))] = one
+    for other in OTHERS:
+        if other in whole:
+            name = array_name(metric, variant(f"over {other}", place))
+            found[name] = whole["used"] - whole[other]
+    return found
+
+
+def changed(maps: Mapping[str, AttentionMap], taus: Tensors, clean: Tensors) -> dict[str, Tensor]:
+    """Return statistics (N,) of the attention of corrupted images, and how far the maps moved.
+
+    Args:
+        clean: Ranks of the clean images' maps, as `remember` gives them.
+    """
+    found: dict[str, Tensor] = {}
+    for name, layer in maps.items():
+        place = name if len(maps) > 1 else ""
+        kinds = versions(layer, taus[name].to(layer.scores.device))
+        values = statistics(kinds["used"], layer.height, layer.width, True)
+        for i, statistic in enumerate(MAP_STATISTICS):
+            found[array_name(statistic, variant("used", place))] = of_images(values[..., i])
+        moved = {
+            kind: 1 - spearman_of_ranks(clean[f"{kind}:{name}"].double(), ranks(kinds[kind]))
+            for kind in ("used", "sharp")
+        }
+        moved["matched"] = moved["sharp"]  # no temperature changes a rank
+        found |= compared(INSTABILITY, place, moved)
+        for kind, a in moved.items():
+            found[array_name(CONSTANT, variant(kind, place))] = a.isnan().float().mean((1, 2))
+    return found
+
+
+def redirected(subject: Subject, batch: Batch, cell: Cell, own: Tensor) -> dict[str, Tensor]:
     """Return hits and losses (N,) of the same network with other maps in place of its own.
 
     Args:
         own: Logits with its own.
     """
     model, taus = subject.model, subject.calibration
-    found = {}
-    rules = {
+    assert isinstance(model, Redirectable)
+    rules: dict[str, Callable[[str, Tensor], Tensor]] = {
         "sharp": lambda name, scores: rows(scores, 1.0),
         "matched": lambda name, scores: rows(scores, taus[name].to(scores)),
     }
+    hit = scored(ACCURACY, own, batch.labels)
+    found = {}
     for kind, rule in rules.items():
         model.attend_by(rule)
         try:
-            outputs = logits(subject, images, labels, cell)["logits"]
+            outputs = logits(subject, batch, cell)["logits"]
         finally:
             model.attend_by(None)
-        hit = hits(outputs, labels).float()
-        found[f"accuracy_{kind}"] = hit
-        found[f"nll_{kind}"] = nll_of_images(outputs, labels).float()
-        found[f"gain_over_{kind}"] = hits(own, labels).float() - hit
+        found[array_name(ACCURACY, kind)] = scored(ACCURACY, outputs, batch.labels)
+        found[array_name(NLL, kind)] = scored(NLL, outputs, batch.labels)
+        found[array_name(GAIN, f"over {kind}")] = hit - found[array_name(ACCURACY, kind)]
     return found
 
 
-def observe_attention(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
-    """Return what an attending model shows of images (N, 3, H, W), as `cell` corrupts them.
+def scored(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return a metric of logits image by image, (N,), on the CPU."""
+    assert metric.of_images is not None
+    values = metric.of_images(outputs.float().cpu().numpy(), labels.cpu().numpy())
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def small(found: Tensor) -> Tensor:
+    """Return ranks in half precision where it holds them exactly."""
+    return found.half() if found.shape[-1] <= 1024 else found.float()
+
+
+def remember(subject: Subject, batch: Batch) -> Tensors:
+    """Return what corrupted maps are compared with: the ranks of the clean ones.
+
+    Returns:
+        `KIND:LAYER` for attention; `classes` (N,) that were predicted and ranks by resolution for
+        Grad-CAM.
+    """
+    if not subject.calibration:
+        maps, classes = saliency_maps(subject, batch)
+        return {name: small(ranks(m.flatten(1))) for name, m in maps.items()} | {"classes": classes}
+    found = {}
+    for name, layer in attention_maps(subject, batch.images).items():
+        kinds = {"used": layer.weights.float(), "sharp": rows(layer.scores.float(), 1.0)}
+        found |= {f"{kind}:{name}": small(ranks(a)) for kind, a in kinds.items()}
+    return found
+
+
+def observe_attention(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
+    """Return what an attending model shows of images (N, 3, H, W).
 
     Returns:
         Logits (N, num_classes), of redirected attention too; statistics (N,) and mean maps
         (N, h, w) of each layer, as it attends, sharp and matched.
     """
-    clean = attention_maps(subject, images)
-    maps, before = clean, None
-    if cell.how is not None:
-        images = cell.how(images, subject.indices)
-        maps, before = attention_maps(subject, images), clean
-    found = dict(logits(subject, images, labels, cell))
+    maps = attention_maps(subject, batch.images)
+    found = dict(logits(subject, batch, cell))
     if isinstance(subject.model, Redirectable):
-        found |= redirected(subject, images, labels, cell, found["logits"])
-    return found | described(maps, subject.calibration, before)
+        found |= redirected(subject, batch, cell, found["logits"])
+    if batch.clean is None:
+        return found | described(maps, subject.calibration)
+    return found | changed(maps, subject.calibration, batch.clean)
 
 
-def observe_grad_cam(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
+def observe_grad_cam(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
     """Return what Grad-CAM shows of a model of blocks on images (N, 3, H, W).
 
     Returns:
         Logits (N, num_classes); statistics (N,) and maps (N, h, w) of each resolution, for the
-        class that is predicted on the clean image.
+        class that is predicted on the clean image: the map, not the class, is what may move.
     """
-    blocks = subject.model.blocks()
-    clean, classes = grad_cam(subject, blocks, images)
-    maps = clean
-    if cell.how is not None:
-        images = cell.how(images, subject.indices)
-        # For the class that was predicted before: the map, not the class, is what may move.
-        maps, _ = grad_cam(subject, blocks, images, classes)
-    found = dict(logits(subject, images, labels, cell))
+    maps, _ = saliency_maps(subject, batch, None if batch.clean is None else batch.clean["classes"])
+    found = dict(logits(subject, batch, cell))
     for name, m in maps.items():
-        a = m.flatten(1)
+        a, kind = m.flatten(1), f"gradcam {name}"
         values = statistics(a, m.shape[1], m.shape[2])
-        for i, statistic in enumerate(OF_MAPS):
-            found[f"{statistic}_gradcam_{name}"] = values[:, i]
-        found[f"zero_gradcam_{name}"] = a.isnan().any(dim=1).float()
-        if cell.how is None:
-            found[f"map_gradcam_{name}"] = m
+        for i, statistic in enumerate(MAP_STATISTICS[: values.shape[-1]]):
+            found[array_name(statistic, kind)] = values[:, i]
+        found[array_name(ZERO, kind)] = a.isnan().any(dim=1).float()
+        if batch.clean is None:
+            found[f"map:{kind}"] = m
         else:
-            moved = 1 - spearman(clean[name].flatten(1), a)
-            found[f"instability_gradcam_{name}"] = moved
-            found[f"constant_gradcam_{name}"] = moved.isnan().float()
+            moved = 1 - spearman_of_ranks(batch.clean[name].double(), ranks(a))
+            found[array_name(INSTABILITY, kind)] = moved
+            found[array_name(CONSTANT, kind)] = moved.isnan().float()
     return found
 
 
-def observe(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
+def observe(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
     """Return logits, statistics (N,) under their metrics' names, and mean maps (N, H, W)."""
-    attends = bool(subject.calibration)
-    look = observe_attention if attends else observe_grad_cam
-    if not attends:
-        return look(subject, images, labels, cell)
-    one = attention_maps(subject, images[:1])
+    if not subject.calibration:
+        return observe_grad_cam(subject, batch, cell)
+    one = attention_maps(subject, batch.images[:1])
     room = max(1, ROOM // (4 * sum(m.scores.numel() for m in one.values())))
-    indices, parts = subject.indices, []
-    for i in range(0, len(images), room):
-        subject.indices = indices[i : i + room]
-        parts.append(look(subject, images[i : i + room], labels[i : i + room], cell))
-    subject.indices = indices
-    return {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
-
-
-def calibrates(setting: Setting) -> Calibrate | None:
-    return calibrate if "attention" in setting.can else None
+    found = [
+        observe_attention(subject, batch.part(slice(i, i + room)), cell)
+        for i in range(0, len(batch), room)
+    ]
+    return {k: torch.cat([part[k] for part in found]) for k in found[0]}
 
 
 def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
     labels = arrays["labels"]
-
-    def row(metric: str, value: float, n: int) -> Measurement:
-        return Measurement(cell.condition, cell.level, metric, value, n)
-
-    for metric in METRICS:
-        yield row(metric.__name__, metric(arrays["logits"], labels), len(labels))
+    yield from classification(cell, arrays)
+    yield from means(cell, arrays)
     for name, values in arrays.items():
-        if values.shape != labels.shape or name in ("labels", "indices"):
+        known = metric_of(name)
+        if known is None or values.shape != labels.shape:
             continue
-        there = values.isfinite()
-        if not there.any():
+        metric, kind = known
+        whole = kind.startswith(("used", "gradcam")) and "head" not in kind
+        if not whole or not (cell.condition == "clean" or metric is INSTABILITY):
             continue
-        yield row(name, float(values[there].double().mean()), int(there.sum()))
-        wanted = cell.condition == "clean" or name.startswith("instability")
-        if wanted and ("_used" in name or "_gradcam" in name) and "_head_" not in name:
-            for label in labels.unique().tolist():
-                of_class = there & (labels == label)
-                if of_class.any():
-                    value = float(values[of_class].double().mean())
-                    yield row(f"{name}_class_{label}", value, int(of_class.sum()))
+        for label in np.unique(labels).tolist():
+            own = values[np.isfinite(values) & (labels == label)]
+            if len(own):
+                value = float(own.astype(float).mean())
+                yield cell.row(metric, value, len(own), variant(kind, f"class {label}"))
 
 
 @SUITES.register
-def attention() -> Suite:
+def attention() -> Suite[Cell]:
     """Where a model looks: attention or Grad-CAM maps, clean and corrupted."""
-    return Suite(1, cells, observe, measure, calibrate=calibrates, inside=True)
+    return Suite(
+        2,
+        cells,
+        observe,
+        measure,
+        metrics=(*SCORES, *MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN),
+        calibrate=lambda setting: calibrate if "attention" in setting.can else None,
+        remember=remember,
+        inside=True,
+    )

@@ -5,17 +5,69 @@ arrays with one row an image; measuring is cheap and can be done again from stor
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
-from models.registry import Registry
+from harness.suites.metrics import METRICS, SCORES, Metric
 
-Arrays = Mapping[str, Tensor]  # per-image arrays, first dimension N
-Subject = Callable[[Tensor], Tensor]  # images (N, 3, H, W) in [0, 1] to logits (N, num_classes)
+Arrays = Mapping[str, np.ndarray]  # stored per-image arrays, first dimension N
+Tensors = Mapping[str, Tensor]  # the same while they are observed
 Prepare = Callable[[Tensor, Tensor, int], Tensor]
-Calibrate = Callable[[Any, Tensor], Arrays]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of a data set, as one condition prepares them.
+
+    Args:
+        images: float (N, 3, H, W), in [0, 1].
+        labels: int64 (N,).
+        indices: int64 (N,), the images' positions in their data set, on the CPU.
+        clean: What the suite's `remember` found of the same images before they were changed; None
+            where the suite remembers nothing.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    clean: "Tensors | None" = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, which: slice) -> "Batch":
+        """Return some of the images, with what is remembered of them."""
+        clean = self.clean and {name: found[which] for name, found in self.clean.items()}
+        return Batch(self.images[which], self.labels[which], self.indices[which], clean)
+
+
+class Subject(Protocol):
+    """A model in evaluation mode, with all that an observer may use.
+
+    Args:
+        model: For the capabilities of `harness.models.base`: maps, blocks, a solver.
+        seed: Image seed, of all random draws on images.
+        calibration: What the suite's `calibrate` found; empty where it finds nothing.
+    """
+
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def calibration(self) -> Tensors: ...
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return logits (N, num_classes), float32."""
+        ...
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """Return the context for whatever else is asked of `model`: autocast, or nothing."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,7 +79,7 @@ class Setting:
         num_classes: Number of classes.
         corruptions: Names of corruptions, or of lists of them, in place of the suite's own choice;
             empty keeps it.
-        seed: Seed of all random draws on images; the same for all models and training seeds.
+        seed: Image seed of all random draws; the same for all models and training seeds.
         constants: "cifar10_c" or "imagenet_c"; "auto" chooses by the size of the images.
         source: Who makes the corruptions: "harness", or "imagecorruptions" for that package.
         can: What the model can do beyond logits, of "solver", "attention" and "blocks".
@@ -52,64 +104,85 @@ def unchanged(images: Tensor, indices: Tensor, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Cell:
-    """One condition.
+    """One condition; a suite whose observer needs more derives its own.
 
     Args:
         condition: "clean", or a corruption's name.
         level: Severity 1-5 of a corruption, 0 where there is none.
         prepare: `(images, indices, seed)`, uint8 (N, 3, H, W) in and out. Row i depends on
-            `images[i]`, `indices[i]` (int64, the image's position in its data set) and `seed`,
-            on nothing else.
+            `images[i]`, `indices[i]` (int64, the image's position in its data set) and the image
+            seed, on nothing else.
         constants: What else determines the images, such as the set of severity constants.
-        how: What the suite's observer wants to know, such as a solver; condition and level say it
-            in words.
     """
 
     condition: str
     level: float = 0
     prepare: Prepare = unchanged
     constants: Mapping[str, str] = field(default_factory=dict)
-    how: Any = None
+
+    def row(self, metric: Metric, value: float, n: int, variant: str = "") -> "Measurement":
+        """Return a measurement under this condition."""
+        return Measurement(self.condition, self.level, metric.name, variant, value, n)
+
+
+C = TypeVar("C", bound=Cell)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number: a row of the long table before it has a model, a data set and a seed."""
+    """One number: a row of the long table before it has a model, a data set and a seed.
+
+    Args:
+        metric: Name of a metric; `variant` which of its family.
+        n: Images behind the number.
+    """
 
     condition: str
     level: float
     metric: str
+    variant: str
     value: float
-    n: int  # images behind the number
+    n: int
 
 
 @dataclass(frozen=True)
-class Suite:
+class Suite(Generic[C]):
     """A question.
 
     Args:
-        version: Raised by every change that changes numbers.
+        version: Raised by every change that changes numbers, or the arrays that are observed.
         cells: The conditions under a setting.
-        observe: `(subject, images, labels, cell)` to arrays with a row for each image; images are
-            float (N, 3, H, W) in [0, 1], already prepared.
-        measure: `(cell, arrays)` to measurements; the arrays hold `labels` (N,) beside what was
-            observed.
+        observe: `(subject, batch, cell)` to tensors with a row for each image.
+        measure: `(cell, arrays)` to measurements; the arrays hold `labels` (N,) and `indices` (N,)
+            beside what was observed.
+        metrics: What `measure` gives, in the order of tables; `METRICS` gets them.
         calibrate: What is found once for a model before its cells, from training images
-            (N, 3, H, W) in [0, 1]: `(subject, images)` to a mapping that observers find as
+            (N, 3, H, W) in [0, 1]: `(subject, images)` to what observers find as
             `subject.calibration`. Given the setting, None where the model needs none.
-        inside: Whether it looks into the network, or turns its solver. Then the network is asked as
-            it was trained, in float32, since bfloat16 rounds more coarsely than solvers err.
+        remember: `(subject, batch)` to what the observer needs of the clean images of each batch,
+            found once and not for every condition: it is `batch.clean`.
+        inside: Whether it looks into the network, or turns its solver. Then the network is
+            evaluated as it was trained, in float32, since bfloat16 rounds more coarsely than
+            solvers err.
         variant: What is added to the data set's name in tables, so that other images are never
             taken for those of the data set's own; "" for nothing.
+        table: Of a user's suite: (its rows as a DataFrame) to a rich Table; None for the general one.
+        figure: Likewise to a matplotlib Figure; None for the general one.
     """
 
     version: int
-    cells: Callable[[Setting], tuple[Cell, ...]]
-    observe: Callable[[Subject, Tensor, Tensor, Cell], Arrays]
+    cells: Callable[[Setting], tuple[C, ...]]
+    observe: Callable[[Subject, Batch, C], Tensors]
     measure: Callable[[Cell, Arrays], Iterable[Measurement]]
-    calibrate: Callable[[Setting], Calibrate | None] = lambda setting: None
+    metrics: tuple[Metric, ...] = SCORES
+    calibrate: Callable[[Setting], Callable[[Subject, Tensor], Tensors] | None] = lambda setting: (
+        None
+    )
+    remember: Callable[[Subject, Batch], Tensors] | None = None
     inside: bool = False
     variant: Callable[[Setting], str] = lambda setting: ""
+    table: Callable[[Any], Any] | None = None
+    figure: Callable[[Any], Any] | None = None
 
-
-SUITES: Registry[Callable[[], Suite]] = Registry("suite")
+    def __post_init__(self) -> None:
+        METRICS.add(*self.metrics)

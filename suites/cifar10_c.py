@@ -1,7 +1,8 @@
 """CIFAR-10-C and CIFAR-100-C: a model's answers on the published files.
 
 A file that does not have the published MD5 is not part of CIFAR-10-C, however it was made: images
-made here belong to the suite `robustness`. The files themselves are read by `suites.published`.
+made here belong to the suite `robustness`. The files themselves are read by
+`harness.suites.published`.
 
 D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.
@@ -14,11 +15,11 @@ from functools import partial
 
 from torch import Tensor
 
-from suites.base import SUITES, Cell, Setting, Suite
-from suites.corruptions import COMMON
-from suites.observe import classification, logits
-from suites.published import SEVERITIES, Published
-from suites.robustness import chosen
+from harness.suites.base import Cell, Setting, Suite
+from harness.suites.catalog import COMMON, SEVERITIES, SUITES
+from harness.suites.observe import classification, logits
+from harness.suites.published import Published
+from harness.suites.robustness import select_corruptions
 
 
 def published_cells(files: Published, names: Sequence[str] = ()) -> tuple[Cell, ...]:
@@ -31,7 +32,7 @@ def published_cells(files: Published, names: Sequence[str] = ()) -> tuple[Cell, 
         names: Of corruptions; by default the 15 common ones. The list goes into every cell's
             constants, since a mean over another list is not the score of CIFAR-10-C.
     """
-    names = tuple(names or (kind.__name__ for kind in COMMON))
+    names = tuple(names or COMMON)
     files.verify(names)
 
     def prepare(images: Tensor, indices: Tensor, seed: int, name: str, severity: int) -> Tensor:
@@ -53,11 +54,11 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
             "Corrupted files are published for `cifar10` and `cifar100` alone. Use the suite "
             "`robustness`, which makes them for any data set."
         )
-    names = tuple(kind.__name__ for kind in chosen(setting.corruptions or ("common",)))
+    names = tuple(kind.__name__ for kind in select_corruptions(setting.corruptions or ("common",)))
     return published_cells(setting.published(), names)
 
 
 @SUITES.register
-def cifar10_c() -> Suite:
+def cifar10_c() -> Suite[Cell]:
     """Accuracy and calibration on the published files of CIFAR-10-C, or CIFAR-100-C."""
     return Suite(1, cells, observe=logits, measure=classification, variant=lambda setting: "-c")

@@ -17,8 +17,8 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 
-from models.base import MIN_SIZE
-from models.registry import Registry
+from harness.models.base import MIN_SIZE
+from harness.suites.catalog import DATASETS
 
 MAX_SIZE = 224  # pixels; a folder of larger images is read at this size
 
@@ -63,9 +63,6 @@ class Split:
         digest.update(self.images.contiguous().numpy())
         digest.update(self.labels.contiguous().numpy())
         return digest.hexdigest()
-
-
-DATASETS: Registry[Callable[[bool, Path], Split]] = Registry("data set")
 
 
 def load(name: str, *, train: bool, root: Path) -> Split:

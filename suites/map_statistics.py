@@ -25,18 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-OF_MAPS = (
-    "entropy",
-    "concentration",
-    "support",
-    "gini",
-    "total_variation",
-    "dirichlet",
-    "border",
-    "spread",
-)
-OF_ATTENTION = (*OF_MAPS, "distance")
-
 
 def entropy(a: Tensor) -> Tensor:
     """Return -sum a log a over the last dimension, in nats; 0 log 0 = 0."""
@@ -65,14 +53,14 @@ def positions(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def statistics(a: Tensor, height: int, width: int, attention: bool = False) -> Tensor:
-    """Return the statistics of rows, in the order of `OF_MAPS`, or `OF_ATTENTION`.
+    """Return the statistics of rows, in the order of `metrics.MAP_STATISTICS`.
 
     Args:
         a: (..., K), K = height x width, rows that sum to one; a row of NaN gives NaN.
         attention: Whether the dimension before the last are queries at the places of the grid.
 
     Returns:
-        (..., 8), or (..., 9) for attention.
+        (..., 8), all but the distance; (..., 9) for attention.
 
     Raises:
         ValueError: The rows do not fit the grid.
@@ -109,7 +97,8 @@ def statistics(a: Tensor, height: int, width: int, attention: bool = False) -> T
 
 
 def ranks(x: Tensor) -> Tensor:
-    """Return the ranks 1..K of the last dimension, equal values having their average rank."""
+    """Return the ranks 1..K of the last dimension, equal values having their average rank;
+    NaN for a row with a NaN."""
     order = argsort(x)
     ordered = x.gather(-1, order)
     place = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=torch.float64)
@@ -121,12 +110,17 @@ def ranks(x: Tensor) -> Tensor:
         below = torch.searchsorted(own, rows)
         upto = torch.searchsorted(own, rows, right=True)
         found[tied] = (below + upto + 1).to(torch.float64) / 2
-    return found
+    return found.masked_fill(x.isnan().any(-1, keepdim=True), torch.nan)
+
+
+def spearman_of_ranks(a: Tensor, b: Tensor) -> Tensor:
+    """Return Pearson's correlation of ranks (..., K), NaN where one row is constant or NaN."""
+    middle = (a.shape[-1] + 1) / 2
+    x, y = a - middle, b - middle
+    rho = (x * y).sum(-1) / (x.square().sum(-1) * y.square().sum(-1)).sqrt()
+    return rho.float()
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:
     """Return Spearman's rank correlation of rows (..., K), NaN where one of them is constant."""
-    x, y = (ranks(rows) - (rows.shape[-1] + 1) / 2 for rows in (a, b))
-    rho = (x * y).sum(-1) / (x.square().sum(-1) * y.square().sum(-1)).sqrt()
-    missing = a.isnan().any(-1) | b.isnan().any(-1)
-    return rho.masked_fill(missing, torch.nan).float()
+    return spearman_of_ranks(ranks(a), ranks(b))

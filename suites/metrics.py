@@ -1,117 +1,419 @@
-"""Logits and labels to a number.
+"""What is measured: every metric with its formula, its unit and which way is better.
 
-With p = softmax(logits), conf = max_k p_k and hit = [argmax p = label]. Every function takes
-logits (N, K) and labels (N,), returns a float, and refuses N = 0.
+A metric of a classifier has a per-image form, of logits (N, K) and labels (N,), with p =
+softmax(logits), conf = max_k p_k and hit = [argmax p = label]; its value is the mean over images.
+Metrics that a suite observes otherwise (of attention maps, of solvers, of depth) have their formula
+where they are observed. A family of statistics is one metric with several variants: the entropy of
+the `used`, the `sharp` or the `matched` map; `variant` joins the parts of one.
+
+Arrays are NumPy's, so that a table can be read, compared and checked without PyTorch.
 
 Reference: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining Well Calibrated Probabilities Using
 Bayesian Binning, AAAI 2015 (ece); G. W. Brier, Verification of forecasts expressed in terms of
 probability, Monthly Weather Review 78(1), 1950 (brier).
 """
 
-import torch
-from torch import Tensor
-from torch.nn.functional import nll_loss
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+PerImage = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Better = Literal["up", "down", "neither"]
+
+RATE = "rate"  # the unit of a share of images: a fraction, printed in per cent
 BINS = 15  # of equal width, right-closed; empty ones add nothing
+BOUNDS = ("low", "high", "p10", "p90")  # last parts of a variant: ends of intervals, percentiles
 
 
-def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    if len(logits) == 0:
-        raise ValueError("A metric needs at least one image; got 0.")
-    if labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"`labels` must have shape ({len(logits)},), one per image; got {tuple(labels.shape)}."
-        )
-    return logits.double(), labels
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Args:
+        title: As a heading has it.
+        meaning: One sentence, with the formula; "" for a metric that is not known.
+        better: Which way is better.
+        unit: `RATE`, "nats", "s", "evaluations", ...; "" for a plain number.
+        low: Smallest possible value; `high` the largest.
+        of_images: (logits (N, K), labels (N,)) to (N,), whose mean the metric is; None for metrics
+            that are observed otherwise.
+        reference: Where it comes from.
+    """
+
+    name: str
+    title: str
+    meaning: str = ""
+    better: Better = "neither"
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    of_images: PerImage | None = None
+    reference: str = ""
+
+    @property
+    def sign(self) -> int:
+        """1 where up is better, -1 where down is, 0 where neither is."""
+        return {"up": 1, "down": -1, "neither": 0}[self.better]
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether it is a share of images: printed in per cent, differences in points."""
+        return self.unit == RATE
+
+    def __call__(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """Return the mean over images.
+
+        Raises:
+            ValueError: There are no images, or shapes do not agree.
+        """
+        assert self.of_images is not None, f"{self.name} is not a function of logits"
+        if len(logits) == 0:
+            raise ValueError("A metric needs at least one image; got 0.")
+        if labels.shape != logits.shape[:1]:
+            raise ValueError(
+                f"`labels` must have shape ({len(logits)},), one per image; got {labels.shape}."
+            )
+        return float(self.of_images(logits, labels).astype(np.float64).mean())
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON, without its formula; `METRICS.declare` takes it."""
+        told = {k: v for k, v in asdict(self).items() if k != "of_images"}
+        return {k: v for k, v in told.items() if v != "" and v not in (math.inf, -math.inf)}
 
 
-def hits(logits: Tensor, labels: Tensor) -> Tensor:
+def hits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return (N,) booleans: whether the largest logit is the label's."""
-    return logits.argmax(dim=1) == labels
+    return logits.argmax(axis=1) == labels
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """mean hit, in [0, 1]."""
-    logits, labels = _checked(logits, labels)
-    return float(hits(logits, labels).double().mean())
+def _errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return ~hits(logits, labels)
 
 
-def top5(logits: Tensor, labels: Tensor) -> float:
-    """Share of images whose label is among the five largest logits, in [0, 1]."""
-    logits, labels = _checked(logits, labels)
-    largest = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    return float((largest == labels[:, None]).any(dim=1).double().mean())
+def _in_top5(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    own = logits[np.arange(len(labels)), labels]
+    # Of equal logits the first counts, as in argmax.
+    earlier = np.arange(logits.shape[1]) < labels[:, None]
+    above = (logits > own[:, None]) | ((logits == own[:, None]) & earlier)
+    return above.sum(axis=1) < 5
 
 
-def nll(logits: Tensor, labels: Tensor) -> float:
-    """mean of -log p_label, in nats, >= 0."""
-    logits, labels = _checked(logits, labels)
-    return float(nll_loss(logits.log_softmax(dim=1), labels))
+def _nll(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
 
 
-def brier(logits: Tensor, labels: Tensor) -> float:
-    """mean of sum_k (p_k - [k = label])^2, in [0, 2]."""
-    logits, labels = _checked(logits, labels)
-    p = logits.softmax(dim=1)
-    p[torch.arange(len(p)), labels] -= 1
-    return float(p.square().sum(dim=1).mean())
+def _brier(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    p = softmax(logits.astype(np.float64), axis=1)
+    p[np.arange(len(labels)), labels] -= 1
+    return np.square(p).sum(axis=1)
 
 
-def ece(logits: Tensor, labels: Tensor) -> float:
-    """sum over bins ((m-1)/15, m/15] of (|B| / N) |mean hit(B) - mean conf(B)|, in [0, 1].
+def _ece(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) of +-(hit - conf), the sign being that of the sum over the image's bin.
 
-    Biased upward at small N: compare at equal N only.
+    It is not what single images do, since the sign depends on all; but where no sum is near 0 the
+    signs stay, and the variance of these values over N is that of `ece`: the infinitesimal
+    jackknife, to which the bootstrap over images converges. Where a sum is near 0 its absolute
+    value varies less than that, so that the variance is too large rather than small.
     """
-    logits, labels = _checked(logits, labels)
-    conf = logits.softmax(dim=1).amax(dim=1)
-    bins = ((conf * BINS).ceil().long() - 1).clamp(0, BINS - 1)
-    gap = hits(logits, labels).double() - conf
-    sums = torch.zeros(BINS, dtype=gap.dtype).index_add_(0, bins, gap)
-    return float(sums.abs().sum() / len(gap))
+    conf = softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    bins = np.clip(np.ceil(conf * BINS).astype(int) - 1, 0, BINS - 1)
+    gap = hits(logits, labels) - conf
+    sums = np.bincount(bins, gap, BINS)
+    return gap * np.sign(sums)[bins]
 
 
-def nll_of_images(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return (N,) of -log p_label; `nll` is their mean."""
-    logits, labels = _checked(logits, labels)
-    return nll_loss(logits.log_softmax(dim=1), labels, reduction="none")
+class Metrics(dict[str, Metric]):
+    """Metrics by name; one that is not there is a metric of which nothing is known."""
+
+    def add(self, *metrics: Metric) -> None:
+        """Add metrics.
+
+        Raises:
+            ValueError: The name is that of another metric.
+        """
+        for metric in metrics:
+            if self.setdefault(metric.name, metric) != metric:
+                raise ValueError(f"The metric `{metric.name}` is defined twice. Rename one.")
+
+    def declare(self, described: Mapping[str, Any]) -> None:
+        """Add a metric as its `describe` told it, unless its name is known."""
+        if described["name"] not in self:
+            self[described["name"]] = Metric(**described)
+
+    def __missing__(self, name: str) -> Metric:
+        return Metric(name, name.replace("_", " "))
 
 
-def brier_of_images(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return (N,) of sum_k (p_k - [k = label])^2; `brier` is their mean."""
-    logits, labels = _checked(logits, labels)
-    p = logits.softmax(dim=1)
-    p[torch.arange(len(p)), labels] -= 1
-    return p.square().sum(dim=1)
+METRICS = Metrics()
 
 
-def top5_of_images(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return (N,) booleans; `top5` is their mean."""
-    logits, labels = _checked(logits, labels)
-    largest = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    return (largest == labels[:, None]).any(dim=1)
+def variant(*parts: str) -> str:
+    """Join the parts of a variant: "used, head 2"."""
+    return ", ".join(part for part in parts if part)
 
 
-def ece_of_images(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return (N,) of +-(hit - conf), the sign being that of the sum over the image's bin.
-
-    `ece` is their mean. It is no mean of what single images do, since the sign depends on all; but
-    where no sum is near 0 the signs stay, and the variance of these values over N is that of `ece`:
-    the infinitesimal jackknife, to which the bootstrap over images converges. Where a sum is near 0
-    its absolute value varies less than that, so that the variance is too large rather than small.
-    """
-    logits, labels = _checked(logits, labels)
-    conf = logits.softmax(dim=1).amax(dim=1)
-    bins = ((conf * BINS).ceil().long() - 1).clamp(0, BINS - 1)
-    gap = hits(logits, labels).double() - conf
-    sums = torch.zeros(BINS, dtype=gap.dtype).index_add_(0, bins, gap)
-    return gap * sums.sign()[bins]
+def parts_of(variant: str) -> list[str]:
+    """Return the parts of a variant."""
+    return variant.split(", ") if variant else []
 
 
-METRICS = (accuracy, nll, brier, ece)  # what is measured wherever there are logits
-OF_IMAGES = {
-    "accuracy": hits,
-    "top5": top5_of_images,
-    "nll": nll_of_images,
-    "brier": brier_of_images,
-    "ece": ece_of_images,
-}  # the metrics that are means over images, image by image
+def is_bound(variant: str) -> bool:
+    """Return whether a variant is the end of an interval, or a percentile, of another."""
+    return bool(variant) and parts_of(variant)[-1] in BOUNDS
+
+
+def span_of(name: str, variant: str) -> tuple[float, float]:
+    """Return the smallest and the largest value of a metric; a difference ("over sharp") has any."""
+    first = parts_of(variant)[:1]
+    if first and first[0].startswith("over "):
+        return -math.inf, math.inf
+    return METRICS[name].low, METRICS[name].high
+
+
+def full_title(name: str, variant: str) -> str:
+    """Return a metric's title with its variant: "row entropy (used, head 2)"."""
+    title = METRICS[name].title
+    return f"{title} ({variant})" if variant else title
+
+
+def array_name(metric: Metric, variant: str = "") -> str:
+    """Return the name of the array (N,) that holds a metric image by image."""
+    return f"{metric.name}:{variant}" if variant else metric.name
+
+
+def metric_of(name: str) -> tuple[Metric, str] | None:
+    """Return the metric and variant of an array's name; None for an array that is no metric's."""
+    metric, _, variant = name.partition(":")
+    return (METRICS[metric], variant) if metric in METRICS else None
+
+
+ACCURACY = Metric(
+    "accuracy",
+    "accuracy",
+    "Share of images whose largest logit is the label's.",
+    "up",
+    RATE,
+    0,
+    1,
+    hits,
+)
+ERROR = Metric("error", "error", "1 - accuracy.", "down", RATE, 0, 1, _errors)
+TOP5 = Metric(
+    "top5",
+    "top-5 accuracy",
+    "Share of images whose label is among the five largest logits.",
+    "up",
+    RATE,
+    0,
+    1,
+    _in_top5,
+)
+NLL = Metric(
+    "nll",
+    "NLL",
+    "Negative log-likelihood: the mean of -log p(label); 0 is perfect.",
+    "down",
+    "nats",
+    0,
+    math.inf,
+    _nll,
+)
+BRIER = Metric(
+    "brier",
+    "Brier score",
+    "The mean over images of the sum over classes of (p - [class is the label])².",
+    "down",
+    "",
+    0,
+    2,
+    _brier,
+    "Brier 1950",
+)
+ECE = Metric(
+    "ece",
+    "ECE",
+    "Expected calibration error: how far confidence is from accuracy, over 15 bins of equal width, "
+    "weighted by their images. Few images raise it: compare at equal numbers.",
+    "down",
+    "",
+    0,
+    1,
+    _ece,
+    "Naeini et al. 2015",
+)
+SCORES = (ACCURACY, NLL, BRIER, ECE)  # measured wherever there are logits
+
+MCE = Metric(
+    "mce",
+    "mCE",
+    "Mean corruption error: the error by corruption over that of the reference, averaged over the "
+    "15 common corruptions; the reference has 100.",
+    "down",
+    "%",
+    0,
+    reference="Hendrycks and Dietterich 2019",
+)
+RELATIVE_MCE = Metric(
+    "relative_mce",
+    "relative mCE",
+    "As mCE, of errors less the clean ones: how much is lost, over how much the reference loses.",
+    "down",
+    "%",
+    reference="Hendrycks and Dietterich 2019",
+)
+
+NFE = Metric(
+    "nfe",
+    "NFE",
+    "Evaluations of the right-hand side of the differential equation that contributed to an image, "
+    "averaged over images; counted in the equation, not in solver steps.",
+    "down",
+    "evaluations",
+    0,
+)
+SECONDS = Metric(
+    "seconds",
+    "seconds an image",
+    "Wall time of a batch, shared out evenly; of one machine, so that nobody is ranked by it.",
+    unit="s",
+    low=0,
+)
+NFE_RHO = Metric(
+    "nfe_rho",
+    "rank correlation of NFE",
+    "Spearman's rho over images of their evaluations with their loss, their margin (p(label) less "
+    "the largest other probability) or the severity of their noise; `dealt loss` has evaluations "
+    "dealt to other images: what chance gives.",
+    low=-1,
+    high=1,
+    reference="Bonett and Wright 2000",
+)
+
+OF_A_MAP = " Of a row of the map, averaged over rows and images."
+ENTROPY = Metric(
+    "entropy",
+    "row entropy",
+    "Minus the sum of a log a; log K for a uniform row of K keys." + OF_A_MAP,
+    unit="nats",
+    low=0,
+)
+CONCENTRATION = Metric(
+    "concentration",
+    "concentration",
+    "1 - entropy / log K; 0 for a uniform row." + OF_A_MAP,
+    low=0,
+    high=1,
+)
+SUPPORT = Metric(
+    "support", "effective support", "exp(entropy): how many keys share a row.", unit="keys", low=1
+)
+GINI = Metric(
+    "gini",
+    "Gini coefficient",
+    "Inequality of a row; 0 for a uniform one." + OF_A_MAP,
+    low=0,
+    high=1,
+)
+TOTAL_VARIATION = Metric(
+    "total_variation",
+    "total variation",
+    "K / edges times the sum over neighbors of |a_u - a_v|; 0 for a uniform row." + OF_A_MAP,
+    low=0,
+)
+DIRICHLET = Metric(
+    "dirichlet",
+    "Dirichlet energy",
+    "K² / edges times half the sum over neighbors of (a_u - a_v)²." + OF_A_MAP,
+    low=0,
+)
+BORDER = Metric(
+    "border", "border mass", "Share of a row on the outer ring of the grid.", low=0, high=1
+)
+SPREAD = Metric(
+    "spread", "spread", "Root mean square distance of a row from its center.", unit="tokens", low=0
+)
+DISTANCE = Metric(
+    "distance",
+    "attention distance",
+    "Mean distance of the keys from the query.",
+    unit="tokens",
+    low=0,
+)
+MAP_STATISTICS = (
+    ENTROPY,
+    CONCENTRATION,
+    SUPPORT,
+    GINI,
+    TOTAL_VARIATION,
+    DIRICHLET,
+    BORDER,
+    SPREAD,
+    DISTANCE,
+)
+INSTABILITY = Metric(
+    "instability",
+    "instability",
+    "1 - Spearman's rank correlation of a row under the clean and under the changed image.",
+    low=0,
+    high=2,
+)
+CONSTANT = Metric(
+    "constant",
+    "constant rows",
+    "Share of rows without ranks, left out of the instability.",
+    low=0,
+    high=1,
+)
+ZERO = Metric(
+    "zero",
+    "empty maps",
+    "Share of saliency maps without a positive place, left out.",
+    low=0,
+    high=1,
+)
+TAU = Metric(
+    "tau",
+    "temperature",
+    "Temperature at which the rows of softmax(scores / tau) have the entropy of the used map.",
+    low=0,
+)
+GAIN = Metric(
+    "gain",
+    "gain in accuracy",
+    "Accuracy with the used map less that of the same network with another map in its place.",
+    low=-1,
+    high=1,
+)
+
+GROWTH = Metric(
+    "log10_growth",
+    "growth, log10",
+    "log10 of the relative change behind a block over that of the image.",
+)
+GRADIENT_NORM = Metric(
+    "log10_gradient_norm", "gradient norm, log10", "log10 of |d loss / d h| behind a block."
+)
+SPECTRAL_NORM = Metric(
+    "spectral_norm", "spectral norm", "Largest singular value of a block's derivative.", low=0
+)
+SPECTRAL_RADIUS = Metric(
+    "spectral_radius", "spectral radius", "Largest |eigenvalue| of a block's derivative.", low=0
+)
+LOG_NORM = Metric(
+    "log_norm",
+    "logarithmic norm",
+    "Largest eigenvalue of (J + J^T) / 2, less 1; <= 0 where the flow of a block contracts.",
+)
+STEP_RATIO = Metric(
+    "step_ratio", "step over limit", "Step size of a block over its stability limit.", low=0
+)
+
+METRICS.add(*SCORES, ERROR, TOP5, MCE, RELATIVE_MCE, NFE, SECONDS, NFE_RHO)
+METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
+METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
+BUILT_IN = frozenset(METRICS)

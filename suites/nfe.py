@@ -18,18 +18,22 @@ Not measured: evaluations of the backward pass; wall time of other batch sizes t
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from scipy.special import softmax
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from models.ops.solvers import solver
-from suites.base import SUITES, Arrays, Cell, Measurement, Setting, Suite
-from suites.corruptions.noise import gaussian_noise
-from suites.metrics import accuracy, nll
-from suites.observe import logits
-from suites.robustness import SEVERITIES, constants_of
+from harness.models.ops.solvers import Solver, solver
+from harness.suites.base import Arrays, Batch, Cell, Measurement, Setting, Subject, Suite, Tensors
+from harness.suites.catalog import SEVERITIES, SUITES
+from harness.suites.corruptions.noise import gaussian_noise
+from harness.suites.metrics import ACCURACY, NFE, NFE_RHO, NLL, SECONDS, variant
+from harness.suites.observe import logits
+from harness.suites.robustness import constants_of
 
 FIXED = ("euler", "midpoint", "heun", "rk4")
 STEPS = (1, 2, 4, 8, 16)
@@ -37,6 +41,13 @@ ADAPTIVE = ("bosh3", "dopri5")
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 MIXED = "gaussian_noise 0-5"  # the severity of an image is its position modulo 6
 BUDGET = 1000  # evaluations
+
+
+@dataclass(frozen=True)
+class Solved(Cell):
+    """A condition under which a model's equation is solved by `solver`; None keeps the model's."""
+
+    solver: Solver | None = None
 
 
 def mixed(images: Tensor, indices: Tensor, seed: int, constants: str) -> Tensor:
@@ -50,58 +61,62 @@ def mixed(images: Tensor, indices: Tensor, seed: int, constants: str) -> Tensor:
     return out
 
 
-def cells(setting: Setting) -> tuple[Cell, ...]:
+def cells(setting: Setting) -> tuple[Solved, ...]:
     if "solver" not in setting.can:
-        return (Cell("depth", 0),)
+        return (Solved("depth", 0),)
     found = [
-        Cell(name, steps, how=solver(name, num_steps=steps)) for name in FIXED for steps in STEPS
+        Solved(name, steps, solver=solver(name, num_steps=steps))
+        for name in FIXED
+        for steps in STEPS
     ]
     for name in ADAPTIVE:
         for tol in TOLERANCES:
-            how = solver(name, rtol=tol, atol=tol, max_nfe=BUDGET)
-            found.append(Cell(name, tol, how=how))
+            adaptive = solver(name, rtol=tol, atol=tol, max_nfe=BUDGET)
+            found.append(Solved(name, tol, solver=adaptive))
     constants = constants_of(setting)
     prepare = partial(mixed, constants=constants)
-    how = solver("dopri5", rtol=1e-3, atol=1e-3, max_nfe=BUDGET)
-    found.append(Cell(f"dopri5, {MIXED}", 1e-3, prepare, {"constants": constants}, how))
+    adaptive = solver("dopri5", rtol=1e-3, atol=1e-3, max_nfe=BUDGET)
+    name = f"dopri5, {MIXED}"
+    found.append(Solved(name, 1e-3, prepare, {"constants": constants}, adaptive))
     return tuple(found)
 
 
-def observe(subject, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:  # type: ignore[no-untyped-def]
+def observe(subject: Subject, batch: Batch, cell: Solved) -> Tensors:
     """Return logits (N, num_classes), nfe (N,), and seconds (N,), the batch's shared out evenly."""
-    model = subject.model
-    if cell.how is None:
+    model, labels = subject.model, batch.labels
+    if cell.solver is None:
         before, depth = None, len(model.blocks()) if hasattr(model, "blocks") else 1
     else:
-        before, model.solver = model.solver, cell.how
+        before, model.solver = model.solver, cell.solver
     try:
         start = time.perf_counter()
-        found = dict(logits(subject, images, labels, cell))
-        if images.is_cuda:
-            torch.cuda.synchronize(images.device)
-        seconds = (time.perf_counter() - start) / max(1, len(images))
+        found = dict(logits(subject, batch, cell))
+        if batch.images.is_cuda:
+            torch.cuda.synchronize(batch.images.device)
+        seconds = (time.perf_counter() - start) / max(1, len(batch))
     finally:
         if before is not None:
             model.solver = before
-    nfe = model.nfe.to(images.device) if cell.how is not None else None
+    nfe = None if cell.solver is None else model.nfe.to(labels.device)
     found["nfe"] = torch.full_like(labels, depth) if nfe is None else nfe
     found["seconds"] = torch.full(labels.shape, seconds, device=labels.device)
     return found
 
 
-def margins(outputs: Tensor, labels: Tensor) -> Tensor:
+def margins(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return p(label) less the largest other probability, (N,), in [-1, 1]."""
-    p = outputs.softmax(dim=1)
-    own = p.gather(1, labels[:, None])[:, 0]
-    return own - p.scatter(1, labels[:, None], -1.0).amax(dim=1)
+    p, rows = softmax(outputs.astype(np.float64), axis=1), np.arange(len(labels))
+    own = p[rows, labels]
+    p[rows, labels] = -1
+    return own - p.max(axis=1)
 
 
-def rank_correlation(x: Tensor, y: Tensor) -> tuple[float, float, float] | None:
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float] | None:
     """Return Spearman's rho of x and y (N,) with its 95 % interval; None where one is constant."""
     n = len(x)
-    if n < 4 or x.unique().numel() < 2 or y.unique().numel() < 2:
+    if n < 4 or len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
         return None
-    rho = float(spearmanr(x.numpy(), y.numpy()).statistic)
+    rho = float(spearmanr(x, y).statistic)
     if abs(rho) >= 1:
         return rho, rho, rho
     half = 1.959963984540054 * math.sqrt((1 + rho**2 / 2) / (n - 3))
@@ -109,31 +124,30 @@ def rank_correlation(x: Tensor, y: Tensor) -> tuple[float, float, float] | None:
 
 
 def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
-    outputs, labels, nfe = arrays["logits"], arrays["labels"], arrays["nfe"].double()
-    n = len(labels)
-    for metric in (accuracy, nll):
-        yield Measurement(cell.condition, cell.level, metric.__name__, metric(outputs, labels), n)
-    for name, value in (
-        ("nfe", float(nfe.mean())),
-        ("nfe_min", float(nfe.min())),
-        ("nfe_max", float(nfe.max())),
-        ("seconds", float(arrays["seconds"].double().mean())),
-    ):
-        yield Measurement(cell.condition, cell.level, name, value, n)
-    loss = torch.nn.functional.cross_entropy(outputs.float(), labels, reduction="none")
+    outputs, labels = arrays["logits"], arrays["labels"]
+    nfe, n = arrays["nfe"].astype(float), len(arrays["labels"])
+    for metric in (ACCURACY, NLL):
+        yield cell.row(metric, metric(outputs, labels), n)
+    yield cell.row(NFE, float(nfe.mean()), n)
+    yield cell.row(NFE, float(nfe.min()), n, "fewest")
+    yield cell.row(NFE, float(nfe.max()), n, "most")
+    yield cell.row(SECONDS, float(arrays["seconds"].astype(float).mean()), n)
+    assert NLL.of_images is not None
+    loss = NLL.of_images(outputs, labels)
     # Dealt anew in an order that has nothing to do with the images: what chance gives.
-    dealt = nfe[(arrays["indices"] * 2654435761 % 2**32).argsort()]
-    pairs = [("loss", nfe, loss), ("margin", nfe, margins(outputs.float(), labels))]
-    pairs.append(("loss_dealt", dealt, loss))
+    dealt = nfe[(arrays["indices"] * 2654435761 % 2**32).argsort(kind="stable")]
+    pairs = [("loss", nfe, loss), ("margin", nfe, margins(outputs, labels))]
+    pairs.append(("dealt loss", dealt, loss))
     if cell.condition.endswith(MIXED):
         pairs.append(("severity", nfe, arrays["indices"] % (len(SEVERITIES) + 1)))
     for name, x, y in pairs:
-        found = rank_correlation(x, y.double())
-        for suffix, value in zip(("", "_low", "_high"), found or (), strict=False):
-            yield Measurement(cell.condition, cell.level, f"nfe_rho_{name}{suffix}", value, n)
+        found = rank_correlation(x, y)
+        for end, value in zip(("", "low", "high"), found or (), strict=False):
+            yield cell.row(NFE_RHO, value, n, variant(name, end))
 
 
 @SUITES.register
-def nfe() -> Suite:
+def nfe() -> Suite[Solved]:
     """Accuracy against function evaluations, and what images cost more of them."""
-    return Suite(version=1, cells=cells, observe=observe, measure=measure, inside=True)
+    metrics = (ACCURACY, NLL, NFE, SECONDS, NFE_RHO)
+    return Suite(1, cells, observe=observe, measure=measure, metrics=metrics, inside=True)

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from suites.base import Arrays, Cell, Measurement, Subject
-from suites.metrics import METRICS
+from harness.suites.base import Arrays, Batch, Cell, Measurement, Subject, Tensors
+from harness.suites.metrics import SCORES, metric_of
 
 
-def logits(subject: Subject, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
-    """Return {"logits": (N, num_classes)} for float images (N, 3, H, W) in [0, 1]."""
-    return {"logits": subject(images).float()}
+def logits(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
+    """Return {"logits": (N, num_classes)}."""
+    return {"logits": subject(batch)}
 
 
 def check_finite(arrays: Arrays, cell: Cell) -> None:
@@ -21,17 +20,27 @@ def check_finite(arrays: Arrays, cell: Cell) -> None:
         FloatingPointError: A logit is not finite.
     """
     outputs = arrays["logits"]
-    if not torch.isfinite(outputs).all():
-        bad = int((~torch.isfinite(outputs)).any(dim=1).sum())
+    finite = np.isfinite(outputs).all(axis=1)
+    if not finite.all():
         raise FloatingPointError(
-            f"The model's logits are not finite for {bad} of {len(outputs)} images "
-            f"under {cell.condition} {cell.level:g}. Train it again, or check its weights."
+            f"The model's logits are not finite for {int((~finite).sum())} of {len(outputs)} "
+            f"images under {cell.condition} {cell.level:g}. Train it again, or check its weights."
         )
 
 
 def classification(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
     """Measure accuracy, nll, brier and ece of `logits` against `labels`."""
-    n = len(arrays["labels"])
-    for metric in METRICS:
+    for metric in SCORES:
         value = metric(arrays["logits"], arrays["labels"])
-        yield Measurement(cell.condition, cell.level, metric.__name__, value, n)
+        yield cell.row(metric, value, len(arrays["labels"]))
+
+
+def means(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
+    """Measure the mean of every array (N,) of a metric, over the images that have a value."""
+    for name, values in arrays.items():
+        known = metric_of(name)
+        if known is None or values.shape != arrays["labels"].shape:
+            continue
+        there = values[np.isfinite(values)]
+        if len(there):
+            yield cell.row(known[0], float(there.astype(float).mean()), len(there), known[1])

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.registry import unknown
-from suites.corruptions import CORRUPTIONS
+from harness.models.registry import unknown
+from harness.suites.catalog import CORRUPTIONS
 
 SEVERITIES = (1, 2, 3, 4, 5)
 ROWS = 10_000  # test images

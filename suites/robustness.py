@@ -13,48 +13,31 @@ Not measured: adversarial noise, adaptation at test time.
 
 from functools import partial
 
-from models.registry import unknown
-from suites.base import SUITES, Cell, Setting, Suite
-from suites.corruptions import (
-    BLUR,
-    COMMON,
-    CORRUPTIONS,
-    DIGITAL,
-    NOISE,
-    VALIDATION,
-    WEATHER,
-    digital,
-)
-from suites.corruptions.contract import CONSTANTS, Corruption
-from suites.corruptions.external import external, version
-from suites.observe import classification, logits
+from harness.models.registry import unknown
+from harness.suites.base import Cell, Setting, Suite
+from harness.suites.catalog import COMMON, CORRUPTIONS, FAMILIES, SEVERITIES, SUITES
+from harness.suites.corruptions import digital
+from harness.suites.corruptions.contract import CONSTANTS, Corruption
+from harness.suites.corruptions.external import external, version
+from harness.suites.observe import classification, logits
 
-SEVERITIES = (1, 2, 3, 4, 5)
-GROUPS = {
-    "noise": NOISE,
-    "blur": BLUR,
-    "weather": WEATHER,
-    "digital": DIGITAL,
-    "validation": VALIDATION,
-}
-LISTS = {"common": COMMON, "all": CORRUPTIONS} | GROUPS  # names that stand for several
+LISTS = {"common": COMMON, "all": tuple(CORRUPTIONS)} | FAMILIES  # names that stand for several
 SOURCES = ("harness", "imagecorruptions")
 SMALL = 64  # pixels, the largest image that gets the constants of CIFAR-10-C
 
 
-def chosen(names: tuple[str, ...]) -> tuple[Corruption, ...]:
+def select_corruptions(names: tuple[str, ...]) -> tuple[Corruption, ...]:
     """Return the corruptions of these names, or of these lists of them, each once.
 
     Raises:
         LookupError: There is no such corruption and no such list.
     """
-    kinds = {kind.__name__: kind for kind in CORRUPTIONS}
     found: dict[str, Corruption] = {}
     for name in names:
-        if name not in kinds and name not in LISTS:
-            raise unknown("corruption", name, [*kinds, *LISTS])
-        for kind in LISTS[name] if name in LISTS else (kinds[name],):
-            found[kind.__name__] = kind
+        if name not in CORRUPTIONS and name not in LISTS:
+            raise unknown("corruption", name, [*CORRUPTIONS, *LISTS])
+        for kind in LISTS.get(name, (name,)):
+            found[kind] = CORRUPTIONS[kind]
     return tuple(found.values())
 
 
@@ -95,7 +78,7 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
         raise unknown("source of corruptions", setting.source, SOURCES)
     constants, ours = constants_of(setting), setting.source == "harness"
     corrupted = []
-    for kind in chosen(setting.corruptions or ("noise", "blur")):
+    for kind in select_corruptions(setting.corruptions or ("noise", "blur")):
         made_by = made_with(kind, constants) if ours else {"source": version()}
         make = kind if ours else external(kind)
         for severity in SEVERITIES:
@@ -111,6 +94,6 @@ def made_with(kind: Corruption, constants: str) -> dict[str, str]:
 
 
 @SUITES.register
-def robustness() -> Suite:
+def robustness() -> Suite[Cell]:
     """Accuracy and calibration under common corruptions at five severities."""
     return Suite(1, cells, observe=logits, measure=classification, variant=variant)

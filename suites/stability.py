@@ -26,13 +26,36 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.ops import philox
-from suites.base import SUITES, Arrays, Cell, Measurement, Setting, Suite
-from suites.jacobian import Linear, log_norm, spectral_norm, spectral_radius
-from suites.metrics import METRICS
+from harness.models.ops import philox
+from harness.suites.base import (
+    Arrays,
+    Batch,
+    Cell,
+    Measurement,
+    Setting,
+    Subject,
+    Suite,
+    Tensors,
+)
+from harness.suites.catalog import SUITES
+from harness.suites.jacobian import Linear, log_norm, spectral_norm, spectral_radius
+from harness.suites.metrics import (
+    GRADIENT_NORM,
+    GROWTH,
+    LOG_NORM,
+    SCORES,
+    SPECTRAL_NORM,
+    SPECTRAL_RADIUS,
+    STEP_RATIO,
+    array_name,
+    metric_of,
+    variant,
+)
+from harness.suites.observe import classification, means
 
 RANDOM, GRADIENT = "random direction", "gradient direction"
 LENGTHS = (1e-3, 1e-2, 1e-1)  # of the change, over that of the image
@@ -68,13 +91,10 @@ def watched(blocks: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor,
             handle.remove()
 
 
-def answer(subject: Any, images: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+def evaluate(subject: Subject, images: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
     """Return logits without noise, and the input and output of each block."""
-    enabled = subject.dtype == "bfloat16"
-    with (
-        watched(subject.model.blocks()) as seen,
-        torch.autocast(subject.device.type, torch.bfloat16, enabled=enabled),
-    ):
+    blocks = subject.model.blocks()  # type: ignore[operator]
+    with watched(blocks) as seen, subject.arithmetic():
         return subject.model(images).float(), seen
 
 
@@ -83,60 +103,58 @@ def length(x: Tensor) -> Tensor:
     return x.flatten(1).double().norm(dim=1)
 
 
-def directed(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> Tensor:
+def directed(subject: Subject, batch: Batch, cell: Cell) -> Tensor:
     """Return the change d (N, 3, H, W) of a cell, |d| = level |x|."""
+    images = batch.images
     if cell.condition == RANDOM:
         # No draw depends on the length: the same direction at each of them.
-        d = philox.normal(images.shape, subject.seed, "stability", 0, subject.indices)
-        d = d.to(images)
+        d = philox.normal(images.shape, subject.seed, "stability", 0, batch.indices).to(images)
     else:
         with torch.inference_mode(False), torch.enable_grad():
             x = images.clone().requires_grad_()
-            loss = nn.functional.cross_entropy(
-                answer(subject, x)[0], labels.clone(), reduction="sum"
-            )
+            logits, _ = evaluate(subject, x)
+            loss = nn.functional.cross_entropy(logits, batch.labels.clone(), reduction="sum")
             (d,) = torch.autograd.grad(loss, x)
     scale = cell.level * length(images) / length(d).clamp(min=1e-30)
     return d * scale.view(-1, 1, 1, 1).to(d.dtype)
 
 
-def growth(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> dict[str, Tensor]:
+def growth(subject: Subject, batch: Batch, cell: Cell) -> dict[str, Tensor]:
     """Return log10 of the growth behind each block, (N,), and the logits of the changed images."""
-    d = directed(subject, images, labels, cell)
-    _, before = answer(subject, images)
-    outputs, after = answer(subject, images + d)
-    share = length(d) / length(images)
+    d = directed(subject, batch, cell)
+    _, before = evaluate(subject, batch.images)
+    outputs, after = evaluate(subject, batch.images + d)
+    share = length(d) / length(batch.images)
     found = {"logits": outputs}
     for name, (_, h) in before.items():
         apart = length(after[name][1] - h) / length(h) / share
-        found[f"log10_growth_{name}"] = apart.log10().float()
+        found[array_name(GROWTH, name)] = apart.log10().float()
     return found
 
 
-def gradients(subject: Any, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def gradients(subject: Subject, batch: Batch) -> dict[str, Tensor]:
     """Return log10 of |d loss / d h| behind each block, (N,), and the logits."""
     with torch.inference_mode(False), torch.enable_grad():
-        outputs, seen = answer(subject, images.clone().requires_grad_())
-        loss = nn.functional.cross_entropy(outputs, labels.clone(), reduction="sum")
-        states = [output for _, output in seen.values()]
-        found = torch.autograd.grad(loss, states)
+        outputs, seen = evaluate(subject, batch.images.clone().requires_grad_())
+        loss = nn.functional.cross_entropy(outputs, batch.labels.clone(), reduction="sum")
+        found = torch.autograd.grad(loss, [output for _, output in seen.values()])
     made = {"logits": outputs.detach()}
     for name, gradient in zip(seen, found, strict=True):
-        made[f"log10_gradient_norm_{name}"] = length(gradient).log10().float()
+        made[array_name(GRADIENT_NORM, name)] = length(gradient).log10().float()
     return made
 
 
-def derivatives(subject: Any, images: Tensor) -> dict[str, Tensor]:
+def derivatives(subject: Subject, images: Tensor) -> dict[str, Tensor]:
     """Return spectral norm, spectral radius and logarithmic norm of each block, (N,)."""
-    _, seen = answer(subject, images)
+    _, seen = evaluate(subject, images)
     found = {}
-    for name, block in subject.model.blocks().items():
+    for name, block in subject.model.blocks().items():  # type: ignore[operator]
         jacobian = Linear(block, seen[name][0].float())
         sigma = spectral_norm(jacobian)
-        found[f"spectral_norm_{name}"] = sigma.float()
+        found[array_name(SPECTRAL_NORM, name)] = sigma.float()
         if jacobian.square:
-            found[f"spectral_radius_{name}"] = spectral_radius(jacobian).float()
-            found[f"log_norm_{name}"] = log_norm(jacobian, sigma).float() - 1
+            found[array_name(SPECTRAL_RADIUS, name)] = spectral_radius(jacobian).float()
+            found[array_name(LOG_NORM, name)] = log_norm(jacobian, sigma).float() - 1
     return found
 
 
@@ -150,49 +168,43 @@ def step_ratios(blocks: Mapping[str, nn.Module]) -> dict[str, float]:
             if hasattr(part, "step_ratio")
         ]
         if ratios:
-            found[f"step_ratio_{name}"] = max(ratios)
+            found[array_name(STEP_RATIO, name)] = max(ratios)
     return found
 
 
-def observe(subject: Any, images: Tensor, labels: Tensor, cell: Cell) -> Arrays:
+def observe(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
     """Return logits, and arrays (N,) under their metrics' names; NaN where it was not asked."""
     if cell.condition != "clean":
-        return growth(subject, images, labels, cell)
-    found = gradients(subject, images, labels)
-    chosen = (subject.indices % EVERY == 0).nonzero()[:, 0].to(images.device)
+        return growth(subject, batch, cell)
+    images = batch.images
+    found = gradients(subject, batch)
+    chosen = (batch.indices % EVERY == 0).nonzero()[:, 0].to(images.device)
     # One image where none is chosen, so that every batch has the same arrays.
     some = derivatives(subject, images[chosen] if len(chosen) else images[:1])
     for name, values in some.items():
         whole = torch.full((len(images),), torch.nan, device=images.device)
         whole[chosen] = values[: len(chosen)]
         found[name] = whole
-    for name, ratio in step_ratios(subject.model.blocks()).items():
+    for name, ratio in step_ratios(subject.model.blocks()).items():  # type: ignore[operator]
         found[name] = torch.full((len(images),), ratio, device=images.device)
     return found
 
 
 def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
-    labels = arrays["labels"]
-    for metric in METRICS:
-        value = metric(arrays["logits"], labels)
-        yield Measurement(cell.condition, cell.level, metric.__name__, value, len(labels))
+    yield from classification(cell, arrays)
+    yield from means(cell, arrays)
     for name, values in arrays.items():
-        if name in ("labels", "indices") or values.shape != labels.shape:
+        known = metric_of(name)
+        if known is None or known[0] not in (GROWTH, GRADIENT_NORM):
             continue
-        there = values[values.isfinite()].double()
-        if not len(there):
-            continue
-        mean = float(there.mean())
-        yield Measurement(cell.condition, cell.level, name, mean, len(there))
-        if name.startswith(("log10_growth", "log10_gradient_norm")):
-            for percent in (10, 90):
-                value = float(there.quantile(percent / 100))
-                yield Measurement(
-                    cell.condition, cell.level, f"{name}_p{percent}", value, len(there)
-                )
+        there = values[np.isfinite(values)].astype(float)
+        for percent in (10, 90) if len(there) else ():
+            value = float(np.quantile(there, percent / 100))
+            yield cell.row(known[0], value, len(there), variant(known[1], f"p{percent}"))
 
 
 @SUITES.register
-def stability() -> Suite:
+def stability() -> Suite[Cell]:
     """How a small change of the image grows with depth, and what its blocks' derivatives say."""
-    return Suite(1, cells, observe, measure, inside=True)
+    metrics = (*SCORES, GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
+    return Suite(2, cells, observe, measure, metrics=metrics, inside=True)

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import suites  # noqa: F401  fills the registry
-from harness import boards, leaderboard
-from harness.cells import CellStore, Description
-from harness.provenance import device_name
-from harness.results import COLUMNS, cells_root, csv_path, run_key, write
-from suites.base import SUITES, Cell
+from harness import suites  # noqa: F401  fills the registry
+from harness.analysis import boards, leaderboard
+from harness.storage.cells import CellStore, Description
+from harness.storage.provenance import device_name
+from harness.storage.results import COLUMNS, cells_root, csv_path, run_key, write
+from harness.suites.base import SUITES, Cell
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from harness.evaluation import Observed, calibrate, observe
-from models.base import capabilities
-from models.diffusifynet import diffusifynet
-from models.pde_attention import Attention, pde_attention, plain_attention, row_entropy
-from models.resnet import resnet18
-from suites import attention
-from suites.base import Cell, Setting
-from suites.datasets import Split
-from suites.map_statistics import OF_ATTENTION, entropy, statistics
-from suites.metrics import hits
+from harness.models.base import capabilities
+from harness.models.diffusifynet import diffusifynet
+from harness.models.pde_attention import Attention, pde_attention, plain_attention, row_entropy
+from harness.models.resnet import resnet18
+from harness.running.evaluate import Observed, calibrate, observe
+from harness.suites import attention
+from harness.suites.base import Cell, Setting
+from harness.suites.datasets import Split
+from harness.suites.map_statistics import OF_ATTENTION, entropy, statistics
+from harness.suites.metrics import hits
 
 CPU = torch.device("cpu")
 ATTENDS = Setting(32, 10, ("gaussian_noise",), can=frozenset({"attention", "blocks"}))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from models.augmix import (
+from harness.models.augmix import (
     OPERATIONS,
     augmix,
     autocontrast,

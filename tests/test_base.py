@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.base import check_images
+from harness.models.base import check_images
 
 
 @pytest.mark.parametrize(

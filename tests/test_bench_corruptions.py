@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from suites.corruptions import COMMON, corrupt, external
-from suites.corruptions.contract import CONSTANTS
+from harness.suites.corruptions import COMMON, corrupt, external
+from harness.suites.corruptions.contract import CONSTANTS
 
 TURNS = 7
 IMAGES = 512  # of ours in a turn; of the package as many as take a tenth of a second

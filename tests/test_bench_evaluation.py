@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import checkpoints
 from harness.cli.options import data_folder
-from harness.evaluation import Observed, batch_size_for, folding, observe
-from harness.recipes import recipe_for
-from harness.training import train
-from models.base import MODELS
-from suites.base import Cell
-from suites.clean import clean
-from suites.datasets import Split, load
+from harness.models.base import MODELS
+from harness.running.evaluate import Observed, batch_size_for, folding, observe
+from harness.running.recipes import recipe_for
+from harness.running.train import train
+from harness.storage import checkpoints
+from harness.suites.base import Cell
+from harness.suites.clean import clean
+from harness.suites.datasets import Split, load
 
 pytestmark = pytest.mark.bench
 TITLE = "Evaluation"

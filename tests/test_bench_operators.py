@@ -21,7 +21,7 @@ from medpy.filter.smoothing import anisotropic_diffusion
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.ops import heat, perona_malik
+from harness.models.ops import heat, perona_malik
 
 DT, NUM_STEPS, KAPPA = 0.2, 10, 0.7
 TITLE = "Diffusion operators"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.ops.solvers import Solver, solver
-from models.parity import Torchdiffeq
+from harness.models.ops.solvers import Solver, solver
+from harness.models.parity import Torchdiffeq
 
 pytestmark = pytest.mark.bench
 ROUNDS = 9

@@ -21,21 +21,14 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from harness.check import CODES, judged
-from harness.compare import comparison
-from harness.groups import with_cells
-from harness.leaderboard import as_csv, leaderboard
-from harness.results import COLUMNS
-from harness.sampling import Key, samples
-from harness.statistics import (
-    Sample,
-    detectable,
-    difference,
-    from_outcomes,
-    pairwise,
-    rank_intervals,
-)
-from suites.corruptions import CORRUPTIONS
+from harness.analysis import Sample, detectable, difference, from_outcomes, pairwise, rank_intervals
+from harness.analysis.collect import Key, samples
+from harness.analysis.groups import with_cells
+from harness.analysis.leaderboard import as_csv, leaderboard
+from harness.comparison.differences import comparison
+from harness.comparison.guards import CODES, judged
+from harness.storage.results import COLUMNS
+from harness.suites.corruptions import CORRUPTIONS
 
 RATE = (0.0, 1.0)
 RHO = 0.6

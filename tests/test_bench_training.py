@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from harness.cli.options import data_folder
-from harness.recipes import learning_rate, recipe_for
-from harness.training import held_accuracy, initialized, train
-from models.base import MODELS
-from suites.datasets import Split, load
+from harness.models.base import MODELS
+from harness.running.recipes import learning_rate, recipe_for
+from harness.running.train import held_accuracy, initialized, train
+from harness.suites.datasets import Split, load
 
 pytestmark = pytest.mark.bench
 CPU = torch.device("cpu")

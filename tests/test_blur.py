@@ -8,8 +8,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from models.ops import philox
-from suites.corruptions import blur, linear
+from harness.models.ops import philox
+from harness.suites.corruptions import blur, linear
 
 SEVERITIES = range(1, 6)
 GLASS = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))

@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from harness.check import (
+from harness.analysis import RATE, Sample, from_outcomes, from_row, images_needed
+from harness.analysis.collect import Key
+from harness.cli import app
+from harness.comparison.gate import margins
+from harness.comparison.guards import (
     CODES,
     INCONCLUSIVE,
     MISSING,
@@ -25,11 +29,7 @@ from harness.check import (
     judged,
     overall,
 )
-from harness.cli import app
-from harness.gate import margins
-from harness.sampling import Key
-from harness.statistics import RATE, Sample, from_outcomes, from_row, images_needed
-from harness.verdicts import junit, markdown
+from harness.comparison.summaries import junit, markdown
 
 KEY = Key("d", "s", "accuracy", "noise", "m")
 
@@ -328,7 +328,7 @@ def test_a_crash_leaves_with_2_and_not_with_worse(both, monkeypatch) -> None:
     def crash(*args: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("harness.gate.judged", crash)
+    monkeypatch.setattr("harness.comparison.gate.judged", crash)
     result = check("--baseline", both[0], "--results", both[1])
     assert result.exit_code == 2 and "ZeroDivisionError: a bug" in result.stderr
 

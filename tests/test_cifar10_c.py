@@ -8,11 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from suites import cifar10_c
-from suites import published as published_files
-from suites.base import Setting
-from suites.corruptions import CORRUPTIONS, corrupt
-from suites.published import CIFAR_10_C, REPEATABLE, TABLES, Published, published, regenerate
+from harness.suites import cifar10_c
+from harness.suites import published as published_files
+from harness.suites.base import Setting
+from harness.suites.corruptions import CORRUPTIONS, corrupt
+from harness.suites.published import (
+    CIFAR_10_C,
+    REPEATABLE,
+    TABLES,
+    Published,
+    published,
+    regenerate,
+)
 
 ROWS = 12  # of each severity, in files of the published layout
 NAMES = ("fog", "contrast")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from harness.cli import app
-from models.base import MODELS
+from harness.models.base import MODELS
 
 USER_FILE = """
 import torch
@@ -236,7 +236,7 @@ def test_an_interruption_is_one_sentence(here: Path, monkeypatch) -> None:
     def interrupt(*args, **kwargs) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.run.observe", interrupt)
+    monkeypatch.setattr("harness.running.execute.observe", interrupt)
     result = harness(*RUN)
     assert result.exit_code == 130
     assert "Interrupted. What was finished is kept; the same command goes on" in result.stderr

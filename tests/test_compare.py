@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+from harness.analysis import Sample, from_row
+from harness.analysis.collect import Key
 from harness.cli import app
-from harness.compare import bounds, chance, comparison, metrics_of, sentences
-from harness.comparing import split, write_report
-from harness.foreign import pairs_of
-from harness.sampling import Key
-from harness.statistics import Sample, from_row
+from harness.comparison.compare import split, write_report
+from harness.comparison.differences import bounds, chance, comparison, metrics_of, sentences
+from harness.comparison.foreign import pairs_of
 
 NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
 

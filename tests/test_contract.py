@@ -7,14 +7,16 @@ import pytest
 import timm
 import torch
 
-import models  # noqa: F401  fills the registry
-import suites  # noqa: F401
-from harness import checkpoints
-from harness.evaluation import Observed, observe
-from models.base import MODELS, Augmenting, card_of, check_images
-from models.size import size_of
-from suites.base import SUITES, Setting
-from suites.datasets import Split
+from harness import (
+    models,  # noqa: F401  fills the registry
+    suites,  # noqa: F401
+)
+from harness.models.base import MODELS, Augmenting, card_of, check_images
+from harness.models.size import size_of
+from harness.running.evaluate import Observed, observe
+from harness.storage import checkpoints
+from harness.suites.base import SUITES, Setting
+from harness.suites.datasets import Split
 
 CPU = torch.device("cpu")
 

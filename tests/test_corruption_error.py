@@ -5,15 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.corruption_error import (
+from harness.analysis.corruption_error import (
     KINDS,
     corruption_error,
     is_complete,
     mean_corruption_error,
 )
-from harness.groups import groups_of
-from harness.outcomes import StoredOutcomes
-from harness.results import COLUMNS, read
+from harness.analysis.groups import groups_of
+from harness.analysis.outcomes import StoredOutcomes
+from harness.storage.results import COLUMNS, read
 
 
 def table(errors: dict[str, dict[str, list[float]]], clean: dict[str, float]) -> pd.DataFrame:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.ops import philox
-from suites import corruptions
-from suites.corruptions import CORRUPTIONS, contract, corrupt, external
-from suites.published import REPEATABLE
+from harness.models.ops import philox
+from harness.suites import corruptions
+from harness.suites.corruptions import CORRUPTIONS, contract, corrupt, external
+from harness.suites.published import REPEATABLE
 
 NAMES = [kind.__name__ for kind in CORRUPTIONS]
 DRAWS_NOTHING = set(REPEATABLE)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from suites.datasets import load
+from harness.suites.datasets import load
 
 NOWHERE = Path("/nonexistent")
 

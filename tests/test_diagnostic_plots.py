@@ -9,17 +9,17 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from harness.analysis.collect import samples
+from harness.analysis.groups import by_severity
+from harness.analysis.leaderboard import leaderboard, of_samples
 from harness.cli import main
-from harness.diagnostic_tables import attention_table, stability_table
-from harness.groups import by_severity
-from harness.leaderboard import leaderboard, of_samples
 from harness.plots.attention import attention_statistics, instability_curve, kinds_of, overlays
 from harness.plots.pictures import class_overlays, cost_histogram, one_of_each_class
 from harness.plots.stability import growth_curves
-from harness.results import COLUMNS, read
-from harness.sampling import samples
-from suites.datasets import Split
-from suites.stability import GRADIENT, RANDOM
+from harness.present.diagnostic_tables import attention_table, stability_table
+from harness.storage.results import COLUMNS, read
+from harness.suites.datasets import Split
+from harness.suites.stability import GRADIENT, RANDOM
 
 
 def frame(rows: list[tuple[str, str, float, str, float]]) -> pd.DataFrame:
@@ -220,7 +220,7 @@ def test_one_command_runs_and_draws_them_all(results: Path) -> None:
         with Image.open(results / "quick" / "figures" / name) as image:
             assert min(image.size) > 200
     # Image by image: an interval from one seed alone.
-    from harness.outcomes import StoredOutcomes
+    from harness.analysis.outcomes import StoredOutcomes
 
     entropy = table[table["metric"] == "entropy_used"]
     board = leaderboard(entropy, StoredOutcomes(results / "quick"))

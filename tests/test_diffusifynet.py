@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from models.diffusifynet import GRID, OFF, TOUCHPOINTS, diffusifynet
-from models.ops.solvers import solver
-from models.slots import resnet18_slot4
+from harness.models.diffusifynet import GRID, OFF, TOUCHPOINTS, diffusifynet
+from harness.models.ops.solvers import solver
+from harness.models.slots import resnet18_slot4
 
 ALL_OFF = dict.fromkeys(TOUCHPOINTS, OFF)
 

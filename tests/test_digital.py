@@ -11,8 +11,8 @@ from scipy import ndimage
 from skimage import color
 from torch import Tensor
 
-from models.ops import philox
-from suites.corruptions import digital, jpeg
+from harness.models.ops import philox
+from harness.suites.corruptions import digital, jpeg
 
 SEVERITIES = range(1, 6)
 SHARES = {"cifar10_c": (0.95, 0.9, 0.85, 0.75, 0.65), "imagenet_c": (0.6, 0.5, 0.4, 0.3, 0.25)}

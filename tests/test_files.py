@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.cells import CellStore, Description
-from harness.files import (
+from harness.storage.cells import CellStore, Description
+from harness.storage.files import (
     Damaged,
     digest,
     read_description,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = {"models.ops": 1, "models": 2, "suites": 3, "harness": 4}
+FLOORS = {"harness.models.ops": 1, "models": 2, "suites": 3, "harness": 4}
 ONLY_ON_TOP = {"pandas", "matplotlib", "typer", "rich", "ray"}
 # Below the classifiers there are no libraries of classifiers, and no registry of ours.
 NOT_IN_OPS = {"timm", "torchvision", "torchdiffeq", "models"}
@@ -65,13 +65,13 @@ def test_imports_point_down(module: str, path: Path) -> None:
 @pytest.mark.parametrize(
     "module, source",
     [
-        ("models.resnet", "from suites import clean"),
-        ("models.ops.heat", "from models.layers import Normalize"),
-        ("models.ops.heat", "from models import base"),
-        ("suites.clean", "def f():\n    import harness.run"),
-        ("suites.clean", "import pandas as pd"),
-        ("models.base", "from rich.console import Console"),
-        ("models.ops.heat", "import timm"),
+        ("harness.models.resnet", "from suites import clean"),
+        ("harness.models.ops.heat", "from models.layers import Normalize"),
+        ("harness.models.ops.heat", "from models import base"),
+        ("harness.suites.clean", "def f():\n    import harness.run"),
+        ("harness.suites.clean", "import pandas as pd"),
+        ("harness.models.base", "from rich.console import Console"),
+        ("harness.models.ops.heat", "import timm"),
     ],
 )
 def test_a_planted_offense_is_found(module: str, source: str) -> None:
@@ -79,9 +79,9 @@ def test_a_planted_offense_is_found(module: str, source: str) -> None:
 
 
 def test_an_import_from_the_same_floor_or_below_is_none() -> None:
-    assert not offenses("models.pde_aug", "from models.ops import heat\nimport torch")
-    assert not offenses("models.ops.perona_malik", "from models.ops.heat import heat")
-    assert not offenses("harness.run", "import pandas\nfrom suites.base import SUITES")
+    assert not offenses("harness.models.pde_aug", "from models.ops import heat\nimport torch")
+    assert not offenses("harness.models.ops.perona_malik", "from models.ops.heat import heat")
+    assert not offenses("harness.running.execute", "import pandas\nfrom suites.base import SUITES")
 
 
 def test_every_room_is_found() -> None:

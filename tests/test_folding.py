@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.evaluation import Observed, dtype_for, folding
-from models.base import MODELS
-from models.folding import folded, pairs
-from suites.base import SUITES
-from suites.datasets import Split
+from harness.models.base import MODELS
+from harness.models.folding import folded, pairs
+from harness.running.evaluate import Observed, dtype_for, folding
+from harness.suites.base import SUITES
+from harness.suites.datasets import Split
 
 
 def lived(model: nn.Module, images: Tensor) -> nn.Module:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.fractalnet import (
+from harness.models.fractalnet import (
     Drop,
     Fractal,
     FractalSlot,

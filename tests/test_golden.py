@@ -9,9 +9,9 @@ import torch
 import torchvision
 from torch import Tensor
 
-from suites.corruptions import CORRUPTIONS, corrupt
-from suites.corruptions.contract import CONSTANTS
-from suites.published import CIFAR_10_C, REPEATABLE, regenerate
+from harness.suites.corruptions import CORRUPTIONS, corrupt
+from harness.suites.corruptions.contract import CONSTANTS
+from harness.suites.published import CIFAR_10_C, REPEATABLE, regenerate
 
 # PSNR in dB over the first 500 test images, severities 1-5, with the constants of CIFAR-10-C, then
 # as imagecorruptions-imaug 1.1.5 makes them with those of ImageNet-C.

@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor, nn
 
-from models.resnet import resnet18
-from suites.grad_cam import grad_cam
+from harness.models.resnet import resnet18
+from harness.suites.grad_cam import grad_cam
 
 
 class Linear(nn.Module):

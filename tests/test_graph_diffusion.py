@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import graph
-from models.base import Transductive
-from models.convection_diffusion import (
+from harness.models import graph
+from harness.models.base import Transductive
+from harness.models.convection_diffusion import (
     coin,
     coin_steps0,
     diff_resnet,

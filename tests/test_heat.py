@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from models.ops import heat
-from models.ops.heat import BOUNDARIES, SCHEMES, step_sizes
+from harness.models.ops import heat
+from harness.models.ops.heat import BOUNDARIES, SCHEMES, step_sizes
 
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES)
 every_boundary = pytest.mark.parametrize("boundary", BOUNDARIES)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from suites.jacobian import Linear, log_norm, spectral_norm, spectral_radius
+from harness.suites.jacobian import Linear, log_norm, spectral_norm, spectral_radius
 
 
 def matrices(n: int = 3, size: int = 6) -> Tensor:

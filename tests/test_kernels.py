@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from models.ops import nvrtc, spectral
-from models.ops.edge_stop import EDGE_STOPS
-from models.ops.perona_malik import reference
+from harness.models.ops import nvrtc, spectral
+from harness.models.ops.edge_stop import EDGE_STOPS
+from harness.models.ops.perona_malik import reference
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
 SIDES = [(32, 32), (16, 16), (8, 8), (4, 4), (31, 31), (12, 20), (3, 5), (1, 7), (1, 1), (24, 8)]
@@ -405,7 +405,7 @@ def test_several_launches_round_once(launched_on_cpu, dtype):
 def test_asking_for_kernels_without_a_device_is_an_error(monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    from models.ops import heat, perona_malik
+    from harness.models.ops import heat, perona_malik
 
     monkeypatch.setenv("HARNESS_OPS", "cuda")
     u = torch.zeros(1, 1, 4, 4)

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from models.ops import heat, perona_malik
-from models.ops.edge_stop import EDGE_STOPS
+from harness.models.ops import heat, perona_malik
+from harness.models.ops.edge_stop import EDGE_STOPS
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,18 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.boards import FILE, read, sentence, write
-from harness.groups import groups_of, headline, place, spoken, with_cells, with_corrupted
-from harness.leaderboard import COLUMNS, as_csv, leaderboard, summary
-from harness.outcomes import StoredOutcomes, of_images
+from harness.analysis import wilson
+from harness.analysis.boards import FILE, read, sentence, write
+from harness.analysis.collect import samples
+from harness.analysis.groups import groups_of, headline, place, spoken, with_cells, with_corrupted
+from harness.analysis.leaderboard import COLUMNS, as_csv, leaderboard, summary
+from harness.analysis.outcomes import StoredOutcomes, of_images
+from harness.analysis.scores import better, is_rate, span
 from harness.progress import Teller
-from harness.results import COLUMNS as LONG
-from harness.results import COLUMNS as TABLE_COLUMNS
-from harness.results import read as read_results
-from harness.sampling import samples
-from harness.scores import better, is_rate, span
-from harness.statistics import wilson
-from suites.corruptions import BLUR, COMMON, NOISE
+from harness.storage.results import COLUMNS as LONG
+from harness.storage.results import COLUMNS as TABLE_COLUMNS
+from harness.storage.results import read as read_results
+from harness.suites.corruptions import BLUR, COMMON, NOISE
 
 
 def teller() -> Teller:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.lm_resnet import TwoStep, lm_resnet, lm_resnet20, preact_resnet20
-from models.slots import resnet18_slot
+from harness.models.lm_resnet import TwoStep, lm_resnet, lm_resnet20, preact_resnet20
+from harness.models.slots import resnet18_slot
 
 
 def roots(k: float, z: float) -> tuple[float, float]:

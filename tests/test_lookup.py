@@ -7,8 +7,8 @@ import pytest
 import timm
 import torch
 
-from models.base import MODELS
-from models.lookup import source
+from harness.models.base import MODELS
+from harness.models.lookup import source
 
 USER_FILE = """
 from torch import nn

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from suites.map_statistics import OF_ATTENTION, OF_MAPS, ranks, spearman, statistics
+from harness.suites.map_statistics import OF_ATTENTION, OF_MAPS, ranks, spearman, statistics
 
 # Mean distance of a uniform row, over all queries.
 UNIFORM_DISTANCE = {4: 2.0080, 8: 4.1365, 12: 6.2346, 16: 8.3261}

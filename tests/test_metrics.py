@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from suites.metrics import METRICS, accuracy, brier, ece, hits, nll, top5
+from harness.suites.metrics import METRICS, accuracy, brier, ece, hits, nll, top5
 
 
 def logits_of(confidences: list[float], others: int = 1) -> torch.Tensor:

@@ -4,9 +4,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.evaluation import Observed
-from models.base import Stochastic
-from models.neural_sde import Noise, SDEBlock, neural_sde, neural_sde_noisy, neural_sde_plain
+from harness.models.base import Stochastic
+from harness.models.neural_sde import (
+    Noise,
+    SDEBlock,
+    neural_sde,
+    neural_sde_noisy,
+    neural_sde_plain,
+)
+from harness.running.evaluate import Observed
 
 
 class Field(nn.Module):

@@ -4,15 +4,15 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from harness.evaluation import Observed, observe
-from models.base import capabilities
-from models.diffusifynet import diffusifynet
-from models.ode_block import ODEBlock, ode_block
-from models.pde_attention import pde_attention
-from models.resnet import resnet18
-from suites import nfe
-from suites.base import Setting
-from suites.datasets import Split
+from harness.models.base import capabilities
+from harness.models.diffusifynet import diffusifynet
+from harness.models.ode_block import ODEBlock, ode_block
+from harness.models.pde_attention import pde_attention
+from harness.models.resnet import resnet18
+from harness.running.evaluate import Observed, observe
+from harness.suites import nfe
+from harness.suites.base import Setting
+from harness.suites.datasets import Split
 
 CPU = torch.device("cpu")
 SOLVES = Setting(32, 10, can=frozenset({"solver", "blocks"}))

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from harness.plots.nfe import costs, nfe_curve, solver_matrix
-from harness.results import COLUMNS
+from harness.storage.results import COLUMNS
 
 
 def frame(models: dict[str, dict[tuple[str, float], tuple[float, float]]]) -> pd.DataFrame:

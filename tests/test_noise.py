@@ -6,8 +6,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from models.ops import philox
-from suites.corruptions import noise
+from harness.models.ops import philox
+from harness.suites.corruptions import noise
 
 SEVERITIES = range(1, 6)
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from models.base import Layered, Solving
-from models.neural_ode import Augment, neural_ode, neural_ode_blocks, neural_ode_tied
-from models.ode_block import (
+from harness.models.base import Layered, Solving
+from harness.models.neural_ode import Augment, neural_ode, neural_ode_blocks, neural_ode_tied
+from harness.models.ode_block import (
     Autonomous,
     ODEBlock,
     TiedBlock,
@@ -11,8 +11,8 @@ from models.ode_block import (
     ode_block,
     tied_resnet,
 )
-from models.ops.solvers import solver
-from models.slots import resnet18_slot4
+from harness.models.ops.solvers import solver
+from harness.models.slots import resnet18_slot4
 
 
 def count(model: torch.nn.Module) -> int:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from models.ops import heat, perona_malik
-from models.ops.edge_stop import EDGE_STOPS
-from models.ops.perona_malik import reference
+from harness.models.ops import heat, perona_malik
+from harness.models.ops.edge_stop import EDGE_STOPS
+from harness.models.ops.perona_malik import reference
 
 OPERATORS = {
     "heat": lambda u: heat(u, dt=0.2, num_steps=4),

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from models import papers
-from models.papers import Paper
+from harness.models import papers
+from harness.models.papers import Paper
 
 PAPERS = [p for p in vars(papers).values() if isinstance(p, Paper)]
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.base import Attending
-from models.pde_attention import (
+from harness.models.base import Attending
+from harness.models.pde_attention import (
     Attention,
     PDEAttention,
     TemperatureAttention,

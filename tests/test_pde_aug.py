@@ -1,16 +1,8 @@
 import torch
 from scipy.ndimage import gaussian_filter, median_filter
 
-from models.ops import heat, perona_malik
-from models.pde_aug import (
-    DT,
-    bilateral,
-    draw,
-    gaussian_blur_aug,
-    median,
-    pde_aug,
-    radius,
-)
+from harness.models.ops import heat, perona_malik
+from harness.models.pde_aug import DT, bilateral, draw, gaussian_blur_aug, median, pde_aug, radius
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.pde_layer import (
+from harness.models.pde_layer import (
     AnisotropicLayer,
     DepthwiseConvLayer,
     GaussianBlurLayer,
@@ -14,7 +14,7 @@ from models.pde_layer import (
     pde_layer,
     pde_layer_aniso,
 )
-from models.resnet import resnet18
+from harness.models.resnet import resnet18
 
 
 def features(n: int = 2, c: int = 3, h: int = 8, w: int = 8) -> Tensor:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from medpy.filter.smoothing import anisotropic_diffusion
 from torch.testing import assert_close
 
-from models.ops import heat, perona_malik
-from models.ops.perona_malik import EDGE_STOPS
+from harness.models.ops import heat, perona_malik
+from harness.models.ops.perona_malik import EDGE_STOPS
 
 every_edge_stop = pytest.mark.parametrize("edge_stop", EDGE_STOPS)
 coupled_or_not = pytest.mark.parametrize("coupled", [True, False])

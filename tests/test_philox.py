@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.ops import philox
+from harness.models.ops import philox
 
 DEVICE = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.polynet import PolyBlock, polynet, polynet_2way, polynet_tied
-from models.slots import resnet18_slot
+from harness.models.polynet import PolyBlock, polynet, polynet_2way, polynet_tied
+from harness.models.slots import resnet18_slot
 
 
 class Linear(nn.Module):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import provenance
+from harness.storage import provenance
 
 
 def test_the_environment_can_be_written_and_read() -> None:

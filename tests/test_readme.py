@@ -10,16 +10,18 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import models  # noqa: F401  fills the registry
-import suites  # noqa: F401
-from harness import boards
+from harness import (
+    models,  # noqa: F401  fills the registry
+    suites,  # noqa: F401
+)
+from harness.analysis import boards
+from harness.analysis.groups import groups_of
+from harness.analysis.leaderboard import leaderboard
 from harness.cli import app
-from harness.groups import groups_of
-from harness.leaderboard import leaderboard
-from harness.results import read
-from models.base import MODELS
-from suites.base import SUITES
-from suites.datasets import DATASETS
+from harness.models.base import MODELS
+from harness.storage.results import read
+from harness.suites.base import SUITES
+from harness.suites.datasets import DATASETS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

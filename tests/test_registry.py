@@ -1,6 +1,6 @@
 import pytest
 
-from models.registry import Registry
+from harness.models.registry import Registry
 
 
 def entry() -> None:

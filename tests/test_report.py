@@ -17,12 +17,12 @@ from lxml.html import HtmlElement
 from PIL import Image, PngImagePlugin
 from typer.testing import CliRunner
 
-from harness import leaderboard
+from harness.analysis import leaderboard
 from harness.cli import app
 from harness.report import answers, libraries, page
 from harness.report.page import Content, facts, unpack
 from harness.report.pictures import pictures
-from harness.results import COLUMNS
+from harness.storage.results import COLUMNS
 
 MODELS = ["resnet18", "pde_aug", "timm/some-net"]
 TEMPLATES = Path(page.__file__).parent / "templates"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.leaderboard import COLUMNS, COUNTS, KEY
+from harness.analysis.leaderboard import COLUMNS, COUNTS, KEY
 from harness.report import board
 from harness.report.board import columns, opening, read
 from harness.report.glossary import decimals, metric, rounded, shown

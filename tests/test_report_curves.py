@@ -3,9 +3,9 @@ import math
 import pandas as pd
 import pytest
 
+from harness.analysis import wilson
 from harness.report.curves import curves
-from harness.results import COLUMNS
-from harness.statistics import wilson
+from harness.storage.results import COLUMNS
 
 PLACE = {"a": 0, "b": 1}
 

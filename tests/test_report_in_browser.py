@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.report import page
-from harness.results import csv_path, write
-from suites.base import Measurement
+from harness.storage.results import csv_path, write
+from harness.suites.base import Measurement
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver  # noqa: E402

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.resnet import resnet18
+from harness.models.resnet import resnet18
 
 
 @pytest.mark.parametrize("num_classes, weights", [(10, 11_173_962), (100, 11_220_132)])

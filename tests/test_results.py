@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.results import COLUMNS, csv_path, ordered, read, run_key, write
-from suites.base import Measurement
+from harness.storage.results import COLUMNS, csv_path, ordered, read, run_key, write
+from harness.suites.base import Measurement
 
 KEY = {"model": "m", "suite": "s", "dataset": "d", "seed": 0, "run": "abc"}
 ROWS = [

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.reversible import Chain, Coupling
-from models.revnet import Uncoupled, branch, revnet, revnet38, revnet110
-from models.ruthotto_haber import hamiltonian
-from models.s20 import resnet32, resnet110
-from models.slots import EulerSlot, ResidualFunction
+from harness.models.reversible import Chain, Coupling
+from harness.models.revnet import Uncoupled, branch, revnet, revnet38, revnet110
+from harness.models.ruthotto_haber import hamiltonian
+from harness.models.s20 import resnet32, resnet110
+from harness.models.slots import EulerSlot, ResidualFunction
 
 
 def chain(units: int, channels: int = 4, norm: bool = False) -> Chain:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.rk_resnet import EVALUATIONS, RungeKuttaBlock, rk_resnet, rk_resnet_tied
-from models.slots import resnet18_slot
+from harness.models.rk_resnet import EVALUATIONS, RungeKuttaBlock, rk_resnet, rk_resnet_tied
+from harness.models.slots import resnet18_slot
 
 
 def block(method: str) -> RungeKuttaBlock:

@@ -2,8 +2,8 @@ import pytest
 import torch
 from imagecorruptions import corrupt as packaged
 
-from suites.base import Setting
-from suites.robustness import cells, chosen, robustness
+from harness.suites.base import Setting
+from harness.suites.robustness import cells, chosen, robustness
 
 
 def names(setting: Setting) -> list[str]:

@@ -8,14 +8,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from harness.boards import read as read_board
-from harness.boards import write as write_board
-from harness.cells import CellStore
+from harness.analysis.boards import read as read_board
+from harness.analysis.boards import write as write_board
 from harness.cli import app
-from harness.files import write_tensors
 from harness.progress import Teller
-from harness.results import read, told
-from harness.rows import problem_of_name, read_rows
+from harness.storage.cells import CellStore
+from harness.storage.files import write_tensors
+from harness.storage.results import read, told
+from harness.storage.rows import problem_of_name, read_rows
 
 HEAD = "model,suite,dataset,seed,condition,level,metric,value,n,run"
 ROW = "m,s,d,0,clean,0,accuracy,0.9,100,r"

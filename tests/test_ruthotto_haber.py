@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from harness.recipes import recipe_for
-from harness.training import train
-from models.base import Constrained, Regularized
-from models.ruthotto_haber import (
+from harness.models.base import Constrained, Regularized
+from harness.models.ruthotto_haber import (
     hamiltonian,
     parabolic,
     rh_resnet,
     rh_resnet_narrow,
     second_order,
 )
-from models.symmetric import Parabolic, PixelNorm, SecondOrder, SymmetricLayer, verlet
-from suites.datasets import Split
+from harness.models.symmetric import Parabolic, PixelNorm, SecondOrder, SymmetricLayer, verlet
+from harness.running.recipes import recipe_for
+from harness.running.train import train
+from harness.suites.datasets import Split
 
 C, N = 3, 5
 STATE = (1, C, N, N)

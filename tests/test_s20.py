@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.s20 import S20, Averaged, Padded, padded_block, projected_block
+from harness.models.s20 import S20, Averaged, Padded, padded_block, projected_block
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from matplotlib.colors import to_hex
 
 from harness.plots.severity import severity_curve
 from harness.plots.style import GRAY
-from harness.results import COLUMNS
+from harness.storage.results import COLUMNS
 
 ORDER = ["resnet18", "pde_aug", "gaussian_blur_aug"]
 

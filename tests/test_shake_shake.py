@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.shake_shake import Shake, TwoPaths, shake_shake, shake_shake26
+from harness.models.shake_shake import Shake, TwoPaths, shake_shake, shake_shake26
 
 
 def branches(n: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,5 +1,5 @@
-from models.resnet import resnet18
-from models.size import size_of
+from harness.models.resnet import resnet18
+from harness.models.size import size_of
 
 
 def test_resnet18_has_its_published_weights_and_multiply_adds() -> None:

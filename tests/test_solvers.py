@@ -6,9 +6,9 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from models.ops.solvers import ADAPTIVE, FIXED, FixedGrid, Leapfrog, channel, solver
-from models.ops.solvers.tableau import Tableau
-from models.parity import Torchdiffeq
+from harness.models.ops.solvers import ADAPTIVE, FIXED, FixedGrid, Leapfrog, channel, solver
+from harness.models.ops.solvers.tableau import Tableau
+from harness.models.parity import Torchdiffeq
 
 FIXED_NAMES = [t.name for t in FIXED]
 ADAPTIVE_NAMES = [t.name for t in ADAPTIVE]

@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.evaluation import Observed, observe
-from models.pde_layer import pde_layer
-from models.resnet import resnet18
-from suites import stability
-from suites.base import Cell, Setting
-from suites.datasets import Split
+from harness.models.pde_layer import pde_layer
+from harness.models.resnet import resnet18
+from harness.running.evaluate import Observed, observe
+from harness.suites import stability
+from harness.suites.base import Cell, Setting
+from harness.suites.datasets import Split
 
 CPU = torch.device("cpu")
 LAYERED = Setting(32, 10, can=frozenset({"blocks"}))

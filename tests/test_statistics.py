@@ -8,8 +8,7 @@ from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from harness.results import COLUMNS
-from harness.statistics import (
+from harness.analysis import (
     RATE,
     Sample,
     bonett_price,
@@ -33,7 +32,8 @@ from harness.statistics import (
     spread,
     wilson,
 )
-from suites.metrics import ece, ece_of_images
+from harness.storage.results import COLUMNS
+from harness.suites.metrics import ece, ece_of_images
 
 
 @pytest.mark.parametrize(

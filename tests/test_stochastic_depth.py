@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from models.s20 import resnet110
-from models.slots import resnet18_slot
-from models.stochastic_depth import (
+from harness.models.s20 import resnet110
+from harness.models.slots import resnet18_slot
+from harness.models.stochastic_depth import (
     Kept,
     keep_probability,
     stochastic_depth,

@@ -5,17 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.analysis import Sample
+from harness.analysis.collect import Key
+from harness.analysis.sample import RATE, from_outcomes
 from harness.cli import main
+from harness.models.base import MODELS, card_of
 from harness.report import answers as report_answers
-from harness.results import COLUMNS
-from harness.sampling import Key
-from harness.statistics import Sample
-from harness.statistics.samples import RATE, from_outcomes
+from harness.storage.results import COLUMNS
 from harness.study import conduct
 from harness.study.answers import NO, UNCLEAR, YES, Answer, answers
 from harness.study.questions import PRESETS, QUESTIONS, Question, preset_for, suites_of
-from models.base import MODELS, card_of
-from suites.base import SUITES
+from harness.suites.base import SUITES
 
 BY_NUMBER = {q.number: q for q in QUESTIONS}
 N = 4000

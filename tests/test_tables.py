@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from harness.analysis.groups import FAMILIES
 from harness.cli import app
-from harness.groups import FAMILIES
-from harness.results import csv_path, read, write
-from harness.tables import calibration_table, marked
-from suites.base import Measurement
+from harness.present.tables import calibration_table, marked
+from harness.storage.results import csv_path, read, write
+from harness.suites.base import Measurement
 
 
 def table(*arguments: object) -> Result:

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from harness import training
-from harness.recipes import Recipe, flags, learning_rate, recipe_for, spoken
-from harness.training import crop_and_flip, drawn_crops, initialized, train
-from models.pde_aug import pde_aug
-from models.resnet import resnet18
-from suites.datasets import Split, load
+from harness.models.pde_aug import pde_aug
+from harness.models.resnet import resnet18
+from harness.running import train as training
+from harness.running.recipes import Recipe, flags, learning_rate, recipe_for, spoken
+from harness.running.train import crop_and_flip, drawn_crops, initialized, train
+from harness.suites.datasets import Split, load
 
 CPU = torch.device("cpu")
 SHORT = Recipe(

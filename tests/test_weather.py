@@ -10,8 +10,8 @@ from scipy import ndimage
 from skimage import color
 from torch import Tensor
 
-from models.ops import philox
-from suites.corruptions import textures, weather
+from harness.models.ops import philox
+from harness.suites.corruptions import textures, weather
 
 SEVERITIES = range(1, 6)
 SNOW = (

@@ -65,7 +65,7 @@ def print_suite(
     detail: bool = False,
     reference: str | None = None,
 ) -> None:
-    from harness.tables import of_suite
+    from harness.present.tables import of_suite
 
     teller = teller_on_stderr()
     for line in of_suite(results, suite, models, datasets, teller, detail, reference):

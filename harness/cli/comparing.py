@@ -31,8 +31,8 @@ def compare(
     results: Results = Path("results"),
 ) -> None:
     """Compare two models, folders or CSVs, image by image where the answers are stored."""
-    from harness.comparing import compared, write
-    from harness.tables import comparison_table
+    from harness.comparison.compare import compared, write
+    from harness.present.tables import comparison_table
 
     with refusals(*CHECKING):
         first = a or results
@@ -95,10 +95,11 @@ def _check(
     markdown: Path | None,
     results: Path,
 ) -> int:
-    from harness import gate, verdicts
-    from harness.check import CODES, expectation, overall, remarks
-    from harness.comparing import refuse_inputs, write_report
-    from harness.tables import check_table
+    from harness.comparison import gate
+    from harness.comparison import summaries as verdicts
+    from harness.comparison.compare import refuse_inputs, write_report
+    from harness.comparison.guards import CODES, expectation, overall, remarks
+    from harness.present.tables import check_table
 
     with refusals(*CHECKING, OSError):
         for path in (junit, markdown):

@@ -15,9 +15,9 @@ def list_models() -> None:
     """List the models that are built in, their equations, sizes at width 64 and null models."""
     from rich.table import Table
 
-    import models  # noqa: F401  fills the registry
-    from models.base import MODELS, card_of
-    from models.size import size_of
+    from harness import models  # noqa: F401  fills the registry
+    from harness.models.base import MODELS, card_of
+    from harness.models.size import size_of
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("model", "family", "equation"):
@@ -45,8 +45,8 @@ def list_models() -> None:
 @app.command()
 def cite(name: Annotated[str, typer.Argument(help="A model that is built in.")]) -> None:
     """Print the papers of a model, as BibTeX."""
-    import models  # noqa: F401  fills the registry
-    from models.base import MODELS, card_of
+    from harness import models  # noqa: F401  fills the registry
+    from harness.models.base import MODELS, card_of
 
     with refusals(*CHECKING):
         papers = card_of(MODELS[name]).papers
@@ -60,8 +60,8 @@ def cite(name: Annotated[str, typer.Argument(help="A model that is built in.")])
 @listing.command(name="suites")
 def list_suites() -> None:
     """List the suites."""
-    import suites  # noqa: F401  fills the registry
-    from suites.base import SUITES
+    from harness import suites  # noqa: F401  fills the registry
+    from harness.suites.base import SUITES
 
     print_names(SUITES)
 
@@ -69,7 +69,7 @@ def list_suites() -> None:
 @listing.command(name="datasets")
 def list_datasets() -> None:
     """List the data sets."""
-    from suites.datasets import DATASETS
+    from harness.suites.datasets import DATASETS
 
     print_names(DATASETS)
     show("Also imagefolder:PATH for your own images, one folder a class.")
@@ -78,7 +78,7 @@ def list_datasets() -> None:
 @listing.command(name="corruptions")
 def list_corruptions() -> None:
     """List the corruptions."""
-    from suites.corruptions import CORRUPTIONS
+    from harness.suites.corruptions import CORRUPTIONS
 
     print_names({kind.__name__: kind for kind in CORRUPTIONS})
 

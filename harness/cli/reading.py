@@ -26,9 +26,9 @@ def table(
     results: Results = Path("results"),
 ) -> None:
     """Print accuracy by corruption and severity, and its means; write results/leaderboard.csv."""
-    from harness import boards
-    from harness.rescoring import rescored
-    from harness.results import chosen
+    from harness.analysis import boards
+    from harness.running.rescore import rescored
+    from harness.storage.results import chosen
 
     with refusals(*CHECKING):
         if rescore:
@@ -56,7 +56,7 @@ def plot(
 ) -> None:
     """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
     from harness.plots.figures import draw
-    from harness.results import chosen
+    from harness.storage.results import chosen
 
     with refusals(*CHECKING):
         frame = chosen(results, suites, datasets, models)

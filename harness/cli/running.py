@@ -5,15 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import (
-    CHECKING,
-    WORKING,
-    app,
-    print_suite,
-    refusals,
-    show,
-    teller_on_stderr,
-)
+from harness.cli.app import CHECKING, WORKING, app, print_suite, refusals, show, teller_on_stderr
 from harness.cli.options import (
     Compile,
     Data,
@@ -62,11 +54,11 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Measure models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
-    from harness.options import Options
-    from harness.planning import plan
     from harness.plots.figures import draw
-    from harness.results import QUICK
-    from harness.run import execute
+    from harness.running.execute import execute
+    from harness.running.options import Options
+    from harness.running.plan import plan
+    from harness.storage.results import QUICK
 
     options = Options(
         results=results,
@@ -119,9 +111,9 @@ def train(
     results: Results = Path("results"),
 ) -> None:
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
-    from harness.options import Options
-    from harness.planning import plan
-    from harness.run import trained
+    from harness.running.execute import trained
+    from harness.running.options import Options
+    from harness.running.plan import plan
 
     options = Options(
         results=results,
@@ -153,8 +145,8 @@ def fetch_data(
     data: Data = None,
 ) -> None:
     """Download the official files of a data set into the data folder, and verify them."""
-    from harness.fetching import corrupted
-    from suites.datasets import fetch, load
+    from harness.running.fetch import corrupted
+    from harness.suites.datasets import fetch, load
 
     root = data_folder(data)
     with refusals(*CHECKING):

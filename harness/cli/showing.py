@@ -27,7 +27,7 @@ def show_corruptions(
     results: Results = Path("results"),
 ) -> None:
     """Draw an image under each corruption; write results/figures/corruptions-DATASET-INDEX.png."""
-    from harness.showing import draw_corruptions
+    from harness.plots.show import draw_corruptions
 
     with refusals(*CHECKING):
         path = draw_corruptions(
@@ -67,8 +67,8 @@ def show_attention(
     results: Results = Path("results"),
 ) -> None:
     """Draw where a model looks; write results/figures/attention-MODEL-DATASET-INDEX.png."""
-    from harness.options import Options
-    from harness.showing import draw_attention
+    from harness.plots.show import draw_attention
+    from harness.running.options import Options
 
     options = Options(
         results=results,

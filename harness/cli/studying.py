@@ -47,10 +47,10 @@ def study(
     results: Results = Path("results"),
 ) -> None:
     """Answer the four questions: run what is missing; write results/DATASET/study.json."""
-    from harness import boards
-    from harness.options import Options, resolve_device
+    from harness.analysis import boards
     from harness.plots.figures import draw
-    from harness.results import QUICK
+    from harness.running.options import Options, resolve_device
+    from harness.storage.results import QUICK
     from harness.study import conduct
     from harness.study.questions import preset_for
     from harness.study.telling import told

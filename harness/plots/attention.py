@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from harness.models.base import AttentionMap
 from harness.plots.style import COLORS, GRAY, MARKERS, quiet
-from models.base import AttentionMap
-from suites.attention import versions
+from harness.suites.attention import versions
 
 STATISTICS = {
     "entropy": "row entropy / nats",

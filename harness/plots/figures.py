@@ -6,20 +6,20 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-import models  # noqa: F401  fills the registry
-from harness.checkpoints import safe
-from harness.groups import by_severity
-from harness.leaderboard import leaderboard, of_samples
-from harness.outcomes import StoredOutcomes
+from harness import models  # noqa: F401  fills the registry
+from harness.analysis.collect import samples
+from harness.analysis.groups import by_severity
+from harness.analysis.leaderboard import leaderboard, of_samples
+from harness.analysis.outcomes import StoredOutcomes
+from harness.models.base import MODELS
 from harness.plots.attention import STATISTICS, attention_statistics, instability_curve, kinds_of
 from harness.plots.nfe import DEPTH, nfe_curve, solver_matrix
 from harness.plots.pictures import drawn
 from harness.plots.severity import severity_curve
 from harness.plots.stability import growth_curves
-from harness.results import csv_path, read
-from harness.sampling import samples
-from models.base import MODELS
-from suites.datasets import load
+from harness.storage.checkpoints import safe
+from harness.storage.results import csv_path, read
+from harness.suites.datasets import load
 
 BASELINE = "resnet18"  # drawn in gray
 

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
+from harness.analysis import wilson
 from harness.plots.style import COLORS, GRAY, MARKERS, quiet
-from harness.statistics import wilson
 
 DEPTH = "depth"  # the condition of a model without a solver
 

@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harness.cells import CellStore
 from harness.plots.attention import overlays, side
 from harness.plots.style import COLORS, quiet
-from harness.results import cells_root, told
-from suites.datasets import Split
-from suites.nfe import margins
+from harness.storage.cells import CellStore
+from harness.storage.results import cells_root, told
+from harness.suites.datasets import Split
+from harness.suites.nfe import margins
 
 PER_SIDE = 6  # images shown of the cheapest and the dearest
 CLASSES = 10  # columns of overlays at most

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from harness.analysis import by_condition, wilson
 from harness.plots.style import COLORS, GRAY, MARKERS, quiet
-from harness.statistics import by_condition, wilson
 
 
 def severity_curve(frame: pd.DataFrame, baseline: str, order: Sequence[str]) -> Figure:

@@ -4,7 +4,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from suites.robustness import GROUPS, SEVERITIES
+from harness.suites.robustness import GROUPS, SEVERITIES
 
 INK = "#222222"
 CELL_CM = 1.55

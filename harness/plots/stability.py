@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from harness.plots.style import COLORS, GRAY, MARKERS, quiet
-from suites.stability import GRADIENT, RANDOM
+from harness.suites.stability import GRADIENT, RANDOM
 
 PANELS = (  # prefix of the metric, condition, level, title, log10 of what is drawn
     ("log10_growth_", RANDOM, 1e-3, "growth of a random change", True),

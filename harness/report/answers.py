@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.report.board import SPOKEN
 from harness.report.glossary import Metric, decimals, metric, rounded, shown
-from harness.rows import problem_of_name
+from harness.storage.rows import problem_of_name
 
 FILE = "study.json"
 VERDICTS = ("yes", "no", "cannot tell")

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from harness import boards
-from harness.leaderboard import COUNTS, KEY
+from harness.analysis import boards
+from harness.analysis.leaderboard import COUNTS, KEY
 from harness.report.glossary import Metric, decimals, ends, metric, rounded
 
 NUMBERS = ("value", "low", "high")
@@ -35,7 +35,7 @@ def columns(board: pd.DataFrame, place: Mapping[str, int]) -> list[dict[str, Any
     """Return the columns of a leaderboard in its order, as the page has them.
 
     Args:
-        board: With the columns of `harness.leaderboard`.
+        board: With the columns of `harness.analysis.leaderboard`.
         place: Number of each model in the page.
 
     Returns:

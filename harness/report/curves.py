@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from harness.analysis import wilson
 from harness.plots.nfe import DEPTH
 from harness.report.glossary import Metric, decimals, ends, metric, rounded
-from harness.statistics import wilson
-from suites.corruptions import COMMON, CORRUPTIONS
+from harness.suites.corruptions import COMMON, CORRUPTIONS
 
 CLEAN = "clean"
 MEAN = "mean of all"  # of the conditions that enter one

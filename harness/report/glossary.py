@@ -1,7 +1,7 @@
 """What a metric's name says: title, meaning, which side is better, and how it is printed.
 
 A metric that is not known here is shown under its own name. Which side is better, and what is
-printed in per cent, is what the leaderboard goes by (`harness.scores`).
+printed in per cent, is what the leaderboard goes by (`harness.analysis.scores`).
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness import scores
+from harness.analysis import scores
 
 RATE_DECIMALS = 1  # of a rate in per cent
 DIGITS = 4  # of the largest number of a column that is no rate

@@ -22,13 +22,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-import models as builders  # noqa: F401  fills the registry
-from harness.checkpoints import safe
-from harness.files import write_bytes
+from harness import models as builders  # noqa: F401  fills the registry
+from harness.models.base import MODELS, card_of
 from harness.plots.figures import BASELINE
 from harness.report import answers, board, curves, glossary, libraries, pictures, runs
-from harness.results import chosen
-from models.base import MODELS, card_of
+from harness.storage.checkpoints import safe
+from harness.storage.files import write_bytes
+from harness.storage.results import chosen
 
 PATH = Path("report") / "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,7 +42,7 @@ class Content:
 
     Args:
         table: Long table.
-        leaderboard: With the columns of `harness.leaderboard`; None where it has not been written.
+        leaderboard: With the columns of `harness.analysis.leaderboard`; None where it has not been written.
         made: What `runs.runs` returns for the table.
         studies: What `answers.read` returns.
     """

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.files import canonical
-from harness.results import csv_path, told
+from harness.storage.files import canonical
+from harness.storage.results import csv_path, told
 
 KEY = ("dataset", "suite", "model", "seed")
 OWN = ("run", "weights", "finished", "wall_s", "cells_measured", "cells")  # differ between runs

@@ -21,9 +21,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.groups import spoken
-from harness.statistics import holm
-from harness.statistics.families import LEVEL
+from harness.analysis import holm
+from harness.analysis.families import LEVEL
+from harness.analysis.groups import spoken
 from harness.study.effects import Effect, Numbers, Samples, phrase, scale
 from harness.study.questions import ENOUGH, SLIGHT, WEAK, Question
 

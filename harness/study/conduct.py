@@ -11,18 +11,19 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from harness import boards, results
-from harness.checkpoints import safe
-from harness.files import write_bytes
-from harness.options import Options
-from harness.planning import Subject, plan
+from harness.analysis import boards
+from harness.analysis.collect import samples
+from harness.models.registry import unknown
 from harness.progress import Teller
-from harness.provenance import command_line, commit
-from harness.run import execute
-from harness.sampling import samples
+from harness.running.execute import execute
+from harness.running.options import Options
+from harness.running.plan import Subject, plan
+from harness.storage import results
+from harness.storage.checkpoints import safe
+from harness.storage.files import write_bytes
+from harness.storage.provenance import command_line, commit
 from harness.study.answers import Answer, answers
 from harness.study.questions import QUESTIONS, Question, suites_of
-from models.registry import unknown
 
 FILE = "study.json"
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.compare import amount, bounds
-from harness.groups import spoken
-from harness.sampling import Key
-from harness.scores import better, in_points
-from harness.statistics import Sample, difference, mean_correlation
+from harness.analysis import Sample, difference, mean_correlation
+from harness.analysis.collect import Key
+from harness.analysis.groups import spoken
+from harness.analysis.scores import better, in_points
+from harness.comparison.differences import amount, bounds
 from harness.study.questions import ENOUGH, Quantity
 
 TEMPERATURE = "a temperature of equal entropy"

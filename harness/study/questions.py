@@ -7,7 +7,7 @@ only over the baseline *and* every null: what is not better than blur was not ga
 from dataclasses import dataclass
 from typing import Literal
 
-from models.registry import unknown
+from harness.models.registry import unknown
 
 ENOUGH = 0.01  # the smallest gain in accuracy that matters: one point
 WEAK = 0.1  # a rank correlation that does not matter

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from harness.compare import amount, bounds, chance
-from harness.scores import in_points
+from harness.analysis.scores import in_points
+from harness.comparison.differences import amount, bounds, chance
 from harness.study.answers import Answer
 from harness.study.effects import Effect
 

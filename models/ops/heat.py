@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.ops import nvrtc, spectral, steps
-from models.ops.library import batched, define, differentiable, twice
+from harness.models.ops import nvrtc, spectral, steps
+from harness.models.ops.library import batched, define, differentiable, twice
 
 NEGATIVE = "`diffusivity` must be >= 0 and finite; got {}. Diffusion cannot run backwards."
 Context = Any  # torch's, of autograd

@@ -18,8 +18,8 @@ where the second term of w, smoothed, belongs to the smoothed v if g looks at th
 import torch
 from torch import Tensor
 
-from models.ops import spectral
-from models.ops.edge_stop import START, conductance_and_slope, flux_slope_, resistance_
+from harness.models.ops import spectral
+from harness.models.ops.edge_stop import START, conductance_and_slope, flux_slope_, resistance_
 
 BLOCK = 1 << 18  # elements of v for each thread; with differences and conductances 5 MiB in float32
 HISTORY = 1 << 22  # elements of the states of a block, for each thread, 16 MiB in float32

@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.ops import marching, nvrtc, spectral, steps
-from models.ops import perona_malik_kernels as kernels
-from models.ops.edge_stop import EDGE_STOPS, conductance
-from models.ops.library import batched, define, differentiable, twice
+from harness.models.ops import marching, nvrtc, spectral, steps
+from harness.models.ops import perona_malik_kernels as kernels
+from harness.models.ops.edge_stop import EDGE_STOPS, conductance
+from harness.models.ops.library import batched, define, differentiable, twice
 
 CLAMP = "Clamp it, for example with `kappa.clamp(min=1e-4)`."
 Context = Any  # torch's, of autograd

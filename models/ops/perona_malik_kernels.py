@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.ops import nvrtc, spectral
-from models.ops.edge_stop import EDGE_STOPS
+from harness.models.ops import nvrtc, spectral
+from harness.models.ops.edge_stop import EDGE_STOPS
 
 MOST_COUPLED = 4  # channels whose states fit the registers of a thread
 SHARED = 48 * 1024  # bytes of shared memory that a block has without asking

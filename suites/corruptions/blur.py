@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.ops import philox
-from suites.corruptions import linear
-from suites.corruptions.contract import chosen, corruption, intensities, quantized, working
+from harness.models.ops import philox
+from harness.suites.catalog import CORRUPTIONS
+from harness.suites.corruptions import linear
+from harness.suites.corruptions.contract import chosen, corruption, intensities, quantized, working
 
 WINDOWS = 1 << 20  # values in the table of `motion`: 4 MiB
 DIRECT = 5  # side of the largest kernel that is cheaper tap by tap than as products of matrices
@@ -24,6 +25,7 @@ TIE = 2.0**-13  # levels; a product of matrices that close below an integer coun
 TAPS_TIE = 2.0**-11  # the same for a sum of up to 41 taps
 
 
+@CORRUPTIONS.register
 @corruption
 def defocus_blur(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -42,6 +44,7 @@ def defocus_blur(
     return _levels(linear.two_sided(x, *_disk_matrices(radius, sd, *_side(x), x.dtype, x.device)))
 
 
+@CORRUPTIONS.register
 @corruption
 def glass_blur(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -70,6 +73,7 @@ def glass_blur(
     return quantized(linear.gauss(intensities(u.view_as(images)), sigma))
 
 
+@CORRUPTIONS.register
 @corruption
 def motion_blur(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -90,6 +94,7 @@ def motion_blur(
     return blurred.add_(TAPS_TIE).clamp_(0, 255).to(torch.uint8)
 
 
+@CORRUPTIONS.register
 @corruption
 def zoom_blur(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -117,6 +122,7 @@ def zoom_blur(
     return _levels(linear.two_sided(x, *matrices))
 
 
+@CORRUPTIONS.register
 @corruption
 def gaussian_blur(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from models.registry import unknown
+from harness.models.registry import unknown
 
 Corruption = Callable[..., Tensor]
 Body = Callable[[Tensor, Tensor, int, int, str, bool], Tensor]

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.ops import philox
-from suites.corruptions import color, jpeg, linear
-from suites.corruptions.contract import chosen, corruption, intensities, quantized, working
+from harness.models.ops import philox
+from harness.suites.catalog import CORRUPTIONS
+from harness.suites.corruptions import color, jpeg, linear
+from harness.suites.corruptions.contract import chosen, corruption, intensities, quantized, working
 
 # What made the published files, and what the package runs on today's Pillow.
 CODECS = {"cifar10_c": "libjpeg", "imagenet_c": "libjpeg-turbo"}
@@ -27,6 +28,7 @@ TIE = (
 BITS = 22  # of the weights in Pillow's resampling
 
 
+@CORRUPTIONS.register
 @corruption
 def contrast(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -43,6 +45,7 @@ def contrast(
     return quantized(x.sub_(mean).mul_(c).add_(mean))
 
 
+@CORRUPTIONS.register
 @corruption
 def elastic_transform(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -73,6 +76,7 @@ def elastic_transform(
     return _displaced(x, indices, seed, severity, alpha, (sigma, sigma))
 
 
+@CORRUPTIONS.register
 @corruption
 def pixelate(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -96,6 +100,7 @@ def pixelate(
     return x
 
 
+@CORRUPTIONS.register
 @corruption
 def jpeg_compression(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -105,6 +110,7 @@ def jpeg_compression(
     return jpeg.roundtrip(images, quality, CODECS[constants])
 
 
+@CORRUPTIONS.register
 @corruption
 def saturate(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool

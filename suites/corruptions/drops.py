@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suites.corruptions import linear
+from harness.suites.corruptions import linear
 
 LOW, HIGH = 50, 150  # thresholds of the edges' gradient, |dx| + |dy|
 FAR = 20.0  # pixels; distances are cut off here

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suites.corruptions.contract import Corruption, check
+from harness.suites.corruptions.contract import Corruption, check
 
 DISTRIBUTION = "imagecorruptions-imaug"
 

@@ -1,34 +1,9 @@
-"""The corruptions by group, in the order used everywhere, and a call by name."""
+"""A corruption by its name."""
 
 import torch
 from torch import Tensor
 
-from models.registry import unknown
-from suites.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
-from suites.corruptions.contract import Corruption
-from suites.corruptions.digital import (
-    contrast,
-    elastic_transform,
-    jpeg_compression,
-    pixelate,
-    saturate,
-)
-from suites.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
-from suites.corruptions.weather import brightness, fog, frost, snow, spatter
-
-NOISE: tuple[Corruption, ...] = (gaussian_noise, shot_noise, impulse_noise)
-BLUR: tuple[Corruption, ...] = (defocus_blur, glass_blur, motion_blur, zoom_blur)
-WEATHER: tuple[Corruption, ...] = (snow, frost, fog, brightness)
-DIGITAL: tuple[Corruption, ...] = (
-    contrast,
-    elastic_transform,
-    pixelate,
-    jpeg_compression,
-)
-# Never in a headline mean:
-VALIDATION: tuple[Corruption, ...] = (speckle_noise, gaussian_blur, spatter, saturate)
-COMMON: tuple[Corruption, ...] = NOISE + BLUR + WEATHER + DIGITAL
-CORRUPTIONS: tuple[Corruption, ...] = COMMON + VALIDATION
+from harness.suites.catalog import CORRUPTIONS
 
 
 def corrupt(
@@ -56,9 +31,7 @@ def corrupt(
         LookupError: There is no such corruption or set of constants.
         ValueError: The images, the indices or the severity are no such thing.
     """
-    kinds = {kind.__name__: kind for kind in CORRUPTIONS}
-    if name not in kinds:
-        raise unknown("corruption", name, kinds)
+    kind = CORRUPTIONS[name]
     if indices is None:
         indices = torch.arange(len(images), device=images.device)
-    return kinds[name](images, indices, seed, severity, constants, exact)
+    return kind(images, indices, seed, severity, constants, exact)

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.ops import philox
-from suites.corruptions.contract import chosen, corruption
+from harness.models.ops import philox
+from harness.suites.catalog import CORRUPTIONS
+from harness.suites.corruptions.contract import chosen, corruption
 
 COLUMN = 1 << 24  # mass of a column of an alias table, of 2^32 in all
 
 
+@CORRUPTIONS.register
 @corruption
 def gaussian_noise(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -29,6 +31,7 @@ def gaussian_noise(
     return noise.mul_(255 * sd).add_(images).clamp_(0, 255).to(torch.uint8)
 
 
+@CORRUPTIONS.register
 @corruption
 def shot_noise(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -46,6 +49,7 @@ def shot_noise(
     return torch.where(kept, column, entry.bitwise_right_shift_(33)).to(torch.uint8)
 
 
+@CORRUPTIONS.register
 @corruption
 def impulse_noise(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -59,6 +63,7 @@ def impulse_noise(
     return images.masked_fill(word < hit, 255).masked_fill_(word < hit // 2, 0)
 
 
+@CORRUPTIONS.register
 @corruption
 def speckle_noise(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool

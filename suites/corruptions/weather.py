@@ -13,16 +13,18 @@ import math
 import torch
 from torch import Tensor
 
-from models.ops import philox
-from suites.corruptions import color, drops, linear, textures
-from suites.corruptions.blur import motion
-from suites.corruptions.contract import chosen, corruption, intensities, quantized
+from harness.models.ops import philox
+from harness.suites.catalog import CORRUPTIONS
+from harness.suites.corruptions import color, drops, linear, textures
+from harness.suites.corruptions.blur import motion
+from harness.suites.corruptions.contract import chosen, corruption, intensities, quantized
 
 GRAY = (0.299, 0.587, 0.114)
 MUD = (63, 42, 20)
 WATER = (175, 238, 238)
 
 
+@CORRUPTIONS.register
 @corruption
 def snow(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -77,6 +79,7 @@ def snow(
     return quantized(x.mul_(k).add_(bleached).add_(layer).add_(layer.flip(2, 3)))
 
 
+@CORRUPTIONS.register
 @corruption
 def frost(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -102,6 +105,7 @@ def frost(
     return (crop.double().mul_(q) + images.double().mul_(p)).clamp_(0, 255).to(torch.uint8)
 
 
+@CORRUPTIONS.register
 @corruption
 def fog(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -122,6 +126,7 @@ def fog(
     return quantized((x + haze).mul_(largest).div_(largest + c))
 
 
+@CORRUPTIONS.register
 @corruption
 def brightness(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
@@ -132,6 +137,7 @@ def brightness(
     return quantized(color.rgb(h, s, v.add_(c).clamp_(0, 1)))
 
 
+@CORRUPTIONS.register
 @corruption
 def spatter(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.ops.solvers.solution import Solution, VectorField, state, widened
-from models.ops.solvers.tableau import Tableau
+from harness.models.ops.solvers.solution import Solution, VectorField, state, widened
+from harness.models.ops.solvers.tableau import Tableau
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 OCTAVE = 1024  # parts of an octave, to one of which step sizes are rounded

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from models.ops.solvers.solution import Solution, VectorField, counted, state, widened
-from models.ops.solvers.tableau import Tableau
+from harness.models.ops.solvers.solution import Solution, VectorField, counted, state, widened
+from harness.models.ops.solvers.tableau import Tableau
 
 
 def check_steps(num_steps: int) -> None:

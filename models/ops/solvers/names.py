@@ -3,10 +3,10 @@
 import difflib
 from typing import Any
 
-from models.ops.solvers.adaptive import Adaptive
-from models.ops.solvers.fixed import FixedGrid, Leapfrog
-from models.ops.solvers.solution import Solver
-from models.ops.solvers.tableau import ADAPTIVE, FIXED
+from harness.models.ops.solvers.adaptive import Adaptive
+from harness.models.ops.solvers.fixed import FixedGrid, Leapfrog
+from harness.models.ops.solvers.solution import Solver
+from harness.models.ops.solvers.tableau import ADAPTIVE, FIXED
 
 FIXED_NAMES = (*(t.name for t in FIXED), "leapfrog")
 ADAPTIVE_NAMES = tuple(t.name for t in ADAPTIVE)

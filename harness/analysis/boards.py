@@ -1,0 +1,81 @@
+"""results/leaderboard.csv: written from what is in a results folder, and read again."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.leaderboard import COLUMNS, COUNTS, KEY, as_csv, leaderboard
+from harness.analysis.outcomes import StoredOutcomes
+from harness.progress import Teller
+from harness.storage.files import write_bytes
+from harness.storage.results import cells_root, select
+from harness.storage.rows import read_rows
+
+FILE = "leaderboard.csv"
+MADE = "Make it again with `harness table --write`."
+MANY = 500  # cells take longer than two seconds to read
+
+
+def write(results: Path, teller: Teller) -> pd.DataFrame:
+    """Write the leaderboard of all whole runs; leave a file that already says so untouched.
+
+    Raises:
+        Refusal: There are no results.
+        Refusal: A file is damaged.
+    """
+    table = select(results, [], [], [], whole=True)
+    with reading(results, table, teller) as outcomes:
+        board = leaderboard(table, outcomes)
+    content, path = as_csv(board), results / FILE
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
+    return board
+
+
+@contextlib.contextmanager
+def reading(results: Path, table: pd.DataFrame, teller: Teller) -> Iterator[StoredOutcomes]:
+    """Give the outcomes of a table's runs, and show how far their reading is if it takes long."""
+    key = ["dataset", "suite", "model", "seed", "condition", "level"]
+    count = len(table[key].drop_duplicates())
+    if count < MANY or not cells_root(results).is_dir():
+        yield StoredOutcomes(results)
+        return
+    with teller.task(f"read {results}", count) as task:
+        yield StoredOutcomes(results, task.advance)
+
+
+def sentence(board: pd.DataFrame) -> str:
+    """Say what the intervals of a leaderboard stand on."""
+    stored = int((board["basis"] == "images").sum())
+    if stored == len(board):
+        return f"{len(board)} rows, models compared image by image."
+    return (
+        f"{len(board)} rows, {stored} of them with per-image answers. The intervals of the others "
+        "are wider, and nothing is paired: their cells are not here, or they are no means over "
+        "images."
+    )
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Return a leaderboard from its file.
+
+    Raises:
+        Refusal: There is no such file.
+        Refusal: It is no leaderboard, or damaged; says where.
+    """
+    rows = read_rows(path, MADE)
+    rows.need(COLUMNS)
+    frame = pd.DataFrame(
+        {
+            name: rows.names(name) if name in (*KEY, "basis") else rows.numbers(name)
+            for name in COLUMNS
+        }
+    )
+    rows.distinct(*(rows.columns[name] for name in KEY), of=", ".join(KEY))
+    for low, high in (("low", "high"), ("rank_low", "rank_high")):
+        wrong = (frame[low] > frame[high]).to_numpy()
+        if wrong.any():
+            raise rows.error(int(wrong.argmax()), f"`{low}` exceeds `{high}`")
+    return frame.astype({name: "Int64" for name in COUNTS})

@@ -1,0 +1,161 @@
+"""CE, mCE and relative mCE against a named reference.
+
+With E(s, c) the error at severity s of corruption c, E(0) the clean error, E_ref the reference's:
+
+    CE_c          = sum_s E(s, c) / sum_s E_ref(s, c)                       a ratio of sums
+    relative CE_c = sum_s (E(s, c) - E(0)) / sum_s (E_ref(s, c) - E_ref(0))
+    mCE           = 100 mean of CE_c over the 15 common corruptions; relative mCE likewise
+
+CIFAR has no agreed reference, so that an mCE without its reference's name says nothing. Seeds are
+averaged before ratios are taken. Intervals are of the ratio, the reference being as uncertain as
+the model: to first order mCE varies as the mean over c of 100 (E_c - CE_c E_ref,c) / E_ref,c, which
+is a difference of two means over the same images.
+
+Reference: D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common
+Corruptions and Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261, section 4.1.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from harness.analysis import Sample, difference, from_outcomes
+from harness.analysis.collect import Outcomes, collect_samples
+from harness.analysis.groups import FAMILIES, groups_of
+from harness.refusal import Refusal
+
+KINDS = FAMILIES["common"]
+REFERENCE = "resnet18"
+
+
+def corruption_error(errors: ArrayLike, reference: ArrayLike) -> np.ndarray:
+    """Return CE_c of errors (..., severities) against those of the reference.
+
+    Raises:
+        Refusal: The reference makes no errors, so that there is no ratio.
+    """
+    below = np.sum(reference, axis=-1)
+    if np.any(below <= 0):
+        raise Refusal(
+            f"The reference's errors add up to {float(np.min(below)):g}, which nothing can be "
+            "divided by. Name another reference."
+        )
+    return np.asarray(np.sum(errors, axis=-1) / below)
+
+
+def accuracies(table: pd.DataFrame) -> pd.Series:
+    """Return which rows are accuracies on all images."""
+    return (table["metric"] == "accuracy") & (table["variant"] == "")
+
+
+def is_complete(table: pd.DataFrame, reference: str) -> bool:
+    """Return whether `reference` has all cells that an mCE needs, in every seed."""
+    return not _missing(table, reference)
+
+
+def _missing(table: pd.DataFrame, model: str) -> list[str]:
+    of = table[(table["model"] == model) & accuracies(table)]
+    per_seed = [
+        set(groups_of(frozenset(zip(part["condition"], part["level"].astype(float), strict=True))))
+        for _, part in of.groupby("seed")
+    ]
+    has = set.intersection(*per_seed) if per_seed else set()
+    return [kind for kind in ("clean", *KINDS) if kind not in has]
+
+
+def mean_corruption_error(
+    table: pd.DataFrame, reference: str, outcomes: Outcomes | None = None
+) -> pd.DataFrame:
+    """Return the mCE and relative mCE of every model that has all cells, in per cent.
+
+    Args:
+        table: Long table of one suite on one data set.
+        reference: A model in it.
+        outcomes: Where per-image outcomes come from.
+
+    Returns:
+        `dataset`, `suite`, `model`; `mce[ref=R]` and `relative_mce[ref=R]`, each with its interval
+        as `... low` and `... high` (NaN without outcomes); `accuracy`, the mean over the 75 cells,
+        and `difference`, that less the reference's; `seeds`, `n`, and CE_c by corruption.
+
+    Raises:
+        Refusal: A cell of the reference is missing, or a denominator is not positive.
+    """
+    if len(table[["dataset", "suite"]].drop_duplicates()) > 1:
+        raise Refusal("mCE is of one suite on one data set; the table holds several. Choose one.")
+    missing = _missing(table, reference)
+    if missing:
+        raise Refusal(
+            f"mCE needs every corruption of the reference `{reference}`; missing: "
+            f"{', '.join(missing)}. Run `harness run --suite robustness --corruption common "
+            f"--model {reference}`."
+        )
+    found = collect_samples(table[accuracies(table)], outcomes, keep=True)
+    of: dict[str, dict[str, Sample]] = {}
+    for key, sample in found.items():
+        of.setdefault(key.model, {})[key.group] = sample
+    base = of[reference]
+    rows = []
+    for model, groups in of.items():
+        if not {"clean", "common"} <= groups.keys():
+            continue
+        row: dict = {name: table[name].iloc[0] for name in ("dataset", "suite")} | {"model": model}
+        for name, clean in (("mce", 0.0), ("relative_mce", 1.0)):
+            ce, low, high = _ratio(groups, base, clean)
+            column = f"{name}[ref={reference}]"
+            mce = 100 * float(np.mean(list(ce.values())))
+            row |= {column: mce, f"{column} low": mce + low, f"{column} high": mce + high}
+            if clean == 0:
+                of_kind = ce
+        whole = groups["common"]
+        row |= {"accuracy": whole.value, "difference": whole.value - base["common"].value}
+        rows.append(row | {"seeds": whole.seeds, "n": whole.n} | of_kind)
+    return pd.DataFrame(rows)
+
+
+def _ratio(
+    groups: dict[str, Sample], base: dict[str, Sample], clean: float
+) -> tuple[dict[str, float], float, float]:
+    """CE_c by corruption, and how far the interval of the mCE reaches below and above it.
+
+    Args:
+        clean: 1 to take the clean error away, 0 not to.
+    """
+
+    def errors(of: dict[str, Sample], kind: str) -> float:
+        return (1 - of[kind].value) - clean * (1 - of["clean"].value)
+
+    ce, weights, weights_of_base = {}, {}, {}
+    for kind in KINDS:
+        below = errors(base, kind)
+        if below <= 0:
+            raise Refusal(
+                f"The reference's errors under {kind}"
+                + (" exceed its clean ones by" if clean else " are")
+                + f" {below:g}, which nothing can be divided by. Name another reference."
+            )
+        ce[kind] = errors(groups, kind) / below
+        weights[kind] = 100 / len(KINDS) / below
+        weights_of_base[kind] = weights[kind] * ce[kind]
+    for weighted in (weights, weights_of_base):
+        weighted["clean"] = -clean * sum(weighted.values())
+    one, other = _weighted(groups, weights), _weighted(base, weights_of_base)
+    if one is None or other is None:
+        return ce, math.nan, math.nan
+    # Both are the mCE: what their difference has is its uncertainty.
+    apart = difference(one, other, same_seeds=groups is base)
+    half = float((apart.high - apart.low) / 2)
+    return ce, -half, half
+
+
+def _weighted(groups: dict[str, Sample], weights: dict[str, float]) -> Sample | None:
+    """The sample of a weighted sum of errors, None where outcomes are not stored for all."""
+    chosen = [(groups[name], w) for name, w in weights.items()]
+    stacks = [(1 - s.outcomes) * w for s, w in chosen if s.outcomes is not None]
+    if len(stacks) < len(chosen) or len({s.shape for s in stacks}) > 1:
+        return None
+    seen = " ".join(s.on for s, _ in chosen)
+    outcomes = np.sum(stacks, axis=0)
+    return from_outcomes(outcomes, seen, (-math.inf, math.inf), keep=True)

@@ -1,0 +1,123 @@
+"""Groups of conditions: what is averaged into one number, in any suite's table.
+
+A group's name says which cells it holds, so that rows of one name can be compared:
+
+    clean               the untouched test set
+    noise, blur, ...    a family of corruptions, all of its kinds at severities 1 to 5
+    noise+blur          its seven kinds together; `common`: all 15 common corruptions
+    gaussian_noise      one kind, its severities
+    noise@3             at severity 3 alone; `noise@1,3`: at two of them
+    euler 4             any other condition at one level: only severities are averaged
+
+A family that is not complete has no row; its kinds have theirs.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from harness.suites import catalog
+from harness.suites.catalog import SEVERITIES
+
+Where = tuple[str, float]  # condition and level
+KINDS = tuple(catalog.CORRUPTIONS)
+FAMILIES = catalog.FAMILIES | {
+    "noise+blur": catalog.FAMILIES["noise"] + catalog.FAMILIES["blur"],
+    "common": catalog.COMMON,
+}
+ORDER = ("clean", *FAMILIES, *KINDS)
+PHRASES = {
+    "clean": "on clean images",
+    "noise+blur": "under noise and blur",
+    "common": "under the 15 common corruptions",
+    "digital": "under digital corruptions",
+    "validation": "under the validation corruptions",
+}
+
+
+@lru_cache(maxsize=4096)
+def groups_of(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
+    """Return the groups that these cells make, in the order of tables."""
+    found: dict[str, tuple[Where, ...]] = {}
+    levels = {k: tuple(sorted(lv for c, lv in cells if c == k)) for k in KINDS}
+    for name, kinds in (FAMILIES | {k: (k,) for k in KINDS}).items():
+        at = {levels[k] for k in kinds}
+        if len(at) == 1 and (here := at.pop()):
+            found[name + _at(here)] = tuple((k, lv) for k in kinds for lv in here)
+    for condition, level in sorted(cells):
+        if condition not in KINDS:
+            plain = level == 0 and condition not in FAMILIES
+            name = condition if plain else f"{condition} {level:g}"
+            found[name] = ((condition, level),)
+    return dict(sorted(found.items(), key=lambda item: place(item[0])))
+
+
+CORRUPTED = "corrupted"  # of `with_corrupted`: no name says which cells these are
+
+
+def with_corrupted(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
+    """Return the groups of `groups_of`, and all corruptions together that may enter a mean.
+
+    These are the common ones; where there are none of them, all conditions but "clean". Two models
+    may have other cells in it, so that it is for one model's summary, not for a leaderboard.
+    """
+    of_common = tuple(sorted(w for w in cells if w[0] in catalog.COMMON))
+    mean = of_common or tuple(sorted(w for w in cells if w[0] != "clean"))
+    return groups_of(cells) | ({CORRUPTED: mean} if mean else {})
+
+
+def with_cells(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
+    """Return the groups of `groups_of`, and every single cell of a corruption: `fog 3`."""
+    single = {f"{c} {lv:g}": ((c, lv),) for c, lv in sorted(cells) if c in KINDS}
+    return groups_of(cells) | single
+
+
+def by_severity(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
+    """Return noise and blur at each severity, of the kinds that are there, and other kinds so."""
+    found: dict[str, tuple[Where, ...]] = {}
+    for condition, level in sorted(cells, key=lambda c: (place(c[0]), c[1])):
+        family = next((f for f in ("noise", "blur") if condition in FAMILIES[f]), condition)
+        name = f"{family}@{level:g}"
+        found[name] = (*found.get(name, ()), (condition, level))
+    return found
+
+
+def is_cell(group: str) -> bool:
+    """Return whether this is a single cell of a corruption, a part of its group."""
+    return group.rpartition(" ")[0] in KINDS
+
+
+def _at(levels: tuple[float, ...]) -> str:
+    return "" if levels == SEVERITIES else "@" + ",".join(f"{lv:g}" for lv in levels)
+
+
+def place(group: str) -> tuple:
+    """Return what sorts groups: clean, families, kinds, then the others by name and level."""
+    name, _, level = group.partition("@")
+    if name in ORDER:
+        return (0, ORDER.index(name), level, 0.0)
+    condition, _, number = group.rpartition(" ")
+    try:
+        which = KINDS.index(condition) if condition in KINDS else len(KINDS)
+        return (1, which, condition, float(number))
+    except ValueError:
+        return (1, len(KINDS), group, -1.0)
+
+
+def headline(groups: Iterable[str]) -> list[str]:
+    """Return the groups without the single kinds of a family, and single kinds without one."""
+    names = list(groups)
+    plain = {g.partition("@")[0] for g in names}
+    inside = {kind for family in FAMILIES if family in plain for kind in FAMILIES[family]}
+    return [g for g in names if g.partition("@")[0] not in inside and not is_cell(g)]
+
+
+def describe_group(group: str) -> str:
+    """Return a group as part of a sentence."""
+    name, _, levels = group.partition("@")
+    if name in PHRASES:
+        words = PHRASES[name]
+    elif name in FAMILIES or name in KINDS:
+        words = f"under {name.replace('_', ' ')}"
+    else:
+        return f"under {group}"
+    return f"{words} at severity {levels.replace(',', ', ')}" if levels else words

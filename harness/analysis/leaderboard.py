@@ -1,0 +1,131 @@
+"""Who is best at what, and how sure that is: a row for each model in each column of numbers.
+
+    dataset, suite, metric, variant, group, model, value, low, high, seeds, images, rank_low, rank_high,
+    mde, basis
+
+`low` to `high` is a 95 % interval, over seeds and images as `basis` says (`statistics.samples`);
+`rank_low` to `rank_high` the ranks that cannot be told apart, all pairs of a (dataset, suite,
+metric, group) being one family at 5 % after Holm; `mde` the smallest difference from the best other
+model of the column that would be found with power 80 %. Empty is what is not known: a metric
+without a better side has no ranks, a mean without an interval no `mde`.
+
+Rows are sorted by name and numbers have six decimals, so that git shows what moved.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis import Sample, pairwise, rank_intervals
+from harness.analysis.collect import Key, Outcomes, collect_samples
+from harness.analysis.groups import CORRUPTED
+from harness.suites.catalog import FAMILIES
+from harness.suites.metrics import METRICS, is_bound
+
+COLUMNS = (
+    "dataset",
+    "suite",
+    "metric",
+    "variant",
+    "group",
+    "model",
+    "value",
+    "low",
+    "high",
+    "seeds",
+    "images",
+    "rank_low",
+    "rank_high",
+    "mde",
+    "basis",
+)
+KEY = COLUMNS[:6]
+NUMBERS = ("value", "low", "high", "mde")
+COUNTS = ("seeds", "images", "rank_low", "rank_high")
+
+
+def leaderboard(table: pd.DataFrame, outcomes: Outcomes | None = None) -> pd.DataFrame:
+    """Return the leaderboard of a long table.
+
+    Args:
+        outcomes: Where per-image outcomes come from; without it intervals are wider, and models are
+            compared as if they had seen different images.
+    """
+    # Bounds and percentiles stand beside the number that they are of; they are no means.
+    means = table[~table["variant"].map(is_bound)]
+    return of_samples(collect_samples(means, outcomes))
+
+
+def of_samples(found: dict[Key, Sample]) -> pd.DataFrame:
+    """Return the leaderboard of samples, which are in its order."""
+    columns: dict[tuple, list[Key]] = {}
+    for key in found:
+        columns.setdefault(key.column, []).append(key)
+    rows = []
+    for keys in columns.values():
+        here = [found[key] for key in keys]
+        low, high, mde = _ranked(here, METRICS[keys[0].metric].sign)
+        for i, (key, sample) in enumerate(zip(keys, here, strict=True)):
+            rows.append(
+                (*key.column, key.model, sample.value, sample.low, sample.high)
+                + (sample.seeds, sample.n, low[i], high[i], mde[i], sample.basis)
+            )
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype({name: "Int64" for name in COUNTS})
+
+
+def summary(found: dict[Key, Sample]) -> pd.DataFrame:
+    """Summarize accuracy under corruption: a row for each (dataset, suite, model).
+
+    Args:
+        found: Samples by the groups of `groups.with_corrupted`.
+
+    Returns:
+        The key, `clean`, `value` (mean corruption accuracy, clean where there is no corruption),
+        `low`, `high`, `relative` (value / clean), a column for each family, `seeds`, `n`.
+    """
+    accuracy = {k: s for k, s in found.items() if k.name == ("accuracy", "")}
+    groups = {k.group for k in accuracy}
+    whole = CORRUPTED if CORRUPTED in groups else "clean"
+    families = [f for f in FAMILIES if f in groups]
+    rows = []
+    for key, sample in accuracy.items():
+        if key.group != whole:
+            continue
+        of = {g: accuracy.get(replace(key, group=g)) for g in ("clean", *families)}
+        values = {g: np.nan if s is None else s.value for g, s in of.items()}
+        clean = values.pop("clean")
+        row = {"dataset": key.dataset, "suite": key.suite, "model": key.model, "clean": clean}
+        row |= {"value": sample.value, "low": sample.low, "high": sample.high}
+        row |= {"relative": sample.value / clean if clean else np.nan} | values
+        rows.append(row | {"seeds": sample.seeds, "n": sample.n})
+    return pd.DataFrame(rows)
+
+
+def _ranked(here: list[Sample], side: int) -> tuple[list[int | None], list[int | None], np.ndarray]:
+    """Ranks of the models of one column, None where there are none, and what could be detected."""
+    nothing: list[int | None] = [None] * len(here)
+    mde = np.full(len(here), np.nan)
+    known = [i for i, s in enumerate(here) if np.isfinite(s.value)]
+    if side == 0 or not known:
+        return nothing, nothing[:], mde
+    pairs = pairwise([here[i] for i in known])
+    ranks = rank_intervals(side * pairs.value, pairs.p)
+    low, high = nothing[:], nothing[:]
+    # The best first; of equals the first by name.
+    best = np.argsort([-side * here[i].value for i in known], kind="stable")
+    for place, i in enumerate(known):
+        low[i], high[i] = int(ranks[0][place]), int(ranks[1][place])
+        other = next((int(j) for j in best if j != place), None)
+        if other is not None:
+            mde[i] = float(pairs.at(place, other).detectable)
+    return low, high, mde
+
+
+def as_csv(board: pd.DataFrame) -> bytes:
+    """Return a leaderboard as the bytes of its file."""
+    content = board.copy()
+    for name in NUMBERS:
+        content[name] = [f"{v:.6f}" if np.isfinite(v) else "" for v in board[name].astype(float)]
+    return content.to_csv(index=False, lineterminator="\n").encode()

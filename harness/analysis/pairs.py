@@ -1,0 +1,290 @@
+"""Two models: the difference of their means, its interval, its test, and what it could have shown.
+
+Models see the same images, so images are paired wherever per-image outcomes are stored: what
+varies is the image's difference of outcomes, mostly zero. Seeds are independent: two methods share
+no initialization, and a common order of the training images does not make seed 0 of one a partner
+of seed 0 of the other. Only the same model, trained again with the same seeds, is paired by seed
+(`same_seeds`), as a gate needs it.
+
+- One network each: the interval is Bonett and Price's, which adds one image to either side; for a
+  mean over cells those two images have the size of a typical difference, and the skewness of the
+  differences makes it lopsided. The plain interval covers 89 % at 360 images. One cell is tested by
+  McNemar's exact test.
+- Several seeds: the estimate -+ t sqrt(V), V = V_seed(a) + V_seed(b) + V_image; see `intervals`.
+- Outcomes that are not stored: the two intervals are combined as if the images were different ones,
+  which is wider.
+
+Every comparison has its minimum detectable difference: what would be found at 5 % with power 80 %.
+
+Reference: D. G. Bonett and R. M. Price, Adjusted Wald confidence interval for a difference of
+binomial proportions based on paired data, Journal of Educational and Behavioral Statistics 37(4),
+2012; Q. McNemar, Note on the sampling error of the difference between correlated proportions or
+percentages, Psychometrika 12(2), 1947.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import bdtr, ndtri, stdtr
+
+from harness.analysis.intervals import (
+    Bounds,
+    Z,
+    crossed,
+    lopsided,
+    mover,
+    quantile,
+    shape_of,
+    spread,
+)
+from harness.analysis.sample import RATE, Sample
+
+POWER = 0.8
+
+
+def mcnemar(b: ArrayLike, c: ArrayLike, *, mid: bool = False) -> np.ndarray:
+    """Return the exact p value, two-sided, of b against c discordant images.
+
+    min(1, 2 P(Bin(b + c, 1/2) <= min(b, c))); 1 if there are none.
+
+    Args:
+        mid: Take half of the probability of the outcome itself away, which is less cautious.
+    """
+    b, c = np.asarray(b, int), np.asarray(c, int)
+    least, total = np.minimum(b, c), b + c
+    p = np.minimum(1, 2 * bdtr(least, total, 0.5))
+    if mid:
+        before = np.where(least > 0, bdtr(np.maximum(least - 1, 0), total, 0.5), 0)
+        p = np.minimum(1, bdtr(least, total, 0.5) + before)
+    return np.where(total > 0, p, 1.0)
+
+
+def bonett_price(b: float, c: float, n: int) -> Bounds:
+    """Return the interval of (b - c) / n, the difference of two rates on the same n images."""
+    p1, p2 = (b + 1) / (n + 2), (c + 1) / (n + 2)
+    half = Z * math.sqrt((p1 + p2 - (p1 - p2) ** 2) / (n + 2))
+    return p1 - p2 - half, p1 - p2 + half
+
+
+def detectable(psi: float, n: int) -> float:
+    """Return (1.960 + 0.842) sqrt(psi / n): the difference found at 5 % with power 80 %.
+
+    Args:
+        psi: Share of discordant images; for a mean over cells the variance of the differences.
+    """
+    return float((Z + ndtri(POWER)) * math.sqrt(psi / n))
+
+
+def images_needed(psi: float, margin: float) -> int:
+    """Return how many images show, with power 80 %, that equal models are equal to a `margin`."""
+    return math.ceil((Z + ndtri(POWER)) ** 2 * psi / margin**2)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Differences of means, arrays of one shape (or floats), row minus column.
+
+    Args:
+        value: The difference; `low`, `high` its 95 % interval.
+        p: Two-sided.
+        center: Middle of the distribution that the interval is of, `below` and `above` its standard
+            errors to either side, `df` its degrees of freedom.
+        paired: Whether image by image.
+        identical: Whether all outcomes are known to be the same.
+        b: Images on which only the first is right; `c`: only the second. NaN where an outcome is a
+            mean of several, or unknown.
+        psi: Variance of the images' differences; NaN where unknown.
+    """
+
+    value: np.ndarray
+    center: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
+    df: np.ndarray
+    p: np.ndarray
+    paired: np.ndarray
+    identical: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    psi: np.ndarray
+
+    @property
+    def low(self) -> np.ndarray:
+        return self.center - quantile(self.df) * self.below
+
+    @property
+    def high(self) -> np.ndarray:
+        return self.center + quantile(self.df) * self.above
+
+    @property
+    def detectable(self) -> np.ndarray:
+        """The difference found at 5 % with power 80 %."""
+        return (quantile(self.df) + quantile(self.df, POWER)) * np.maximum(self.below, self.above)
+
+    def p_worse(self, margin: float) -> np.ndarray:
+        """Return the one-sided p value of "the difference is at least -margin"."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(
+                self.identical, 1.0, stdtr(self.df, (self.center + margin) / self.above)
+            )
+
+    def at(self, *where: int) -> "Differences":
+        """Return one of them."""
+        return Differences(*(getattr(self, f.name)[where] for f in fields(self)))
+
+    def flipped(self) -> "Differences":
+        """Return them with the sign changed, for metrics whose better side is down."""
+        return replace(
+            self,
+            value=-self.value,
+            center=-self.center,
+            below=self.above,
+            above=self.below,
+            b=self.c,
+            c=self.b,
+        )
+
+
+def pairwise(samples: Sequence[Sample]) -> Differences:
+    """Return the differences of all pairs, (M, M)."""
+    value, low, high = (
+        np.array([getattr(s, k) for s in samples]) for k in ("value", "low", "high")
+    )
+    below, above = mover(value[:, None], (low[:, None], high[:, None]), value, (low, high))
+    made = value[:, None] - value
+    with np.errstate(divide="ignore", invalid="ignore"):
+        toward = np.where(made > 0, below, above) / Z
+        p = np.where(made == 0, 1.0, 2 * stdtr(np.inf, -np.abs(made) / toward))
+    shape = made.shape
+    found = Differences(
+        value=made,
+        center=made.copy(),
+        below=below / Z,
+        above=above / Z,
+        df=np.full(shape, np.inf),
+        p=np.where(np.isfinite(below + above), p, np.nan),
+        paired=np.zeros(shape, bool),
+        identical=np.zeros(shape, bool),
+        b=np.full(shape, np.nan),
+        c=np.full(shape, np.nan),
+        psi=np.full(shape, np.nan),
+    )
+    for same in _together(samples).values():
+        stack = np.stack([np.asarray(samples[i].images) for i in same])
+        for place, i in enumerate(same):
+            others = same[place + 1 :]
+            if others:
+                _pair(found, samples, i, others, stack[place] - stack[place + 1 :])
+    return found
+
+
+def difference(a: Sample, b: Sample, *, same_seeds: bool = False) -> Differences:
+    """Return the difference of two samples, floats.
+
+    Args:
+        same_seeds: Pair by seed: both are the same model, trained with the same seeds.
+    """
+    found = pairwise([a, b]).at(0, 1)
+    by_seed = a.outcomes is not None and b.outcomes is not None and a.seed_names == b.seed_names
+    if same_seeds and by_seed and a.seeds > 1 and bool(found.paired):
+        assert a.outcomes is not None and b.outcomes is not None
+        one = _by_seed(a.outcomes - b.outcomes, a.span == RATE)
+        found = replace(found, **{k: np.asarray(v) for k, v in one.items()})
+    if a.runs and a.runs == b.runs and float(found.value) == 0:
+        # One run, whose key is the hash of all that determines its outcomes.
+        nothing = dict.fromkeys(("center", "below", "above", "psi"), np.asarray(0.0))
+        return replace(found, identical=np.asarray(True), p=np.asarray(1.0), **nothing)
+    return found
+
+
+def _together(samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """Positions of the samples on the same images."""
+    same = defaultdict(list)
+    for i, sample in enumerate(samples):
+        if sample.images is not None and sample.on:
+            same[sample.on].append(i)
+    return {on: which for on, which in same.items() if len(which) > 1}
+
+
+def _adjusted(d: np.ndarray, rate: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, its variance and psi of `d` (..., n) with one image more on either side.
+
+    The two have the size of a typical difference that is not zero; where there is none, of the
+    largest that a rate can have.
+    """
+    n = d.shape[-1]
+    squares, unequal = np.square(d).sum(axis=-1), np.count_nonzero(d, axis=-1)
+    size = np.where(unequal > 0, squares / np.maximum(unequal, 1), float(rate))
+    mean, psi = d.sum(axis=-1) / (n + 2), (squares + 2 * size) / (n + 2)
+    return mean, (psi - mean**2) / (n + 2), psi - mean**2
+
+
+def _pair(
+    found: Differences, samples: Sequence[Sample], i: int, others: list[int], d: np.ndarray
+) -> None:
+    """Fill row and column `i` of `found` from the images' differences `d` (len(others), n)."""
+    a, them = samples[i], [samples[j] for j in others]
+    n, rate = d.shape[1], a.span == RATE
+    mean, v, psi = _adjusted(d, rate)
+    seeds = np.array([s.seeds for s in them])
+    v_seed, v_rest = (np.array([getattr(s, k) for s in them]) for k in ("v_seed", "v_rest"))
+    v_image = np.maximum(0.0, v - a.v_rest - v_rest)
+    binary = np.array([a.binary and s.binary for s in them])
+    skew, freedom = shape_of(d)
+    # Bonett and Price's interval of hits and misses needs no correction.
+    skew, freedom = np.where(binary, 0.0, skew), np.where(binary, np.inf, freedom)
+    _, df = spread((a.v_seed, a.seeds - 1), (v_seed, seeds - 1), (v_image, freedom))
+    left, right = lopsided(skew, n)
+    below, above = (np.sqrt(a.v_seed + v_seed + v_image * side**2) for side in (left, right))
+    alone = (seeds == 1) & (a.seeds == 1)
+    center = np.where(alone, mean, found.value[i, others])
+    b, c = np.count_nonzero(d > 0, axis=1), np.count_nonzero(d < 0, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * stdtr(df, -np.abs(center) / np.where(center > 0, below, above))
+    equal = alone & ((b + c) == 0)
+    p = np.where(equal, 1.0, np.where(binary, mcnemar(b, c), np.nan_to_num(p, nan=1.0)))
+    row = {
+        "center": center,
+        "below": below,
+        "above": above,
+        "df": df,
+        "p": p,
+        "paired": True,
+        "identical": equal,
+        "b": np.where(binary, b, np.nan),
+        "c": np.where(binary, c, np.nan),
+        "psi": psi,
+    }
+    mirrored = row | {"center": -center, "below": above, "above": below}
+    mirrored |= {"b": row["c"], "c": row["b"]}
+    for name in row:
+        array = getattr(found, name)
+        array[i, others], array[others, i] = row[name], mirrored[name]
+
+
+def _by_seed(d: np.ndarray, rate: bool) -> dict[str, np.ndarray | float]:
+    """The difference from `d` (S, n), outcome minus outcome of the same seed and image."""
+    seeds, n = d.shape
+    v_seed, _, v_rest = crossed(d)
+    images = d.mean(axis=0)
+    _, v_all, psi = _adjusted(images, rate)
+    v_image = max(0.0, float(v_all) - v_rest)
+    skew, freedom = shape_of(images)
+    _, df = spread((v_seed, seeds - 1), (v_image, freedom))
+    below, above = (np.sqrt(v_seed + v_image * f**2) for f in lopsided(skew, n))
+    center, equal = float(d.mean()), not d.any()
+    se = float(below if center > 0 else above)
+    p = 1.0 if equal or se == 0 else float(2 * stdtr(df, -abs(center) / se))
+    return {
+        "center": center,
+        "below": below,
+        "above": above,
+        "df": df,
+        "p": p,
+        "identical": equal,
+        "psi": psi,
+    }

@@ -1,0 +1,142 @@
+"""What is known of one model's mean: of its seeds, of its images, and its interval.
+
+A sample is made from per-image outcomes where they are stored; from the numbers of a table, where
+they are not; or from a row of a leaderboard. Its `basis` says which:
+
+    images   outcomes of every image under every condition
+    rates    a table of rates: the largest variance that images can have at these rates
+    seeds    a table of other means, of several seeds: images are left out
+    nothing  a table of other means of a single seed: no interval
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.analysis.intervals import Bounds, crossed, interval, shape_of
+
+RATE = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One model's mean over seeds, images and the cells of a group.
+
+    Args:
+        value: The mean; `low`, `high` its 95 % interval, NaN where there is none.
+        seeds: How many there are, and `n` how many images.
+        v_seed: Part of its variance that is due to seeds; `v_rest` that inside it which is neither
+            due to seed nor to image.
+        span: The values that the mean can take; (0, 1) for a rate.
+        images: (n,) means over seeds and cells, None where they are not stored.
+        outcomes: (S, n) means over cells, None where they are not kept.
+        binary: Whether the outcomes are hits and misses of one network in one cell.
+        on: Names the images and conditions; samples of the same name can be paired.
+        runs: Keys of the runs behind it; equal keys mean equal outcomes.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+    n: int
+    basis: str
+    span: Bounds = (-np.inf, np.inf)
+    v_seed: float = 0.0
+    v_rest: float = 0.0
+    images: np.ndarray | None = field(default=None, repr=False)
+    outcomes: np.ndarray | None = field(default=None, repr=False)
+    binary: bool = False
+    on: str = ""
+    seed_names: tuple[int, ...] = ()
+    runs: tuple[str, ...] = ()
+
+
+def from_outcomes(
+    outcomes: np.ndarray,
+    on: str,
+    span: Bounds,
+    *,
+    value: float | None = None,
+    keep: bool = False,
+    seed_names: Sequence[int] = (),
+    runs: Sequence[str] = (),
+) -> Sample:
+    """Return the sample of `outcomes` (S, n), means over cells.
+
+    Args:
+        value: Their mean as a table has it, so that the number is the same whether or not outcomes
+            are stored.
+        keep: Whether to keep them by seed, as pairing by seed needs.
+    """
+    seeds, n = outcomes.shape
+    v_seed, v_image, v_rest = crossed(outcomes)
+    images = outcomes.mean(axis=0)
+    value = float(images.mean()) if value is None else value
+    low, high = interval(value, v_seed, v_image, seeds, n, span, _shape(images))
+    return Sample(
+        value=value,
+        low=low,
+        high=high,
+        seeds=seeds,
+        n=n,
+        basis="images",
+        span=span,
+        v_seed=v_seed,
+        v_rest=v_rest,
+        images=images,
+        outcomes=outcomes if keep else None,
+        binary=seeds == 1 and span == RATE and bool(np.isin(images, (0, 1)).all()),
+        on=on,
+        seed_names=tuple(seed_names),
+        runs=tuple(runs),
+    )
+
+
+def _shape(images: np.ndarray) -> tuple[float, float]:
+    skew, df = shape_of(images)
+    return float(skew), float(df)
+
+
+def from_table(
+    values: np.ndarray,
+    n: int,
+    span: Bounds,
+    *,
+    seed_names: Sequence[int] = (),
+    runs: Sequence[str] = (),
+) -> Sample:
+    """Return the sample of a table's `values` (S, cells).
+
+    The variance of an image's mean over cells is largest if all cells have the same images wrong:
+    (mean over cells of sqrt(p (1 - p)))^2.
+    """
+    seeds = len(values)
+    of_seed = values.mean(axis=1)
+    value = float(values.mean())
+    v_seed = float(of_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    basis, v_image = ("seeds" if seeds > 1 else "nothing"), 0.0
+    if span == RATE:
+        p = np.clip(values.mean(axis=0), 0, 1)
+        basis, v_image = "rates", float(np.sqrt(p * (1 - p)).mean()) ** 2 / n
+    low, high = np.nan, np.nan
+    if basis != "nothing" and np.isfinite(value):
+        low, high = interval(value, v_seed, v_image, seeds, n, span)
+    return Sample(
+        value=value,
+        low=low,
+        high=high,
+        seeds=seeds,
+        n=n,
+        basis=basis,
+        span=span,
+        v_seed=v_seed,
+        seed_names=tuple(seed_names),
+        runs=tuple(runs),
+    )
+
+
+def from_row(value: float, low: float, high: float, seeds: int, n: int, basis: str) -> Sample:
+    """Return the sample of a leaderboard's row."""
+    return Sample(value=value, low=low, high=high, seeds=seeds, n=n, basis=basis)

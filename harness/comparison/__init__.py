@@ -1,0 +1,1 @@
+"""Two sides, their differences, and the gate."""

@@ -1,0 +1,175 @@
+"""One side of a comparison: a results folder, a leaderboard, or any CSV of numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis import Sample, boards, from_row
+from harness.analysis.collect import Grouping, Key, samples
+from harness.analysis.groups import groups_of
+from harness.analysis.leaderboard import COLUMNS as OF_BOARD
+from harness.comparison.foreign import translated
+from harness.models.registry import unknown
+from harness.progress import Teller
+from harness.storage import results
+from harness.storage.rows import long_rows, read_rows
+
+
+@dataclass(frozen=True)
+class Side:
+    """What can be compared.
+
+    Args:
+        path: As it was given.
+        table: Long table; None for a leaderboard, which has `board`.
+        folder: Results folder with the cells of `table`, if any.
+        notes: What was assumed about it.
+    """
+
+    path: Path
+    table: pd.DataFrame | None = None
+    board: pd.DataFrame | None = None
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows of either kind."""
+        rows = self.table if self.table is not None else self.board
+        assert rows is not None
+        return rows
+
+    @property
+    def models(self) -> list[str]:
+        return sorted(self.rows["model"].unique())
+
+    def only(self, **names: Sequence[str]) -> "Side":
+        """Return what has these names, such as `suite=["clean"]`; an empty list keeps all.
+
+        Raises:
+            LookupError: A name is not there.
+        """
+        table, board = self.table, self.board
+        for column, wanted in names.items():
+            there = set(self.rows[column].unique()) if wanted else set()
+            for name in wanted:
+                if name not in there:
+                    raise unknown(f"{column} in {self.path}", name, there)
+            if wanted and table is not None:
+                table = table[table[column].isin(wanted)]
+            if wanted and board is not None:
+                board = board[board[column].isin(wanted)]
+        return replace(self, table=table, board=board)
+
+    def among(self, names: Mapping[str, set[str]]) -> "Side":
+        """Return the rows whose names are all among these, be they there or not."""
+        rows = self.rows
+        for column, wanted in names.items():
+            rows = rows[rows[column].isin(wanted)]
+        return replace(self, table=rows) if self.board is None else replace(self, board=rows)
+
+
+def open_side(
+    path: Path,
+    columns: Mapping[str, str] | None = None,
+    given: Mapping[str, str] | None = None,
+    other: Side | None = None,
+    *,
+    whole: bool = False,
+) -> Side:
+    """Return what lies at `path`.
+
+    Args:
+        columns: Their column to ours, for a foreign CSV.
+        given: What such a file does not say.
+        other: The other side, which may say it.
+        whole: Leave out runs on a subset of the images.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        LookupError: A folder holds no whole runs.
+        ValueError: A file is damaged, or cannot be understood.
+    """
+    if path.is_dir():
+        return Side(path, table=results.chosen(path, [], [], [], whole=whole), folder=path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is nothing at {path}. Give a results folder, a CSV, or two models of one "
+            "folder with `--models a,b`."
+        )
+    rows = read_rows(path)
+    if rows.columns.keys() >= set(OF_BOARD) and not columns:
+        return Side(path, board=boards.read(path))
+    if rows.columns.keys() >= set(results.COLUMNS) and not columns:
+        return Side(path, table=pd.DataFrame(long_rows(rows, results.COLUMNS)))
+    known = {}
+    if other is not None:
+        for name in ("dataset", "suite"):
+            if other.rows[name].nunique() == 1:
+                known[name] = str(other.rows[name].iloc[0])
+    table, notes = translated(rows, columns or {}, given or {}, known)
+    return Side(path, table=table, notes=tuple(notes))
+
+
+def samples_of(side: Side, teller: Teller, grouping: Grouping = groups_of) -> dict[Key, Sample]:
+    """Return a sample for each mean of a side, with its outcomes by seed where they are stored."""
+    if side.board is not None:
+        return {
+            Key(r.dataset, r.suite, r.metric, r.group, r.model): from_row(
+                float(r.value), float(r.low), float(r.high), int(r.seeds), int(r.images), r.basis
+            )
+            for r in side.board.itertuples()
+        }
+    assert side.table is not None
+    if side.folder is None:
+        return samples(side.table, grouping=grouping)
+    with boards.reading(side.folder, side.table, teller) as outcomes:
+        return samples(side.table, outcomes, grouping=grouping, keep=True)
+
+
+def of_shared_seeds(a: Side, b: Side) -> tuple[Side, Side, list[str]]:
+    """Return both sides with the seeds that runs of one name have in both, and what was left out.
+
+    Runs that share no seed stay whole: their seeds are different draws of one method.
+    """
+    if a.table is None or b.table is None:
+        return a, b, []
+    mine, theirs = _runs(a.table), _runs(b.table)
+    meeting = {run[:3] for run in mine & theirs}
+    alone = [run for run in sorted(mine ^ theirs) if run[:3] in meeting]
+    told = [
+        f"{model} on {dataset}, {suite}: seed {seed} is in {(a if run in mine else b).path} alone, "
+        "and left out."
+        for run in alone
+        for dataset, suite, model, seed in (run,)
+    ]
+    kept = [table[~_index(table).isin(alone)] for table in (a.table, b.table)]
+    return replace(a, table=kept[0]), replace(b, table=kept[1]), told
+
+
+def _index(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[["dataset", "suite", "model", "seed"]])
+
+
+def _runs(table: pd.DataFrame) -> set[tuple]:
+    return set(_index(table).unique())
+
+
+def measured_on(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:
+    """Return what runs were measured on, by (dataset, suite, model), as far as it is told.
+
+    The images' hash, the suite's version and the seed of the images' draws.
+    """
+    if side.folder is None or side.table is None:
+        return {}
+    found: dict[tuple[str, str, str], set[tuple]] = {}
+    runs = side.table[["dataset", "suite", "model", "seed"]].drop_duplicates()
+    for dataset, suite, model, seed in runs.itertuples(index=False):
+        path = results.csv_path(side.folder, dataset, suite, model, seed).with_suffix(".json")
+        told = results.told(path)
+        if "data" in told:
+            seen = tuple(str(told.get(k)) for k in ("data", "version", "image_seed"))
+            found.setdefault((dataset, suite, model), set()).add(seen)
+    return {key: frozenset(seen) for key, seen in found.items()}

@@ -1,0 +1,1 @@
+"""Frames as a person reads them."""

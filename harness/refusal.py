@@ -1,0 +1,43 @@
+"""What a person asked for and cannot have: the one thing that commands turn into a sentence."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from harness.models import registry
+
+
+class Refusal(Exception):
+    """Says the fact, the value and the cure, in whole sentences. A command prints it, exit 2.
+
+    Everything else that is raised is a bug, and keeps its traceback.
+    """
+
+    code = 2
+
+
+class Failure(Refusal):
+    """Work that was asked for rightly and could not be finished, such as a training that diverged;
+    exit 1."""
+
+    code = 1
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> Refusal:
+    """Return the refusal of a name that is not there: the nearest name, else all of them."""
+    return Refusal(str(registry.unknown(kind, name, known)))
+
+
+@contextlib.contextmanager
+def user_input() -> Iterator[None]:
+    """Turn what `models` and `suites` raise over a user's input into a refusal.
+
+    To be put around the one call that hands the input down. A KeyError or an IndexError is a bug.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, FileNotFoundError, PermissionError, ImportError) as error:
+        if isinstance(error, KeyError | IndexError):
+            raise
+        raise Refusal(str(error)) from error
+    except SyntaxError as error:
+        raise Refusal(f"{error.filename}, line {error.lineno}: {error.msg}.") from error

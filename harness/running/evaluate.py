@@ -1,0 +1,177 @@
+"""One model under one condition: what is observed of every image, in batches, on a device."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.models.folding import folded
+from harness.suites.base import Batch, Cell, Subject, Suite, Tensors, unchanged
+from harness.suites.datasets import Split, as_input
+from harness.suites.observe import check_finite
+
+DRAWS = 8  # of a model that is random in evaluation
+CALIBRATION = 1000  # training images, spread evenly
+REMEMBERED = 2**30  # bytes kept of the clean images between conditions
+
+
+def spread_evenly(count: int, limit: int) -> Tensor:
+    """Return the positions of `limit` images spread evenly over `count`, or of all for 0."""
+    if limit == 0 or limit >= count:
+        return torch.arange(count)
+    return torch.arange(limit) * count // limit
+
+
+def batch_size_for(device: torch.device, image_size: int) -> int:
+    """Return the default batch size, which does not affect results.
+
+    On a CPU few, whose maps stay in the cache: at 32 pixels and width 16 a hundred were faster than
+    500. On a GPU many, so that starting its kernels takes no time: a thousand of 32 pixels.
+    """
+    return 100 if device.type == "cpu" else min(2000, max(50, 2**20 // image_size**2))
+
+
+def dtype_for(suite: Suite, dtype: str) -> str:
+    """Return the type of arithmetic of `suite` where `dtype` is asked for."""
+    return "float32" if suite.inside else dtype
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model in evaluation mode, with arithmetic in `dtype`; a `harness.suites.base.Subject`.
+
+    A stochastic model gives the logarithm of its mean probabilities over `DRAWS` draws, keyed by
+    the images' positions.
+    """
+
+    model: nn.Module
+    device: torch.device
+    dtype: str = "float32"
+    seed: int = 0
+    calibration: Tensors = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.model.eval().to(self.device, memory_format=torch.channels_last)
+        if self.device.type == "cuda" and self.dtype == "float32":
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+
+    def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        """Return autocast to bfloat16, or nothing."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return logits (N, num_classes), float32."""
+        model: Any = self.model
+        with self.arithmetic():
+            if not getattr(model, "stochastic", False):
+                return model(batch.images).float()
+            draws = [
+                model.sample(batch.images, batch.indices, self.seed, draw)
+                .float()
+                .log_softmax(dim=1)
+                for draw in range(DRAWS)
+            ]
+        return torch.stack(draws).logsumexp(dim=0) - math.log(DRAWS)
+
+
+def calibrated(
+    subject: Evaluated, find: Callable[[Subject, Tensor], Tensors], training: Split
+) -> Evaluated:
+    """Return the subject with what a suite finds of it beforehand, from training images."""
+    with torch.inference_mode():
+        images = training.images[spread_evenly(len(training), CALIBRATION)].to(subject.device)
+        return replace(subject, calibration=find(subject, as_input(images)))
+
+
+@contextlib.contextmanager
+def folding(suite: Suite, subject: Evaluated, split: Split) -> Iterator[None]:
+    """Make a model fast for one suite: fold its batch norms, where nothing looks at them.
+
+    A network of draws is asked by another way than its forward pass, and one that compares images
+    jumps between near neighbours by rounding: these stay as they are.
+    """
+    model = subject.model
+    if suite.inside or any(getattr(model, k, False) for k in ("stochastic", "transductive")):
+        yield
+        return
+    with folded(model, as_input(split.images[:8].to(subject.device))):
+        yield
+
+
+class Memory:
+    """What a suite remembers of clean images, batch by batch, as far as it fits."""
+
+    def __init__(self, suite: Suite, subject: Evaluated) -> None:
+        self._suite, self._subject = suite, subject
+        self._kept: dict[tuple[int, int], Tensors] = {}
+        self._left = REMEMBERED
+
+    def of(self, batch: Batch) -> Tensors | None:
+        """Return what is remembered of a batch of clean images."""
+        if self._suite.remember is None:
+            return None
+        key = int(batch.indices[0]), len(batch)
+        if key not in self._kept:
+            found = self._suite.remember(self._subject, batch)
+            size = sum(t.numel() * t.element_size() for t in found.values())
+            if size > self._left:
+                return found
+            self._left -= size
+            self._kept[key] = found
+        return self._kept[key]
+
+
+def observe(
+    suite: Suite,
+    cell: Cell,
+    subject: Evaluated,
+    split: Split,
+    *,
+    batch_size: int,
+    limit: int = 0,
+    memory: Memory | None = None,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Mapping[str, np.ndarray]:
+    """Return what `suite` observes of `subject` under `cell`, one row an image.
+
+    Args:
+        split: On any device.
+        limit: Number of images, 0 for all.
+        memory: Of this suite and subject, to share among its cells.
+        advance: Called with the number of images after each batch.
+
+    Returns:
+        `indices` and `labels` (N,), and the suite's own arrays, ordered by name as they are stored:
+        rows of results must not tell whether they were measured or read.
+
+    Raises:
+        FloatingPointError: The model gave something that is not a number.
+    """
+    indices, split = spread_evenly(len(split), limit), split.to(subject.device)
+    memory = memory or Memory(suite, subject)
+    parts: list[Tensors] = []
+    # Which images a transductive model sees together is part of what it is.
+    batch_size = getattr(subject.model, "graph_batch", batch_size)
+    with torch.inference_mode():
+        for part in indices.split(batch_size):
+            where = part.to(subject.device)
+            images, labels = split.images[where], split.labels[where]
+            clean = Batch(as_input(images), labels, part)
+            batch = clean
+            if cell.prepare is not unchanged:
+                images = as_input(cell.prepare(images, where, subject.seed))
+                batch = Batch(images, labels, part, memory.of(clean))
+            parts.append(suite.observe(subject, batch, cell))
+            advance(len(part))
+        whole = {k: torch.cat([p[k] for p in parts]).cpu() for k in parts[0]}
+    whole |= {"indices": indices, "labels": split.labels.cpu()[indices]}
+    arrays = {name: whole[name].numpy() for name in sorted(whole)}
+    if "logits" in arrays:
+        check_finite(arrays, cell)
+    return arrays

@@ -1,0 +1,110 @@
+"""What a command asks for, the same for everything in it."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from harness.refusal import Refusal
+from harness.running.recipes import EPOCHS
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train and measure, the same for everything in one command.
+
+    Args:
+        results: Folder that everything is written below.
+        data: Folder of the official files.
+        width: Channels of scalable models; None takes that of the weights, or the data set's own.
+        epochs: Of training; None takes those of the weights, or of the recipe.
+        recipe: Name in `EPOCHS`; None takes that of the weights, or `fast`.
+        compile: Whether networks are compiled for training.
+        may_train: Whether missing weights are trained.
+        weights: A file in place of trained weights.
+        limit: How many test images, 0 for all.
+        batch_size: Images measured at a time; None takes what suits the device.
+        corruptions: Names in place of the suite's own choice.
+        constants: Set of severity constants; "auto" chooses by the size of the images.
+        source: Who makes the corruptions, "harness" or "imagecorruptions".
+        image_seed: Seed of all random draws on test images; training seeds are given by job.
+    """
+
+    results: Path
+    data: Path
+    width: int | None = None
+    epochs: int | None = None
+    recipe: str | None = None
+    compile: bool = False
+    may_train: bool = True
+    weights: Path | None = None
+    limit: int = 0
+    batch_size: int | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    corruptions: tuple[str, ...] = ()
+    constants: str = "auto"
+    source: str = "harness"
+    image_seed: int = 0
+
+    def check(self) -> None:
+        """Refuse what no command can do.
+
+        Raises:
+            Refusal: Says which option.
+            Refusal: The results folder cannot be written.
+        """
+        resolve_device(self.device)
+        if self.dtype not in DTYPES:
+            raise Refusal(f"There is no dtype `{self.dtype}`. Use {' or '.join(DTYPES)}.")
+        if self.recipe is not None and self.recipe not in EPOCHS:
+            raise Refusal(f"There is no recipe `{self.recipe}`. Use {' or '.join(EPOCHS)}.")
+        for name, least in (("batch_size", 1), ("limit", 0), ("width", 1), ("epochs", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                flag = name.replace("_", "-")
+                raise Refusal(f"`--{flag}` must be at least {least}; got {value}.")
+        check_writable(self.results)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device called `name`; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        Refusal: There is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise Refusal(
+            f"The device `{name}` is not available here. Use `--device auto`, or `cpu`."
+        ) from None
+    return device
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that nothing can be written to; nothing is left behind.
+
+    Raises:
+        Refusal: Says which.
+    """
+    there = folder
+    while not there.exists():
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise Refusal(
+            f"Nothing can be written to {folder}: {os.strerror(error.errno or 0)}. Choose another "
+            "folder with `--results`."
+        ) from None

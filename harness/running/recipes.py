@@ -1,0 +1,147 @@
+"""How models are trained: recipes, data alone.
+
+`fast` and `full` are the same for every model: stochastic gradient descent with Nesterov momentum,
+a triangular learning rate (from a fifth of the peak up to it over the first fifth of the steps,
+then down to 0), weight decay, random crop of a zero-padded image, and a random flip where the data
+allow it; the last weights count. After K. Jordan's ResNet-18 recipes,
+https://github.com/KellerJordan/ResNet-PyTorch-CIFAR10, without cutout and without test-time
+augmentation.
+
+`ruthotto_haber` is that of L. Ruthotto and E. Haber, Deep Neural Networks Motivated by Partial
+Differential Equations, 2019, https://arxiv.org/abs/1804.04272, section 5: plain momentum, batches
+of 125, a learning rate in stages, crops of images padded by 1/16, a fifth of the training images
+held out, and the weights of the best accuracy on them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from harness.suites.datasets import Split
+
+EPOCHS = {"fast": 26, "full": 80, "ruthotto_haber": 100}
+FEW_CLASSES = ((60, 0.1), (20, 0.02), (20, 0.004))  # epochs, learning rate
+MANY_CLASSES = ((60, 0.1), (40, 0.02), (40, 0.004), (40, 0.0008), (20, 0.00016))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Args:
+        epochs: Passes over the training images.
+        batch_size: Images a step; the rest of an epoch is left out.
+        peak_lr: Highest learning rate.
+        momentum: Of Nesterov's method, or Polyak's without `nesterov`.
+        weight_decay: L2 coefficient on all parameters, but of models with a penalty of their own.
+        crop_padding: Pixels of zeros on each side, from which a crop of the original size is drawn.
+        flip: Whether half of the images are mirrored.
+        dtype: Of convolutions and matrix products; parameters and statistics are float32.
+        stages: (share of the steps, learning rate), in place of the triangle.
+        held_out: Share of the training images that the best epoch is chosen on; 0 takes the last.
+        compiled: Whether the network is compiled by torch.compile; rounds otherwise.
+    """
+
+    epochs: int
+    batch_size: int
+    peak_lr: float
+    momentum: float
+    weight_decay: float
+    crop_padding: int
+    flip: bool
+    dtype: str
+    nesterov: bool = True
+    stages: tuple[tuple[float, float], ...] = ()
+    held_out: float = 0.0
+    compiled: bool = False
+
+    def steps_per_epoch(self, count: int) -> int:
+        """Return how many batches `count` training images give."""
+        return (count - self.held(count)) // self.batch_size
+
+    def held(self, count: int) -> int:
+        """Return how many of `count` training images are held out."""
+        return round(self.held_out * count)
+
+
+def recipe_for(
+    split: Split,
+    epochs: int | None,
+    device: torch.device,
+    name: str | None = None,
+    compiled: bool = False,
+) -> Recipe:
+    """Return the recipe `name` for a training set.
+
+    `fast` and `full` take batches of 1 % of it, between 64 and 500 images; their peak learning rate
+    is 0.2 for 500 images and proportional to the batch.
+
+    Args:
+        epochs: In place of the recipe's own; its stages shrink with them.
+        name: In `EPOCHS`; by default `fast`.
+    """
+    count = len(split)
+    batch_size = min(500, max(64, count // 100), count)
+    usual = Recipe(
+        epochs=epochs or EPOCHS[name or "fast"],
+        batch_size=batch_size,
+        peak_lr=0.2 * batch_size / 500,
+        momentum=0.9,
+        weight_decay=5e-4,
+        crop_padding=split.image_size // 8,
+        flip=split.flip,
+        dtype="bfloat16" if gains_from_bfloat16(device) else "float32",
+        compiled=compiled,
+    )
+    if name != "ruthotto_haber":
+        return usual
+    stages = FEW_CLASSES if len(split.classes) <= 10 else MANY_CLASSES
+    whole = sum(length for length, _ in stages)
+    return replace(
+        usual,
+        epochs=epochs or whole,
+        batch_size=min(125, count - round(0.2 * count)),
+        peak_lr=stages[0][1],
+        crop_padding=split.image_size // 16,
+        nesterov=False,
+        stages=tuple((length / whole, rate) for length, rate in stages),
+        held_out=0.2,
+    )
+
+
+def describe_recipe(recipe: Mapping[str, Any]) -> str:
+    """Return what must agree between two trainings that are compared: "26 epochs"."""
+    by = " by `ruthotto_haber`" if recipe.get("stages") else ""
+    return f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] > 1)}{by}"
+
+
+def flags(recipe: Mapping[str, Any]) -> str:
+    """Return how a training is asked for once more: "--epochs 26"."""
+    return f"--epochs {recipe['epochs']}" + " --recipe ruthotto_haber" * bool(recipe.get("stages"))
+
+
+def gains_from_bfloat16(device: torch.device) -> bool:
+    """Return whether `device` multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Return the learning rate of a step, 0 <= step < steps."""
+    if recipe.stages:
+        end = 0.0
+        for share, rate in recipe.stages:
+            end += share * steps
+            if step < round(end):
+                return rate
+        return recipe.stages[-1][1]
+    rise = max(1, round(0.2 * steps))
+    if step < rise:
+        return recipe.peak_lr * (0.2 + 0.8 * step / rise)
+    return recipe.peak_lr * (steps - step) / (steps - rise) if steps > rise else recipe.peak_lr

@@ -1,0 +1,114 @@
+"""Per-image answers, stored under the hash of all that determines them.
+
+A cell is what was observed of one model under one condition. Its key hashes everything that can
+change its arrays (weights, model, data, suite and version, condition, level, seed, constants,
+dtype, limit) and nothing else, not batch size, device or order. A cell is written once, whole, and
+never changed; deleting one costs its computation and nothing more.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.storage.arrays import Damaged, read_arrays, write_arrays
+from harness.storage.files import canonical
+
+LOG = logging.getLogger(__name__)
+KEY = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Description:
+    """All that can change a cell's arrays.
+
+    Args:
+        weights: SHA-256 of the model's state.
+        model: Its name; `source` the SHA-256 of the user's file it comes from, if any.
+        arguments: Of its builder.
+        data: Fingerprint of the images and labels.
+        limit: How many of the images were taken; 0 for all.
+        dtype: Of the arithmetic.
+        seed: Of the draws on images.
+    """
+
+    weights: str
+    model: str
+    source: str
+    arguments: Mapping[str, int]
+    data: str
+    limit: int
+    suite: str
+    version: int
+    condition: str
+    level: float
+    constants: Mapping[str, str]
+    seed: int
+    dtype: str
+
+    @property
+    def key(self) -> str:
+        """Return the name of the cell: 64 hexadecimal digits."""
+        return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()
+
+
+class CellStore:
+    """Cells in a folder, `<2>/<key>` each; any number of processes may share it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """Return where a cell lies.
+
+        Raises:
+            ValueError: This is no key; one from a file that was tampered with may be a path.
+        """
+        if not KEY.fullmatch(key):
+            raise ValueError(f"{ascii(key)} is no cell's key. Run it again.")
+        return self.root / key[:2] / key
+
+    def __contains__(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def read(self, key: str) -> dict[str, np.ndarray] | None:
+        """Return the arrays of a cell, or None where there is none; set a damaged one aside."""
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            return read_arrays(path)[0]
+        except Damaged:
+            path.replace(path.with_name(path.name + ".damaged"))
+            LOG.warning(
+                "%s does not match its checksum. It is set aside as .damaged and measured again.",
+                path,
+            )
+            return None
+
+    def look(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Return the arrays of a cell and its description, None where there is no sound one.
+
+        Nothing is changed, so that it can be another person's folder.
+        """
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            arrays, description = read_arrays(path)
+        except Damaged as error:
+            LOG.warning("%s It is left out.", error)
+            return None
+        if hashlib.sha256(canonical(description).encode()).hexdigest() != key:
+            LOG.warning("%s is another cell than its name says. It is left out.", path)
+            return None
+        return arrays, description
+
+    def write(self, description: Description, arrays: Mapping[str, np.ndarray]) -> None:
+        """Store the arrays of one cell."""
+        write_arrays(self.path(description.key), arrays, asdict(description))

@@ -1,0 +1,51 @@
+"""Files that are written whole or not at all."""
+
+import glob
+import json
+import os
+import platform
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HOST = re.sub(r"\W", "-", platform.node())
+
+
+def canonical(description: Mapping[str, Any]) -> str:
+    """Return `description` as JSON that is the same for equal descriptions."""
+    return json.dumps(description, sort_keys=True, separators=(",", ":"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a process that was killed while it wrote `path` left behind."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(HOST)}.*"):
+        pid = left.name.split(".")[-2]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            pass  # not ours, or alive and another person's
+
+
+def safe(name: str) -> str:
+    """Return a model's or data set's name as one word that any file system takes."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")

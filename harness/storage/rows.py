@@ -1,0 +1,207 @@
+"""Rows of a CSV file, checked before anything is made of them.
+
+A table may come from anybody: cut off, edited by hand, or made to harm. So a row is refused, with
+its file and line, unless every name is printable and starts no spreadsheet formula, and every
+number is one; two rows that say the same thing are refused as well.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.refusal import Refusal
+from harness.suites.metrics import METRICS, span_of
+
+FORMULA = ("=", "+", "-", "@")  # what a spreadsheet executes
+LONGEST = 200  # characters of a name
+SLACK = 1e-3  # of float32 rounding beyond the ends of a range
+AGAIN = "Remove it and run it again."
+NAMES = ("model", "suite", "dataset", "condition", "metric", "variant", "run")
+KINDS = {"seed": "a whole number >= 0"} | dict.fromkeys(
+    ("n", "seeds", "images", "rank_low", "rank_high"), "a whole number >= 1"
+)
+EMPTY = ("value", "low", "high", "mde", "rank_low", "rank_high")  # may be absent
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as text, column by column.
+
+    Args:
+        cure: What a person should do about the file if it is damaged.
+        lines: Where each row stands in the file.
+    """
+
+    path: Path
+    cure: str
+    columns: dict[str, list[str]]
+    lines: list[int]
+
+    def need(self, columns: Sequence[str]) -> None:
+        """Refuse a table without these columns.
+
+        Raises:
+            Refusal: Names the first that is not there.
+        """
+        missing = [c for c in columns if c not in self.columns]
+        if missing:
+            raise Refusal(f"{self.path} lacks the column `{missing[0]}`. {self.cure}")
+
+    def names(self, column: str) -> list[str]:
+        """Return a column of names that can be shown anywhere.
+
+        Raises:
+            Refusal: Says what is wrong in which line.
+        """
+        given = self.columns[column]
+        distinct = set(given) - ({""} if column == "variant" else set())
+        bad = [given.index(name) for name in distinct if problem_of_name(name)]
+        if bad:
+            raise self.error(min(bad), f"`{column}` {problem_of_name(given[min(bad)])}")
+        return given
+
+    def numbers(self, column: str) -> list[float]:
+        """Return a column of numbers, of the kind that its name says.
+
+        Raises:
+            Refusal: Says what is no number, and in which line.
+        """
+        given = self.columns[column]
+        known = {text: _number(column, text) for text in set(given)}
+        bad = [given.index(text) for text, number in known.items() if number is None]
+        if bad:
+            kind = KINDS.get(column, "a number")
+            got = ascii(given[min(bad)])[:60]
+            raise self.error(min(bad), f"`{column}` must be {kind}; got {got}")
+        return [known[text] for text in given]  # type: ignore[misc]
+
+    def distinct(self, *key: Sequence, of: str) -> None:
+        """Refuse two rows of one key.
+
+        Raises:
+            Refusal: Names both lines.
+        """
+        seen: dict[tuple, int] = {}
+        for i, row in enumerate(zip(*key, strict=True)):
+            if row in seen:
+                raise Refusal(
+                    f"{self.path}: lines {self.lines[seen[row]]} and {self.lines[i]} are of the "
+                    f"same {of}. {self.cure}"
+                )
+            seen[row] = i
+
+    def error(self, row: int, fact: str) -> Refusal:
+        """Return the error of a row."""
+        return Refusal(f"{self.path}, line {self.lines[row]}: {fact}. {self.cure}")
+
+
+def problem_of_name(text: str) -> str | None:
+    """Return what is wrong with a name from a file, None for one that can be shown anywhere."""
+    if not text.strip():
+        return "is empty"
+    if len(text) > LONGEST:
+        return f"has {len(text)} characters, more than {LONGEST}"
+    if not text.isprintable():
+        return f"has characters that cannot be shown: {ascii(text)}"
+    if text.startswith(FORMULA):
+        return f"starts like a spreadsheet formula: {ascii(text)}"
+    if text != text.strip():
+        return f"has spaces around it: {ascii(text)}"
+    return None
+
+
+def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> Rows:
+    """Return the rows of a CSV file as text.
+
+    Args:
+        ended: Whether the last line must have an end, as those that we write have.
+
+    Raises:
+        Refusal: There is no such file.
+        Refusal: It is not UTF-8, or no CSV; says where.
+    """
+    if not path.is_file():
+        raise Refusal(f"There is no file {path}. Check the path.")
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise Refusal(f"{path} is damaged: line {line} is not UTF-8. {cure}") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise Refusal(f"{path} is damaged: line {reader.line_num}: {error}. {cure}") from None
+    if not rows:
+        raise Refusal(f"{path} is damaged: it is empty. {cure}")
+    header = rows[0]
+    twice = next((c for i, c in enumerate(header) if c in header[:i]), None)
+    if twice is not None:
+        raise Refusal(f"{path} has the column {ascii(twice)} twice. {cure}")
+    for line, row in zip(lines, rows, strict=True):
+        if len(row) != len(header):
+            raise Refusal(
+                f"{path} is damaged: line {line} has {len(row)} fields, the header "
+                f"{len(header)}. {cure}"
+            )
+    if ended and not text.endswith("\n"):
+        raise Refusal(f"{path} is damaged: line {lines[-1]} is cut off. {cure}")
+    columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(header)}
+    return Rows(path, cure, columns, lines[1:])
+
+
+def long_rows(rows: Rows, columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Return rows of text as those of the long table, column by column.
+
+    Args:
+        columns: Of the long table, in their order; others are left out.
+
+    Raises:
+        Refusal: Says what is wrong in which line.
+    """
+    if "variant" not in rows.columns:  # a table of metrics without families need not have it
+        rows.columns["variant"] = [""] * len(rows.lines)
+    rows.need(columns)
+    made: dict[str, list[Any]] = {
+        column: rows.names(column) if column in NAMES else rows.numbers(column)
+        for column in columns
+    }
+    named = zip(made["metric"], made["variant"], made["value"], strict=True)
+    for i, (metric, variant, value) in enumerate(named):
+        low, high = span_of(metric, variant)
+        slack = 0.0 if METRICS[metric].is_rate else SLACK
+        if value < low - slack or value > high + slack:
+            raise rows.error(
+                i,
+                f"`{metric}` must lie in [{low:g}, {high:g}]; got {value:g}"
+                + ". Rates are fractions" * METRICS[metric].is_rate,
+            )
+    key = [column for column in columns if column not in ("value", "n", "run")]
+    rows.distinct(*(made[column] for column in key), of=", ".join(key))
+    return made
+
+
+def _number(column: str, text: str) -> float | int | None:
+    """A number, NaN for one that may be absent and is, None for what is no number.
+
+    A value may be infinite, as a growth that overflowed is; nothing else may.
+    """
+    if column in EMPTY and text.strip().lower() in ("", "nan"):
+        return math.nan
+    if column in KINDS:
+        plain = text.isascii() and text.isdigit() and len(text) < 16
+        return int(text) if plain and (column == "seed" or int(text) > 0) else None
+    try:
+        number = float(text) if "_" not in text else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) or (column == "value" and math.isinf(number)) else None

@@ -1,0 +1,50 @@
+"""Every registered model as timm's: `timm.create_model("diffusify_pde_aug", num_classes=10)`.
+
+The images are still (N, 3, H, W) in [0, 1]: `pretrained_cfg` says mean 0 and deviation 1, since
+normalization is inside. There are no weights to download.
+"""
+
+from typing import Any
+
+from timm.models import register_model
+from torch import nn
+
+from harness.models.base import MODELS, Builder
+
+PREFIX = "diffusify_"
+
+
+def citizen(name: str, builder: Builder) -> Builder:
+    """Return `builder` in the form in which timm registers it."""
+
+    def create(
+        pretrained: bool = False,
+        pretrained_cfg: Any = None,
+        pretrained_cfg_overlay: Any = None,
+        cache_dir: Any = None,
+        num_classes: int = 10,
+        **arguments: Any,
+    ) -> nn.Module:
+        if pretrained:
+            raise ValueError(
+                f"There are no weights of `{PREFIX}{name}` to download. Leave out `pretrained`, "
+                f"and load a file of `harness train --model {name}`."
+            )
+        model = builder(num_classes=num_classes, **arguments)
+        model.num_classes = num_classes  # type: ignore[assignment]
+        model.pretrained_cfg = {  # type: ignore[assignment]
+            "num_classes": num_classes,
+            "input_size": (3, 32, 32),
+            "mean": (0.0, 0.0, 0.0),
+            "std": (1.0, 1.0, 1.0),
+        }
+        return model
+
+    create.__name__ = create.__qualname__ = PREFIX + name
+    create.__doc__ = builder.__doc__
+    create.__module__ = __name__
+    return create
+
+
+for _name in MODELS:
+    globals()[PREFIX + _name] = register_model(citizen(_name, MODELS[_name]))

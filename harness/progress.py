@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 
 LINE_EVERY_S = 10.0  # between plain lines
 
@@ -21,7 +21,7 @@ LINE_EVERY_S = 10.0  # between plain lines
 class Task:
     """Something with a known amount of work."""
 
-    def __init__(self, what: str, total: int, console: Console, bars: Progress | None) -> None:
+    def __init__(self, what: str, total: int, console: Console, bars: Bars | None) -> None:
         self.what, self.total, self.done, self.note = what, total, 0, ""
         self._console, self._bars = console, bars
         self._bar = bars.add_task(what, total=total, note="") if bars else None
@@ -53,7 +53,7 @@ class Task:
         self._console.print(f"{self.what}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-class Teller:
+class Progress:
     """Tells a person what is being done, on stderr."""
 
     def __init__(self, console: Console) -> None:
@@ -81,5 +81,5 @@ class Teller:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        with Progress(*columns, console=self.console) as bars:
+        with Bars(*columns, console=self.console) as bars:
             yield Task(what, total, self.console, bars)

@@ -16,17 +16,17 @@ from harness.analysis.groups import groups_of, headline, place, spoken, with_cel
 from harness.analysis.leaderboard import COLUMNS, as_csv, leaderboard, summary
 from harness.analysis.outcomes import StoredOutcomes, of_images
 from harness.analysis.scores import better, is_rate, span
-from harness.progress import Teller
+from harness.progress import Progress
 from harness.storage.results import COLUMNS as LONG
 from harness.storage.results import COLUMNS as TABLE_COLUMNS
 from harness.storage.results import read as read_results
 from harness.suites.corruptions import BLUR, COMMON, NOISE
 
 
-def teller() -> Teller:
+def progress() -> Progress:
     from rich.console import Console
 
-    return Teller(Console(stderr=True))
+    return Progress(Console(stderr=True))
 
 
 def table(rows: list[tuple], metric: str = "accuracy", n: int = 100) -> pd.DataFrame:
@@ -206,26 +206,28 @@ def test_cells_that_do_not_say_what_the_table_says_are_left_out(
 def test_the_file_is_written_once_and_read_back(tmp_path: Path, answered) -> None:
     answered(tmp_path, "a", 0)
     answered(tmp_path, "b", 0, accuracy=0.8)
-    board = write(tmp_path, teller())
+    board = write(tmp_path, progress())
     path = tmp_path / FILE
     before = path.stat().st_mtime_ns
-    write(tmp_path, teller())
+    write(tmp_path, progress())
     assert path.stat().st_mtime_ns == before
     again = read(path)
     assert as_csv(again) == path.read_bytes() == as_csv(board)
     assert sentence(board) == f"{len(board)} rows, models compared image by image."
     shutil.rmtree(tmp_path / "cells")
-    assert "0 of them with per-image answers. The intervals" in sentence(write(tmp_path, teller()))
+    assert "0 of them with per-image answers. The intervals" in sentence(
+        write(tmp_path, progress())
+    )
 
 
 def test_a_run_with_a_limit_never_enters(tmp_path: Path, answered) -> None:
     answered(tmp_path, "whole")
     answered(tmp_path, "part", limit=20)  # moved out of quick/ by somebody
-    assert set(write(tmp_path, teller()).model) == {"whole"}
+    assert set(write(tmp_path, progress()).model) == {"whole"}
     assert set(read_results(tmp_path).model) == {"whole", "part"}
     answered(tmp_path / "quick", "part", limit=20)
     with pytest.raises(LookupError, match="There are no results in .*quick"):
-        write(tmp_path / "quick", teller())
+        write(tmp_path / "quick", progress())
 
 
 def test_the_summary_is_of_accuracy_under_all_corruptions() -> None:

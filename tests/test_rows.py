@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from harness.analysis.boards import read as read_board
 from harness.analysis.boards import write as write_board
 from harness.cli import app
-from harness.progress import Teller
+from harness.progress import Progress
 from harness.storage.cells import CellStore
 from harness.storage.files import write_tensors
 from harness.storage.results import read, told
@@ -185,7 +185,7 @@ def test_what_is_no_name_is_told() -> None:
 
 def test_a_damaged_leaderboard_is_refused(tmp_path: Path, answered) -> None:
     answered(tmp_path, "m", kinds=("fog",))
-    write_board(tmp_path, Teller(Console(stderr=True)))
+    write_board(tmp_path, Progress(Console(stderr=True)))
     path = tmp_path / "leaderboard.csv"
     lines = path.read_text().splitlines()
     for bad, message in (

@@ -8,7 +8,7 @@ import pandas as pd
 
 from harness.analysis.leaderboard import COLUMNS, COUNTS, KEY, as_csv, leaderboard
 from harness.analysis.outcomes import StoredOutcomes
-from harness.progress import Teller
+from harness.progress import Progress
 from harness.storage.files import write_bytes
 from harness.storage.results import cells_root, select
 from harness.storage.rows import read_rows
@@ -18,7 +18,7 @@ MADE = "Make it again with `harness table --write`."
 MANY = 500  # cells take longer than two seconds to read
 
 
-def write(results: Path, teller: Teller) -> pd.DataFrame:
+def write(results: Path, progress: Progress) -> pd.DataFrame:
     """Write the leaderboard of all whole runs; leave a file that already says so untouched.
 
     Raises:
@@ -26,7 +26,7 @@ def write(results: Path, teller: Teller) -> pd.DataFrame:
         Refusal: A file is damaged.
     """
     table = select(results, [], [], [], whole=True)
-    with reading(results, table, teller) as outcomes:
+    with reading(results, table, progress) as outcomes:
         board = leaderboard(table, outcomes)
     content, path = as_csv(board), results / FILE
     if not path.is_file() or path.read_bytes() != content:
@@ -35,14 +35,14 @@ def write(results: Path, teller: Teller) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def reading(results: Path, table: pd.DataFrame, teller: Teller) -> Iterator[StoredOutcomes]:
+def reading(results: Path, table: pd.DataFrame, progress: Progress) -> Iterator[StoredOutcomes]:
     """Give the outcomes of a table's runs, and show how far their reading is if it takes long."""
     key = ["dataset", "suite", "model", "seed", "condition", "level"]
     count = len(table[key].drop_duplicates())
     if count < MANY or not cells_root(results).is_dir():
         yield StoredOutcomes(results)
         return
-    with teller.task(f"read {results}", count) as task:
+    with progress.task(f"read {results}", count) as task:
         yield StoredOutcomes(results, task.advance)
 
 

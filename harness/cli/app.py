@@ -49,12 +49,12 @@ def show(content) -> None:  # type: ignore[no-untyped-def]
     )
 
 
-def teller_on_stderr():  # type: ignore[no-untyped-def]
+def progress_on_stderr():  # type: ignore[no-untyped-def]
     from rich.console import Console
 
-    from harness.progress import Teller
+    from harness.progress import Progress
 
-    return Teller(Console(stderr=True))
+    return Progress(Console(stderr=True))
 
 
 def print_suite(
@@ -67,8 +67,8 @@ def print_suite(
 ) -> None:
     from harness.present.tables import of_suite
 
-    teller = teller_on_stderr()
-    for line in of_suite(results, suite, models, datasets, teller, detail, reference):
+    progress = progress_on_stderr()
+    for line in of_suite(results, suite, models, datasets, progress, detail, reference):
         show(line)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, app, refusals, show, teller_on_stderr
+from harness.cli.app import CHECKING, app, progress_on_stderr, refusals, show
 from harness.cli.options import Datasets, Models, Results, Suites
 
 MetricNames = Annotated[list[str], typer.Option("--metric", help="\\[accuracy]; repeats.")]
@@ -45,7 +45,7 @@ def compare(
             metrics=metrics,
             columns=columns,
             given=given,
-            teller=teller_on_stderr(),
+            progress=progress_on_stderr(),
         )
         for path, kind in ((csv, "csv"), (json, "json")):
             write(path, kind, found, inputs=(first, b or first))
@@ -105,7 +105,7 @@ def _check(
         for path in (junit, markdown):
             refuse_inputs(path, (baseline, results))
         guards, left_out = gate.check(
-            results, baseline, gate.margins(margin, config), names, teller_on_stderr()
+            results, baseline, gate.margins(margin, config), names, progress_on_stderr()
         )
         for line in [*left_out, *(expectation(guard) for guard in guards)]:
             show(line)

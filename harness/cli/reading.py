@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, app, print_suite, refusals, show, teller_on_stderr
+from harness.cli.app import CHECKING, app, print_suite, progress_on_stderr, refusals, show
 from harness.cli.options import Data, Datasets, Models, Results, Suites, data_folder
 
 
@@ -42,7 +42,7 @@ def table(
             print_suite(results, suite, names, sets, detail=True, reference=reference)
     if write:
         with refusals(*CHECKING):
-            show(boards.sentence(boards.write(results, teller_on_stderr())))
+            show(boards.sentence(boards.write(results, progress_on_stderr())))
         show(str(results / boards.FILE))
 
 

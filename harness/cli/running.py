@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, WORKING, app, print_suite, refusals, show, teller_on_stderr
+from harness.cli.app import CHECKING, WORKING, app, print_suite, progress_on_stderr, refusals, show
 from harness.cli.options import (
     Compile,
     Data,
@@ -77,15 +77,15 @@ def run(
         constants=constants,
         source=source,
     )
-    teller = teller_on_stderr()
+    progress = progress_on_stderr()
     with refusals(*CHECKING):
         work = plan(models, datasets, seeds, suites, options)
     with refusals(*WORKING):
         written = []
-        for file in execute(work, options, teller):
+        for file in execute(work, options, progress):
             written.append(file)
             stored = file.cells - file.measured
-            teller.say(f"{file.measured} conditions measured, {stored} were stored.")
+            progress.say(f"{file.measured} conditions measured, {stored} were stored.")
     root = results / QUICK if limit else results
     names = [subject.source.name for subject in work]
     shown = list(dict.fromkeys(file.dataset for file in written))
@@ -124,15 +124,15 @@ def train(
         compile=compile,
         device=device,
     )
-    teller = teller_on_stderr()
+    progress = progress_on_stderr()
     with refusals(*CHECKING):
         work = plan(models, datasets, seeds, [], options)
     with refusals(*WORKING):
         for subject in work:
             if subject.trained:
-                teller.say(f"{subject.label} is trained already.")
+                progress.say(f"{subject.label} is trained already.")
             else:
-                trained(subject, options, teller)
+                trained(subject, options, progress)
             show(str(subject.path))
 
 

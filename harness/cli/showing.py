@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, WORKING, app, refusals, show, teller_on_stderr
+from harness.cli.app import CHECKING, WORKING, app, progress_on_stderr, refusals, show
 from harness.cli.options import Data, Device, Epochs, RecipeName, Results, Width, data_folder
 
 showing = typer.Typer(no_args_is_help=True, help="Draw pictures of single images.")
@@ -80,6 +80,6 @@ def show_attention(
     )
     with refusals(*CHECKING, *WORKING):
         path = draw_attention(
-            model, dataset, seed, index, options, teller_on_stderr(), token(query)
+            model, dataset, seed, index, options, progress_on_stderr(), token(query)
         )
     show(str(path))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, WORKING, app, refusals, show, teller_on_stderr
+from harness.cli.app import CHECKING, WORKING, app, progress_on_stderr, refusals, show
 from harness.cli.options import (
     Compile,
     Data,
@@ -55,7 +55,7 @@ def study(
     from harness.study.questions import preset_for
     from harness.study.telling import told
 
-    teller = teller_on_stderr()
+    progress = progress_on_stderr()
     root = results / QUICK if limit else results
     with refusals(*CHECKING):
         scale = preset_for(preset, dataset)
@@ -77,13 +77,13 @@ def study(
         processes = workers or conduct.workers_for(resolve_device(device))
     if run:
         with refusals(*WORKING):
-            conduct.conduct(work, options, teller, processes)
+            conduct.conduct(work, options, progress, processes)
     with refusals(*CHECKING):
-        answers = conduct.answered(chosen, root, name, count, teller)
+        answers = conduct.answered(chosen, root, name, count, progress)
         first = work[0].plan(options)  # with the weights that it has by now
         path = conduct.write(answers, root, name, count, conduct.label(first, options, count))
         if not limit:  # a subset of the images enters no table
-            boards.write(root, teller)
+            boards.write(root, progress)
         figures = []
         for suite, names in conduct.drawn(chosen).items():
             figures += draw(root, [suite], [name], data_folder(data), names)

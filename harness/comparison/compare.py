@@ -10,7 +10,7 @@ from harness.analysis.groups import with_cells
 from harness.comparison import differences as compare
 from harness.comparison.foreign import OURS, PERCENT, pairs_of
 from harness.comparison.sides import Side, measured_on, of_shared_seeds, open_side, samples_of
-from harness.progress import Teller
+from harness.progress import Progress
 from harness.storage.files import write_bytes
 
 Found = list[tuple[pd.DataFrame, list[str]]]
@@ -63,7 +63,7 @@ def compared(
     metrics: Sequence[str] = (),
     columns: str = "",
     given: str = "",
-    teller: Teller,
+    progress: Progress,
 ) -> Found:
     """Return a comparison for each pair of models, and what is said of it.
 
@@ -88,8 +88,8 @@ def compared(
             one, other, left_out = of_shared_seeds(one, other)
         same = mine == theirs and _seeds(one) == _seeds(other)
         frame = compare.comparison(
-            samples_of(one, teller, with_cells),
-            samples_of(other, teller, with_cells),
+            samples_of(one, progress, with_cells),
+            samples_of(other, progress, with_cells),
             (mine, theirs),
             labels=labels,
             same_seeds=same,

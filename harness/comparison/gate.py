@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.analysis.collect import Key
 from harness.comparison.guards import Guard, guarded, judged
 from harness.comparison.sides import Side, measured_on, of_shared_seeds, open_side, samples_of
-from harness.progress import Teller
+from harness.progress import Progress
 
 DEFAULT = {("accuracy", ""): 0.005}
 EXAMPLE = 'Write it as in `[margin]`, `accuracy = 0.005`, `"accuracy/noise" = 0.01`.'
@@ -76,7 +76,7 @@ def check(
     baseline: Path,
     wanted: Mapping[tuple[str, str], float],
     names: Mapping[str, Sequence[str]],
-    teller: Teller,
+    progress: Progress,
 ) -> tuple[list[Guard], list[str]]:
     """Return the verdicts on `results` against `baseline`, and what was left out.
 
@@ -98,9 +98,9 @@ def check(
     before = open_side(baseline, whole=True).only(**names).only(metric=metrics)
     present = {name: set(before.rows[name]) for name in ("dataset", "suite", "model", "metric")}
     now, before, left_out = of_shared_seeds(open_side(results, whole=True).among(present), before)
-    of_before = samples_of(before, teller)
+    of_before = samples_of(before, progress)
     guards = guarded(of_before, wanted)
-    of_now = samples_of(now, teller)
+    of_now = samples_of(now, progress)
     return judged(of_now, of_before, guards, _others(now, before, guards)), left_out
 
 

@@ -12,7 +12,7 @@ from harness.analysis.groups import groups_of
 from harness.analysis.leaderboard import COLUMNS as OF_BOARD
 from harness.comparison.foreign import translated
 from harness.models.registry import unknown
-from harness.progress import Teller
+from harness.progress import Progress
 from harness.storage import results
 from harness.storage.rows import long_rows, read_rows
 
@@ -113,7 +113,7 @@ def open_side(
     return Side(path, table=table, notes=tuple(notes))
 
 
-def samples_of(side: Side, teller: Teller, grouping: Grouping = groups_of) -> dict[Key, Sample]:
+def samples_of(side: Side, progress: Progress, grouping: Grouping = groups_of) -> dict[Key, Sample]:
     """Return a sample for each mean of a side, with its outcomes by seed where they are stored."""
     if side.board is not None:
         return {
@@ -125,7 +125,7 @@ def samples_of(side: Side, teller: Teller, grouping: Grouping = groups_of) -> di
     assert side.table is not None
     if side.folder is None:
         return samples(side.table, grouping=grouping)
-    with boards.reading(side.folder, side.table, teller) as outcomes:
+    with boards.reading(side.folder, side.table, progress) as outcomes:
         return samples(side.table, outcomes, grouping=grouping, keep=True)
 
 

@@ -7,7 +7,7 @@ import torch
 from harness.models.base import capabilities
 from harness.plots.attention import Query, attention_of_image, overlays
 from harness.plots.sheets import corruption_sheet
-from harness.progress import Teller
+from harness.progress import Progress
 from harness.running.evaluate import Observed, calibrate
 from harness.running.execute import trained
 from harness.running.options import Options, resolve_device
@@ -62,7 +62,7 @@ def draw_attention(
     seed: int,
     index: int,
     options: Options,
-    teller: Teller,
+    progress: Progress,
     query: Query | None = None,
 ) -> Path:
     """Write results/figures/attention-MODEL-DATASET-INDEX.png; train the model if need be.
@@ -79,7 +79,7 @@ def draw_attention(
     split = subject.split
     if not 0 <= index < len(split):
         raise ValueError(f"`{dataset}` has test images 0..{len(split) - 1}; got `--index {index}`.")
-    module, _ = trained(subject, options, teller)
+    module, _ = trained(subject, options, progress)
     can = capabilities(module.eval())
     if not can & {"attention", "blocks"}:
         raise ValueError(

@@ -19,7 +19,7 @@ from harness.comparison.differences import bounds, chance
 from harness.comparison.guards import Guard
 from harness.models.base import MODELS, card_of
 from harness.present.diagnostic_tables import attention_table, stability_table
-from harness.progress import Teller
+from harness.progress import Progress
 from harness.storage.results import ordered, read
 from harness.suites.robustness import GROUPS
 
@@ -32,7 +32,7 @@ def of_suite(
     suite: str,
     models: Sequence[str],
     datasets: Sequence[str],
-    teller: Teller,
+    progress: Progress,
     detail: bool = False,
     reference: str | None = None,
 ) -> list[Table | str]:
@@ -55,10 +55,10 @@ def of_suite(
     if frame["metric"].str.startswith("log10_growth_").any():
         return [stability_table(frame)]
     if not set(frame["metric"]) >= SCORES or not corrupted <= set(KINDS):
-        with reading(results, frame, teller) as outcomes:
+        with reading(results, frame, progress) as outcomes:
             return board_tables(leaderboard(frame, outcomes))
     accuracy = frame[frame["metric"] == "accuracy"]
-    with reading(results, accuracy, teller) as outcomes:
+    with reading(results, accuracy, progress) as outcomes:
         found = samples(accuracy, outcomes, grouping=with_corrupted)
     means = ordered(summary(found), MODELS)
     if not corrupted:
@@ -78,7 +78,7 @@ def of_suite(
         shown += rank_lines(board[board["dataset"] == dataset])
         complete = is_complete(part, REFERENCE) and part["model"].nunique() > 1
         if reference is not None or complete:
-            with reading(results, part, teller) as outcomes:
+            with reading(results, part, progress) as outcomes:
                 shown += mce_lines(part, reference or REFERENCE, outcomes)
     return shown
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.progress import Task, Teller
+from harness.progress import Progress, Task
 from harness.refusal import Failure, user_input
 from harness.running.environment import environment
 from harness.running.evaluate import (
@@ -51,10 +51,10 @@ class Written:
     changed: bool
 
 
-def trained(job: Job, options: Options, teller: Teller) -> tuple[nn.Module, dict[str, Any]]:
+def trained(job: Job, options: Options, progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
     """Return the job's model with its weights, and their description; train what is missing."""
     if not job.trained:
-        return _train(job, options, teller, resolve_device(options.device))
+        return _train(job, options, progress, resolve_device(options.device))
     job.path.with_suffix(".partial").unlink(missing_ok=True)  # killed before it could
     loaded = bool(job.built)  # with its weights, by `plan`
     model = job.build()
@@ -65,7 +65,7 @@ def trained(job: Job, options: Options, teller: Teller) -> tuple[nn.Module, dict
 
 
 def _train(
-    job: Job, options: Options, teller: Teller, device: torch.device
+    job: Job, options: Options, progress: Progress, device: torch.device
 ) -> tuple[nn.Module, dict[str, Any]]:
     with user_input():
         split = load(job.dataset, train=True, root=options.data)
@@ -78,14 +78,14 @@ def _train(
         "data": split.fingerprint(),
         "num_classes": len(split.classes),
     }
-    teller.say(
+    progress.say(
         f"There are no weights for {job.label} yet: training {recipe.epochs} epochs of "
         f"{len(split)} images."
     )
     start = time.monotonic()
     partial = job.path.with_suffix(".partial")
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
-    with teller.task(f"train {job.label}", steps) as task:
+    with progress.task(f"train {job.label}", steps) as task:
         model, history = train(
             job.build,
             split,
@@ -107,18 +107,18 @@ def _train(
     return model, description
 
 
-def execute(jobs: Sequence[Job], options: Options, teller: Teller) -> Iterator[Written]:
+def execute(jobs: Sequence[Job], options: Options, progress: Progress) -> Iterator[Written]:
     """Do the planned work; yield each file as it is complete.
 
     Raises:
         Failure: A model gave something that is not a number, or training diverged.
     """
     for job in jobs:
-        model, description = trained(job, options, teller)
+        model, description = trained(job, options, progress)
         weights = checkpoints.digest(model.state_dict())
         job = replace(job, description=description)
         for evaluation in job.evaluations:
-            yield _measure(job, evaluation, model, weights, options, teller)
+            yield _measure(job, evaluation, model, weights, options, progress)
 
 
 def _measure(
@@ -127,7 +127,7 @@ def _measure(
     model: nn.Module,
     weights: str,
     options: Options,
-    teller: Teller,
+    progress: Progress,
 ) -> Written:
     """Observe the cells that are not stored, measure all, write the run."""
     start = time.monotonic()
@@ -137,7 +137,7 @@ def _measure(
     missing = [i for i, arrays in enumerate(stored) if arrays is None]
     if missing:
         total = len(missing) * (options.limit or len(job.split))
-        with teller.task(f"{evaluation.name}: {job.label}", total) as task:
+        with progress.task(f"{evaluation.name}: {job.label}", total) as task:
             for i, arrays in _observed(job, evaluation, model, missing, options, task):
                 store.write(descriptions[i], arrays)
                 stored[i] = arrays

@@ -14,7 +14,7 @@ from rich.console import Console
 from harness.analysis import boards
 from harness.analysis.collect import samples
 from harness.models.registry import unknown
-from harness.progress import Teller
+from harness.progress import Progress
 from harness.running.execute import execute
 from harness.running.options import Options
 from harness.running.plan import Subject, plan
@@ -81,7 +81,7 @@ def planned(
     return work
 
 
-def conduct(work: Sequence[Work], options: Options, teller: Teller, workers: int = 1) -> None:
+def conduct(work: Sequence[Work], options: Options, progress: Progress, workers: int = 1) -> None:
     """Train and measure what is missing; stopped anywhere, the same call goes on from there.
 
     Args:
@@ -89,7 +89,7 @@ def conduct(work: Sequence[Work], options: Options, teller: Teller, workers: int
     """
     if workers == 1:
         for i, one in enumerate(work, 1):
-            _one(one, options, teller, f"{i} of {len(work)}")
+            _one(one, options, progress, f"{i} of {len(work)}")
         return
     threads = max(1, torch.get_num_threads() // workers)
     # Spawned, since threads and CUDA do not survive a fork.
@@ -109,10 +109,10 @@ def conduct(work: Sequence[Work], options: Options, teller: Teller, workers: int
             raise
 
 
-def _one(one: Work, options: Options, teller: Teller, place: str) -> None:
+def _one(one: Work, options: Options, progress: Progress, place: str) -> None:
     subject = one.plan(options)
-    teller.say(f"{place}: {subject.label}.")
-    for _ in execute([subject], options, teller):
+    progress.say(f"{place}: {subject.label}.")
+    for _ in execute([subject], options, progress):
         pass
 
 
@@ -121,7 +121,7 @@ def _prepare(threads: int) -> None:
 
 
 def _in_process(one: Work, options: Options, place: str) -> None:
-    _one(one, options, Teller(Console(stderr=True, force_terminal=False)), place)
+    _one(one, options, Progress(Console(stderr=True, force_terminal=False)), place)
 
 
 def workers_for(device: torch.device) -> int:
@@ -130,7 +130,7 @@ def workers_for(device: torch.device) -> int:
 
 
 def answered(
-    questions: tuple[Question, ...], root: Path, dataset: str, seeds: int, teller: Teller
+    questions: tuple[Question, ...], root: Path, dataset: str, seeds: int, progress: Progress
 ) -> list[Answer]:
     """Return the answers from the first `seeds` seeds in the results folder `root`.
 
@@ -145,7 +145,7 @@ def answered(
         for _, metric, _ in (question.quantity, *question.also):
             needed |= {metric, *(f"{metric}_{k}" for k in ("used", "sharp", "matched"))}
     table = table[table["metric"].isin(needed) & (table["seed"] < seeds)]
-    with boards.reading(root, table, teller) as outcomes:
+    with boards.reading(root, table, progress) as outcomes:
         found = samples(table, outcomes, keep=True)
     return answers(questions, found, table, dataset)
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import suites  # noqa: F401  fills the registry
 from harness.analysis import boards, leaderboard
+from harness.running.environment import device_name
 from harness.storage.cells import CellStore, Description
-from harness.storage.provenance import device_name
 from harness.storage.results import COLUMNS, cells_root, csv_path, run_key, write
-from harness.suites.base import SUITES, Cell
+from harness.suites.base import Cell
+from harness.suites.catalog import SUITES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -114,8 +114,10 @@ def told_folder() -> Callable[..., Path]:
                 for condition, level in cells:
                     accuracy = round(0.9 - apart * i - 0.05 * level + 0.002 * seed, 6)
                     key = (model, "robustness", dataset, seed, condition, level)
-                    measured.append((*key, "accuracy", accuracy, 1000, f"run{seed}"))
-                    measured.append((*key, "nll", round(2 - 2 * accuracy, 6), 1000, f"run{seed}"))
+                    measured.append((*key, "accuracy", "", accuracy, 1000, f"run{seed}"))
+                    measured.append(
+                        (*key, "nll", "", round(2 - 2 * accuracy, 6), 1000, f"run{seed}")
+                    )
                 path = csv_path(results, dataset, "robustness", model, seed)
                 _write_csv(path, COLUMNS, measured)
                 told = {
@@ -142,7 +144,7 @@ def told_folder() -> Callable[..., Path]:
                     ranks = (1, 1) if i == 0 else (2, len(models))
                     bounds = (value, value - 0.02, value + 0.01)
                     numbers = (*(f"{v:.6f}" for v in bounds), len(seeds), 1000, *ranks)
-                    key = (dataset, "robustness", metric, group, model)
+                    key = (dataset, "robustness", metric, "", group, model)
                     rows.append((*key, *numbers, "0.015000", "rates"))
         if board:
             _write_csv(results / boards.FILE, leaderboard.COLUMNS, rows)
@@ -192,19 +194,19 @@ def answered() -> Callable[..., Path]:
     ) -> Path:
         difficulty = np.random.default_rng(0).random(n)
         chance = np.random.default_rng([seed, luck, len(model), sum(model.encode())])
-        labels = torch.arange(n) % 10
+        labels = np.arange(n) % 10
         store, keys, measured = CellStore(cells_root(results)), {}, []
         wheres = [("clean", 0), *((kind, level) for kind in kinds for level in range(1, 6))]
         for condition, level in wheres:
             hit = 0.7 * difficulty + 0.3 * chance.random(n) < accuracy - fall * level
-            logits = torch.from_numpy(chance.normal(size=(n, 10))).float()
-            logits[torch.arange(n), (labels + torch.from_numpy(~hit)) % 10] += 6
+            logits = chance.normal(size=(n, 10)).astype(np.float32)
+            logits[np.arange(n), (labels + ~hit) % 10] += 6
             described = Description(
                 weights=f"{model}{seed}{luck}", model=model, source="", arguments={}, data=data,
                 limit=limit, suite=suite, version=version, condition=condition, level=level,
                 constants={}, seed=0, dtype="float32",
             )  # fmt: skip
-            arrays = {"indices": torch.arange(n), "labels": labels, "logits": logits}
+            arrays = {"indices": np.arange(n), "labels": labels, "logits": logits}
             store.write(described, arrays)
             keys[f"{condition} {level:g}"] = described.key
             measured += SUITES[suite]().measure(Cell(condition, level), arrays)

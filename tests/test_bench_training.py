@@ -25,7 +25,7 @@ from torchvision import transforms
 from harness.cli.options import data_folder
 from harness.models.base import MODELS
 from harness.running.recipes import learning_rate, recipe_for
-from harness.running.train import held_accuracy, initialized, train
+from harness.running.train import held_accuracy, initialize, train
 from harness.suites.datasets import Split, load
 
 pytestmark = pytest.mark.bench
@@ -109,8 +109,8 @@ def test_against_a_plain_loop(name: str, width: int, benchmark, keep) -> None:
     for _ in range(ROUNDS + 1):  # the first warms up
         for key, run in (
             ("harness", ours),
-            ("plain", lambda: plain(initialized(build, 0), pictures, split, 0)),
-            ("plain, 2 workers", lambda: plain(initialized(build, 0), pictures, split, 2)),
+            ("plain", lambda: plain(initialize(build, 0), pictures, split, 0)),
+            ("plain, 2 workers", lambda: plain(initialize(build, 0), pictures, split, 2)),
         ):
             loss, speed = run()
             speeds[key].append(speed)

@@ -9,13 +9,19 @@ from harness.analysis import Sample
 from harness.analysis.collect import Key
 from harness.analysis.sample import RATE, from_outcomes
 from harness.cli import main
-from harness.models.base import MODELS, card_of
-from harness.report import answers as report_answers
+from harness.models.catalog import CATALOG
+from harness.refusal import Refusal
 from harness.storage.results import COLUMNS
-from harness.study import conduct
-from harness.study.answers import NO, UNCLEAR, YES, Answer, answers
-from harness.study.questions import PRESETS, QUESTIONS, Question, preset_for, suites_of
-from harness.suites.base import SUITES
+from harness.study.answers import NO, UNCLEAR, YES, Answer, answer_questions
+from harness.study.questions import (
+    PRESETS,
+    QUESTIONS,
+    Question,
+    preset_for,
+    select_questions,
+    suites_of,
+)
+from harness.suites.catalog import SUITES
 
 BY_NUMBER = {q.number: q for q in QUESTIONS}
 N = 4000
@@ -38,24 +44,24 @@ def sample(outcomes: np.ndarray, rate: bool = True) -> Sample:
 
 def found(question: Question, accuracies: dict[str, float], n: int = N) -> dict[Key, Sample]:
     """Samples of accuracy for a question's networks, by group."""
-    groups = {question.group, *(group for _, metric, group in question.also)}
+    groups = {q.group for q in (question.quantity, *question.also)}
     return {
-        Key("d", "robustness", "accuracy", group, model): sample(hits(value, n=n, luck=i))
+        Key("d", "robustness", "accuracy", "", group, model): sample(hits(value, n=n, luck=i))
         for i, (model, value) in enumerate(accuracies.items())
         for group in groups
     }
 
 
 def answer(question: Question, samples: dict[Key, Sample], table: pd.DataFrame = NOTHING) -> Answer:
-    (made,) = answers([question], samples, table, "d")
+    (made,) = answer_questions([question], samples, table, "d")
     return made
 
 
 def test_the_study_names_models_nulls_and_suites_that_are_there() -> None:
     for question in QUESTIONS:
         for name in (question.model, *filter(None, question.rivals)):
-            assert name in MODELS
-        known = {*card_of(MODELS[question.model]).nulls, "resnet18"}
+            assert name in CATALOG
+        known = {*CATALOG[question.model].nulls, "resnet18"}
         assert set(filter(None, question.rivals)) <= known, "a rival is a null of its card"
     needed = suites_of(QUESTIONS)
     assert {suite for suites in needed.values() for suite in suites} <= set(SUITES)
@@ -66,10 +72,10 @@ def test_the_study_names_models_nulls_and_suites_that_are_there() -> None:
 
 
 def test_questions_are_chosen_by_number() -> None:
-    assert [q.number for q in conduct.chosen([])] == ["1", "2a", "2b", "3", "4a", "4b"]
-    assert [q.number for q in conduct.chosen(["4", "1"])] == ["1", "4a", "4b"]
-    with pytest.raises(LookupError, match="no question called `5`"):
-        conduct.chosen(["5"])
+    assert [q.number for q in select_questions([])] == ["1", "2a", "2b", "3", "4a", "4b"]
+    assert [q.number for q in select_questions(["4", "1"])] == ["1", "4a", "4b"]
+    with pytest.raises(Refusal, match="no question called `5`"):
+        select_questions(["5"])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def test_a_gain_is_one_over_the_baseline_and_every_null(
     assert made.verdict == verdict, made.sentence
     deciding = [e for e in made.effects if e.decides]
     assert [e.against for e in deciding] == list(question.rivals)
-    assert {e.group for e in deciding} == {"noise+blur"}
+    assert {e.quantity.group for e in deciding} == {"noise+blur"}
     for effect, other in zip(deciding, accuracies[1:], strict=True):
         assert effect.value == pytest.approx(accuracies[0] - other, abs=0.01)
         assert effect.low < effect.value < effect.high
@@ -103,7 +109,7 @@ def test_few_images_cannot_tell() -> None:
     names = (question.model, *question.rivals)
     values = dict(zip(names, (0.9, 0.88, 0.885), strict=True))
     made = answer(question, found(question, values, n=60))
-    assert made.verdict == UNCLEAR and "Neither" in made.sentence
+    assert made.verdict == UNCLEAR and "Inconclusive" in made.sentence
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(0.9, YES), (0.93, YES), (0.80, NO)])
@@ -117,7 +123,7 @@ def test_a_match_is_no_loss_of_a_point(value: float, verdict: str) -> None:
 def evaluations(rows: list[tuple[str, str, float, str, float]], seeds: int = 3) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            (model, "nfe", "d", seed, condition, level, metric, value, N, "run")
+            (model, "nfe", "d", seed, condition, level, *metric.split(":"), value, N, "run")
             for model, condition, level, metric, value in rows
             for seed in range(seeds)
         ],
@@ -136,7 +142,7 @@ def test_the_fewest_evaluations_that_come_within_a_point() -> None:
                 ("ode_block", "heun", 1, 0.895, 2),
                 ("ode_block", "rk4", 2, 0.9, 8),
             )
-            for metric, value in (("accuracy", accuracy), ("nfe", nfe))
+            for metric, value in (("accuracy:", accuracy), ("nfe:", nfe))
         ]
     )
     accuracies = dict(zip((question.model, *question.rivals), (0.9, 0.9, 0.9), strict=True))
@@ -149,13 +155,13 @@ def test_the_fewest_evaluations_that_come_within_a_point() -> None:
 
 def test_what_hard_images_cost() -> None:
     question = BY_NUMBER["4b"]
-    key = Key("d", "nfe", "nfe", "dopri5 0.001", "ode_block")
+    key = Key("d", "nfe", "nfe", "", "dopri5 0.001", "ode_block")
     alike = {key: sample(np.full((3, 9), 14.0), False)}
-    made = answer(question, alike, evaluations([("ode_block", "dopri5", 1e-3, "nfe", 14)]))
+    made = answer(question, alike, evaluations([("ode_block", "dopri5", 1e-3, "nfe:", 14)]))
     assert made.verdict == NO and "Every image takes the same 14 evaluations" in made.sentence
     for rho, verdict in ((0.4, YES), (0.02, NO), (-0.3, NO)):
-        rows = [("ode_block", "dopri5", 1e-3, "nfe_rho_loss", rho)]
-        rows += [("ode_block", "dopri5", 1e-3, "nfe_rho_loss_dealt", 0.01)]
+        rows = [("ode_block", "dopri5", 1e-3, "nfe_rho:loss", rho)]
+        rows += [("ode_block", "dopri5", 1e-3, "nfe_rho:dealt loss", 0.01)]
         made = answer(question, alike, evaluations(rows))
         assert made.verdict == verdict, made.sentence
         (own, *_) = made.effects
@@ -163,7 +169,7 @@ def test_what_hard_images_cost() -> None:
         # Three equal correlations, of the same N images.
         half = 1.96 * (1 - rho**2) * np.sqrt((1 + rho**2 / 2) / (N - 3))
         assert own.high - own.low == pytest.approx(2 * half, rel=1e-3)
-    apart = evaluations([("ode_block", "dopri5", 1e-3, "nfe_rho_loss", 0.4)])
+    apart = evaluations([("ode_block", "dopri5", 1e-3, "nfe_rho:loss", 0.4)])
     apart["value"] += 0.5 * (apart["seed"] - 1)
     assert answer(question, alike, apart).verdict == UNCLEAR, "seeds do not agree"
 
@@ -172,12 +178,12 @@ def maps(value: float, other: float) -> dict[Key, Sample]:
     question, found = BY_NUMBER["2a"], {}
     generator = np.random.default_rng(0)
     base = generator.normal(1, 0.3, (3, N))
-    groups = {(question.metric, question.group), *((m, g) for _, m, g in question.also)}
+    groups = {(q.metric, q.group) for q in (question.quantity, *question.also)}
     for metric, group in groups:
         for kind in ("used", "sharp", "matched"):
             scale = value if kind == "used" else other
             noise = generator.normal(0, 0.02, (3, N))
-            key = Key("d", "attention", f"{metric}_{kind}", group, question.model)
+            key = Key("d", "attention", metric, kind, group, question.model)
             found[key] = sample(scale * base + noise, False)
     return found
 
@@ -195,13 +201,13 @@ def test_a_yes_must_stand_among_the_other_questions() -> None:
     weak = found(question, dict(zip(names, (0.90, 0.883, 0.883), strict=True)), n=600)
     made = answer(question, weak)
     assert made.verdict == YES and 0.005 < made.p <= 0.05, made
-    again = answers([question] * 12, weak, NOTHING, "d")
+    again = answer_questions([question] * 12, weak, NOTHING, "d")
     assert {a.verdict for a in again} == {UNCLEAR}
-    assert all("Among 12 questions" in a.sentence for a in again)
+    assert all("over 12 questions" in a.sentence for a in again)
 
 
 def test_missing_numbers_are_named() -> None:
-    with pytest.raises(LookupError, match="no accuracy of `pde_aug` under noise and blur on d"):
+    with pytest.raises(Refusal, match="no accuracy of `pde_aug` under noise and blur on d"):
         answer(BY_NUMBER["3"], {})
 
 
@@ -227,7 +233,7 @@ def test_one_command_runs_answers_and_goes_on(
     told = json.loads(path.read_text())
     assert told["scale"] == "digits, 1 seed, width 8, 1 epoch, 40 of 355 test images"
     assert [q["number"] for q in told["questions"]] == ["4a", "4b"]
-    assert len(report_answers.read(tmp_path / "quick")) == 1, "the report shows it"
+    assert len(read_studies(tmp_path / "quick")) == 1, "the report shows it"
     runs = {file for question in told["questions"] for file in question["runs"]}
     assert len(runs) == 5 and all((path.parent / file).is_file() for file in runs)
     before = path.read_bytes()

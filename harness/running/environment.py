@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.storage.provenance import commit, source_hash
+from harness.storage.provenance import commit, source_hash, version
 
 PACKAGES = ("torch", "torchvision", "timm", "torchdiffeq", "imagecorruptions-imaug", "numpy")
 
@@ -27,7 +27,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Return what a number depends on beside its description: program, versions, hardware."""
     head, dirty = commit()
     return {
-        "harness": metadata.version("harness"),
+        "harness": version(),
         "commit": head,
         "dirty": dirty,
         "source": source_hash(),

@@ -19,7 +19,7 @@ from harness.models.lookup import Source, source
 from harness.refusal import Refusal, user_input
 from harness.running.options import Options, resolve_device
 from harness.running.recipes import describe_recipe, flags, recipe_for
-from harness.running.train import initialized
+from harness.running.train import initialize
 from harness.storage import checkpoints
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.datasets import Split, as_input, load
@@ -73,7 +73,7 @@ class Job:
             return self.built.pop()
         arguments = {} if self.width is None else {"width": self.width}
         classes = len(self.split.classes)
-        return initialized(lambda: self.source.build(num_classes=classes, **arguments), self.seed)
+        return initialize(lambda: self.source.build(num_classes=classes, **arguments), self.seed)
 
     @property
     def trained(self) -> bool:

@@ -39,7 +39,7 @@ class Report(Protocol):
     def __call__(self, *, step: int, steps: int, loss: float, accuracy: float) -> None: ...
 
 
-def keyed(seed: int, *key: object) -> int:
+def seed_for(seed: int, *key: object) -> int:
     """Return a seed for a generator that depends on everything in `key`."""
     content = repr((seed, *key)).encode()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "little") >> 1
@@ -67,14 +67,14 @@ def repeatable(device: torch.device, batch_size: int) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def initialized(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def initialize(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Build a model whose initial weights depend on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keyed(seed, "initialization"))
+        torch.manual_seed(seed_for(seed, "initialization"))
         return build()
 
 
-def drawn_crops(
+def draw_crops(
     count: int, batch_size: int, padding: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Draw the crops of `count` batches at once, so that no step waits for the host.
@@ -176,7 +176,7 @@ def train(
     """
     identity = (identity or {}) | {"recipe": asdict(recipe), "seed": seed}
     identity = json.loads(json.dumps(identity))  # as it comes back from a file
-    model = initialized(build, seed).to(device, memory_format=torch.channels_last)
+    model = initialize(build, seed).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.peak_lr,
@@ -200,7 +200,7 @@ def train(
     images, labels = split.images.to(device), split.labels.to(device)
     held = torch.arange(0)
     if recipe.held_out:
-        generator = torch.Generator().manual_seed(keyed(seed, "held out"))
+        generator = torch.Generator().manual_seed(seed_for(seed, "held out"))
         held, kept = torch.randperm(len(split), generator=generator).split(
             (count := recipe.held(len(split)), len(split) - count)
         )
@@ -250,17 +250,17 @@ def _epoch(
     report: Report | None,
 ) -> None:
     device, model = images.device, state.model.train()
-    torch.manual_seed(keyed(seed, "layers", state.epoch))  # dropout and its like
+    torch.manual_seed(seed_for(seed, "layers", state.epoch))  # dropout and its like
     # A stream for each purpose: models that augment see the same order and crops as those that do
     # not, so that two models of one seed are a pair.
     crops, augmentation = (
-        torch.Generator().manual_seed(keyed(seed, purpose, state.epoch))
+        torch.Generator().manual_seed(seed_for(seed, purpose, state.epoch))
         for purpose in ("order and crops", "augmentation")
     )
     order = torch.randperm(len(images), generator=crops).to(device)
     per_epoch = len(images) // recipe.batch_size
     shifts, mirrored = (
-        x.to(device) for x in drawn_crops(per_epoch, recipe.batch_size, recipe.crop_padding, crops)
+        x.to(device) for x in draw_crops(per_epoch, recipe.batch_size, recipe.crop_padding, crops)
     )
     steps = per_epoch * recipe.epochs
     loss_sum, hit_sum = torch.zeros((), device=device), torch.zeros((), device=device)

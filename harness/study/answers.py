@@ -23,9 +23,10 @@ import pandas as pd
 
 from harness.analysis import holm
 from harness.analysis.families import LEVEL
-from harness.analysis.groups import spoken
+from harness.analysis.groups import describe_group
 from harness.study.effects import Effect, Numbers, Samples, phrase, scale
 from harness.study.questions import ENOUGH, SLIGHT, WEAK, Question
+from harness.suites.metrics import METRICS
 
 YES, NO, UNCLEAR = "yes", "no", "cannot tell"
 
@@ -44,18 +45,18 @@ class Answer:
     sentence: str
     effects: tuple[Effect, ...]
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON, in the words of `report.answers`."""
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON, as `study.schema` reads it."""
         return {
             "number": self.question.number,
             "question": self.question.text,
             "answer": self.sentence,
             "verdict": self.verdict,
-            "effects": [effect.told() for effect in self.effects],
+            "effects": [effect.describe() for effect in self.effects],
         }
 
 
-def answers(
+def answer_questions(
     questions: Sequence[Question], found: Samples, table: pd.DataFrame, dataset: str
 ) -> list[Answer]:
     """Answer the questions.
@@ -65,7 +66,7 @@ def answers(
         table: Their long table.
 
     Raises:
-        LookupError: A number is missing.
+        Refusal: A number is missing.
     """
     ways = {"gain": gain, "change": change, "match": match, "cost": cost}
     made = [ways[q.kind](q, Numbers(found, table, dataset)) for q in questions]
@@ -73,7 +74,10 @@ def answers(
     checked = []
     for answer, p in zip(made, adjusted, strict=True):
         if answer.verdict == YES and p > LEVEL:
-            sentence = f"{answer.sentence} Among {len(made)} questions that is not significant."
+            sentence = (
+                f"{answer.sentence} Not significant after Holm's correction over {len(made)} "
+                "questions."
+            )
             answer = replace(answer, verdict=UNCLEAR, sentence=sentence)
         checked.append(answer)
     return checked
@@ -86,20 +90,22 @@ def gain(question: Question, numbers: Numbers) -> Answer:
     others = [
         numbers.effect(w, question.model, r, False) for w in question.also for r in question.rivals
     ]
-    told, place = "; ".join(phrase(e) for e in deciding), spoken(question.group)
+    effects = "; ".join(phrase(e) for e in deciding)
+    place = describe_group(quantity.group)
     p = max(e.p if e.value > 0 else 1.0 for e in deciding)
     excluded = holm([e.p_gain for e in deciding]) <= LEVEL / 2
     if p <= LEVEL:
-        verdict, sentence = YES, f"Accuracy {place} is higher than that of all beside it: {told}"
+        verdict = YES
+        sentence = f"Accuracy {place} is higher than that of every rival: {effects}"
     elif excluded.any():
         least = " and ".join(e.against for e, out in zip(deciding, excluded, strict=True) if out)
         verdict = NO
-        sentence = f"A gain of {100 * ENOUGH:g} point {place} over {least} is excluded: {told}"
+        sentence = f"A gain of {100 * ENOUGH:g} point {place} over {least} is ruled out: {effects}"
     else:
         verdict = UNCLEAR
         sentence = (
-            f"Accuracy {place}: {told}. Neither is it better than all of them, nor is a gain of "
-            f"{100 * ENOUGH:g} point excluded"
+            f"Accuracy {place}: {effects}. Inconclusive: not significantly better than every "
+            f"rival, and a gain of {100 * ENOUGH:g} point cannot be ruled out"
         )
     return Answer(question, verdict, p, f"{sentence} ({scale(deciding)}).", (*deciding, *others))
 
@@ -121,9 +127,9 @@ def match(question: Question, numbers: Numbers) -> Answer:
         verdict, sentence = NO, f"It is less accurate by more than {margin}: {phrase(own)}"
     else:
         verdict = UNCLEAR
-        sentence = f"A loss of {margin} is neither excluded nor shown: {phrase(own)}"
+        sentence = f"Inconclusive: a loss of {margin} is neither shown nor ruled out: {phrase(own)}"
     if others:
-        sentence += "; beside its null, " + phrase(others[0])
+        sentence += "; compared with its null, " + phrase(others[0])
     evaluations = fewest(question, numbers)
     return Answer(
         question,
@@ -141,6 +147,7 @@ def fewest(question: Question, numbers: Numbers) -> str:
         (table["suite"] == "nfe")
         & (table["dataset"] == numbers.dataset)
         & table["metric"].isin(["accuracy", "nfe"])
+        & (table["variant"] == "")
         & ~table["condition"].str.contains(",")
     ]
     wide = kept.pivot_table(
@@ -173,7 +180,7 @@ def change(question: Question, numbers: Numbers) -> Answer:
     quantity = question.quantity
     own = numbers.inside(quantity, question.model, True)
     others = [numbers.inside(w, question.model, False) for w in question.also]
-    name, place = question.metric.replace("_", " "), spoken(question.group)
+    name, place = METRICS[quantity.metric].title, describe_group(question.quantity.group)
     if max(abs(own.low), abs(own.high)) <= SLIGHT * abs(own.other):
         verdict = NO
         sentence = f"Their {name} {place} is the same within {100 * SLIGHT:g} %: {phrase(own)}"
@@ -182,10 +189,10 @@ def change(question: Question, numbers: Numbers) -> Answer:
         sentence = f"Their {name} {place} differs by {100 * share:+.0f} %: {phrase(own)}"
     else:
         verdict, sentence = UNCLEAR, f"Their {name} {place}: {phrase(own)}"
-    moved = [e for e in others if e.metric == "instability"]
+    moved = [e for e in others if e.quantity.metric == "instability"]
     if moved:
-        sentence += "; how far corruption moves them differs by " + " and ".join(
-            f"{phrase(e, against=False)} {spoken(e.group)}" for e in moved
+        sentence += "; map instability differs by " + " and ".join(
+            f"{phrase(e, against=False)} {describe_group(e.quantity.group)}" for e in moved
         )
     return Answer(question, verdict, own.p, f"{sentence} ({scale([own])}).", (own, *others))
 
@@ -196,23 +203,23 @@ def cost(question: Question, numbers: Numbers) -> Answer:
     own = numbers.alone(quantity, question.model, True)
     others = [e for w in question.also if (e := numbers.alone(w, question.model, False))]
     if own is None:
-        nfe = numbers.sample(question.suite, "nfe", question.group, question.model)
+        nfe = numbers.sample(quantity._replace(metric="nfe", variant=""), question.model)
         sentence = (
-            f"Every image takes the same {nfe.value:g} evaluations with {question.group}, the easy "
+            f"Every image takes the same {nfe.value:g} evaluations with {quantity.group}, the easy "
             f"and the hard ({nfe.seeds} seeds, {nfe.n:,} images)."
         )
         return Answer(question, NO, 1.0, sentence, tuple(others))
     said = (
         f"Spearman's rho of an image's evaluations with its loss is {own.value:.2f} "
-        f"[{own.low:.2f}, {own.high:.2f}] under {question.group} ({scale([own])})"
+        f"[{own.low:.2f}, {own.high:.2f}] under {quantity.group} ({scale([own])})"
     )
     if own.high < WEAK:
-        verdict, sentence = NO, f"{said}: a relation of {WEAK:g} is excluded"
+        verdict, sentence = NO, f"{said}: a relation of {WEAK:g} is ruled out"
     elif own.low > 0:
         verdict, sentence = YES, said
     else:
         verdict, sentence = UNCLEAR, said
-    dealt = [e for e in others if e.metric.endswith("dealt")]
+    dealt = [e for e in others if e.quantity.variant == "dealt loss"]
     if dealt:
-        sentence += f"; with evaluations dealt to other images {dealt[0].value:.2f}"
+        sentence += f"; with evaluations assigned to other images at random {dealt[0].value:.2f}"
     return Answer(question, verdict, own.p, f"{sentence}.", (own, *others))

@@ -14,10 +14,11 @@ import pandas as pd
 
 from harness.analysis import Sample, difference, mean_correlation
 from harness.analysis.collect import Key
-from harness.analysis.groups import spoken
-from harness.analysis.scores import better, in_points
-from harness.comparison.differences import amount, bounds
+from harness.analysis.groups import describe_group
+from harness.comparison.wording import amount, bounds
+from harness.refusal import Refusal
 from harness.study.questions import ENOUGH, Quantity
+from harness.suites.metrics import METRICS
 
 TEMPERATURE = "a temperature of equal entropy"
 NOTHING = "no relation"
@@ -29,7 +30,7 @@ class Effect:
     """One difference: `model` less `against`.
 
     Args:
-        suite: Whose `metric` it is, under the conditions of `group`.
+        quantity: What is compared.
         value: In the metric's unit, rates as fractions; `low` to `high` its 95 % interval.
         p: Of no difference, two-sided, unadjusted.
         seeds: Of each model, and `images` behind each.
@@ -41,9 +42,7 @@ class Effect:
 
     model: str
     against: str
-    suite: str
-    metric: str
-    group: str
+    quantity: Quantity
     value: float
     low: float
     high: float
@@ -55,7 +54,7 @@ class Effect:
     p_loss: float = math.nan
     other: float = math.nan
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return it as JSON; what is not known is null."""
 
         def number(value: float) -> float | None:
@@ -64,9 +63,7 @@ class Effect:
         return {
             "model": self.model,
             "against": self.against,
-            "suite": self.suite,
-            "metric": self.metric,
-            "group": self.group,
+            **self.quantity._asdict(),
             "effect": number(self.value),
             "low": number(self.low),
             "high": number(self.high),
@@ -85,40 +82,44 @@ class Numbers:
     table: pd.DataFrame
     dataset: str
 
-    def sample(self, suite: str, metric: str, group: str, model: str) -> Sample:
-        key = Key(self.dataset, suite, metric, group, model)
+    def sample(self, quantity: Quantity, model: str) -> Sample:
+        """Return the sample of a model.
+
+        Raises:
+            Refusal: It was not measured.
+        """
+        suite, metric, group, variant = quantity
+        key = Key(self.dataset, suite, metric, variant, group, model)
         if key not in self.found:
-            raise LookupError(
-                f"There is no {metric} of `{model}` {spoken(group)} on {self.dataset}, suite "
-                f"{suite}. Run `harness study` without `--no-run`."
+            raise Refusal(
+                f"There is no {metric} of `{model}` {describe_group(group)} on {self.dataset}, "
+                f"suite {suite}. Run `harness study` without `--no-run`."
             )
         return self.found[key]
 
     def effect(self, quantity: Quantity, model: str, against: str, decides: bool) -> Effect:
         """Return the difference of two models."""
-        suite, metric, group = quantity
-        a, b = (self.sample(suite, metric, group, name) for name in (model, against))
+        a, b = (self.sample(quantity, name) for name in (model, against))
         return _effect(a, b, quantity, (model, against), decides)
 
     def inside(self, quantity: Quantity, model: str, decides: bool) -> Effect:
         """Return the difference of a model's maps to those of a temperature, image by image."""
-        suite, metric, group = quantity
         # A temperature changes no rank: the instability of matched maps is that of the sharp ones.
-        other = "sharp" if metric == "instability" else "matched"
-        a, b = (self.sample(suite, f"{metric}_{k}", group, model) for k in ("used", other))
+        other = "sharp" if quantity.metric == "instability" else "matched"
+        kinds = (quantity._replace(variant=kind) for kind in ("used", other))
         # One network, its maps as they are and otherwise: paired by seed as well.
-        a, b = replace(a, runs=()), replace(b, runs=())
+        a, b = (replace(self.sample(kind, model), runs=()) for kind in kinds)
         return _effect(a, b, quantity, (model, TEMPERATURE), decides, same_seeds=True)
 
     def alone(self, quantity: Quantity, model: str, decides: bool) -> Effect | None:
         """Return a rank correlation over seeds beside none at all; None where there is none."""
-        suite, metric, group = quantity
-        condition, _, level = group.rpartition(" ")
+        condition, _, level = quantity.group.rpartition(" ")
         kept = self.table[
-            (self.table["suite"] == suite)
+            (self.table["suite"] == quantity.suite)
             & (self.table["model"] == model)
             & (self.table["dataset"] == self.dataset)
-            & (self.table["metric"] == metric)
+            & (self.table["metric"] == quantity.metric)
+            & (self.table["variant"] == quantity.variant)
             & (self.table["condition"] == condition)
             & np.isclose(self.table["level"], float(level))
         ]
@@ -126,7 +127,7 @@ class Numbers:
             return None
         n = int(kept["n"].min())
         rho = mean_correlation(kept["value"], n)
-        return Effect(model, NOTHING, *quantity, *rho, seeds=len(kept), images=n, decides=decides)
+        return Effect(model, NOTHING, quantity, *rho, seeds=len(kept), images=n, decides=decides)
 
 
 def _effect(
@@ -138,10 +139,10 @@ def _effect(
     same_seeds: bool = False,
 ) -> Effect:
     d = difference(a, b, same_seeds=same_seeds)
-    for_better = d.flipped() if better(quantity[1]) < 0 else d
+    for_better = d.flipped() if METRICS[quantity.metric].sign < 0 else d
     return Effect(
         *names,
-        *quantity,
+        quantity,
         value=a.value - b.value,
         low=float(d.low),
         high=float(d.high),
@@ -157,11 +158,12 @@ def _effect(
 
 def phrase(effect: Effect, against: bool = True) -> str:
     """Return "+1.3 points [0.2, 2.4] against resnet18"."""
-    unit = " points" if in_points(effect.metric) else ""
+    metric = effect.quantity.metric
+    unit = " points" if METRICS[metric].is_rate else ""
     sign = "+" if effect.value >= 0 else "-"
-    text = f"{sign}{amount(effect.metric, effect.value)}{unit}"
+    text = f"{sign}{amount(metric, effect.value)}{unit}"
     if math.isfinite(effect.low):
-        text += f" {bounds(effect.metric, effect.low, effect.high)}"
+        text += f" {bounds(metric, effect.low, effect.high)}"
     return f"{text} against {effect.against}" if against else text
 
 

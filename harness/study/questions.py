@@ -4,17 +4,26 @@ A question names a model, what it stands beside, and the one comparison that dec
 only over the baseline *and* every null: what is not better than blur was not gained by diffusion.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from harness.models.registry import unknown
+from harness.refusal import unknown
 
 ENOUGH = 0.01  # the smallest gain in accuracy that matters: one point
 WEAK = 0.1  # a rank correlation that does not matter
 SLIGHT = 0.05  # a relative change of a statistic that does not matter
 
-Quantity = tuple[str, str, str]  # suite, metric, group of conditions
 Kind = Literal["gain", "change", "match", "cost"]
+
+
+class Quantity(NamedTuple):
+    """What is measured: a suite's metric under a group of conditions, of one variant."""
+
+    suite: str
+    metric: str
+    group: str
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,8 @@ class Question:
         model: Whom it is about.
         baseline: The same network without the idea.
         nulls: Trivial models that would explain the same gain.
-        suite: Whose `metric` decides, under the conditions of `group`.
-        also: Further (suite, metric, group) that are told, and decide nothing.
+        quantity: What decides.
+        also: Further quantities that are reported, and decide nothing.
     """
 
     number: str
@@ -40,22 +49,16 @@ class Question:
     model: str
     baseline: str
     nulls: tuple[str, ...]
-    suite: str
-    metric: str
-    group: str
+    quantity: Quantity
     also: tuple[Quantity, ...] = ()
-
-    @property
-    def quantity(self) -> Quantity:
-        return self.suite, self.metric, self.group
 
     @property
     def rivals(self) -> tuple[str, ...]:
         return (self.baseline, *self.nulls)
 
 
-CLEAN = ("robustness", "accuracy", "clean")
-CORRUPTED = ("robustness", "accuracy", "noise+blur")
+CLEAN = Quantity("robustness", "accuracy", "clean")
+CORRUPTED = Quantity("robustness", "accuracy", "noise+blur")
 
 QUESTIONS = (
     Question(
@@ -65,7 +68,7 @@ QUESTIONS = (
         "pde_layer",
         "resnet18",
         ("gaussian_blur_layer", "depthwise_conv_layer"),
-        *CLEAN,
+        CLEAN,
         also=(CORRUPTED,),
     ),
     Question(
@@ -75,14 +78,12 @@ QUESTIONS = (
         "pde_attention",
         "",
         (),
-        "attention",
-        "total_variation",
-        "clean",
+        Quantity("attention", "total_variation", "clean"),
         also=(
-            ("attention", "gini", "clean"),
-            ("attention", "distance", "clean"),
-            ("attention", "instability", "noise@1,3,5"),
-            ("attention", "instability", "blur@1,3,5"),
+            Quantity("attention", "gini", "clean"),
+            Quantity("attention", "distance", "clean"),
+            Quantity("attention", "instability", "noise@1,3,5"),
+            Quantity("attention", "instability", "blur@1,3,5"),
         ),
     ),
     Question(
@@ -92,7 +93,7 @@ QUESTIONS = (
         "pde_attention",
         "plain_attention",
         ("temperature_attention",),
-        *CLEAN,
+        CLEAN,
         also=(CORRUPTED,),
     ),
     Question(
@@ -102,8 +103,12 @@ QUESTIONS = (
         "pde_aug",
         "resnet18",
         ("gaussian_blur_aug",),
-        *CORRUPTED,
-        also=(("robustness", "accuracy", "noise"), ("robustness", "accuracy", "blur"), CLEAN),
+        CORRUPTED,
+        also=(
+            Quantity("robustness", "accuracy", "noise"),
+            Quantity("robustness", "accuracy", "blur"),
+            CLEAN,
+        ),
     ),
     Question(
         "4a",
@@ -112,7 +117,7 @@ QUESTIONS = (
         "ode_block",
         "resnet18_slot4",
         ("tied_resnet",),
-        *CLEAN,
+        CLEAN,
         also=(CORRUPTED,),
     ),
     Question(
@@ -122,16 +127,31 @@ QUESTIONS = (
         "ode_block",
         "",
         (),
-        "nfe",
-        "nfe_rho_loss",
-        "dopri5 0.001",
+        Quantity("nfe", "nfe_rho", "dopri5 0.001", "loss"),
         also=(
-            ("nfe", "nfe_rho_margin", "dopri5 0.001"),
-            ("nfe", "nfe_rho_loss_dealt", "dopri5 0.001"),
-            ("nfe", "nfe_rho_severity", "dopri5, gaussian_noise 0-5 0.001"),
+            Quantity("nfe", "nfe_rho", "dopri5 0.001", "margin"),
+            Quantity("nfe", "nfe_rho", "dopri5 0.001", "dealt loss"),
+            Quantity("nfe", "nfe_rho", "dopri5, gaussian_noise 0-5 0.001", "severity"),
         ),
     ),
 )
+
+
+def select_questions(numbers: Sequence[str]) -> tuple[Question, ...]:
+    """Return the questions of these numbers, all for none; "2" means 2a and 2b.
+
+    Raises:
+        Refusal: There is no such question.
+    """
+    known = [q.number for q in QUESTIONS]
+    for number in numbers:
+        if not any(number in (q, q.rstrip("ab")) for q in known):
+            raise unknown("question", number, known)
+    return tuple(
+        q
+        for q in QUESTIONS
+        if not numbers or q.number in numbers or q.number.rstrip("ab") in numbers
+    )
 
 
 @dataclass(frozen=True)
@@ -153,7 +173,7 @@ def preset_for(name: str | None, dataset: str | None) -> Preset:
     """Return the preset of this name; without one that of the data set, or `quick`.
 
     Raises:
-        LookupError: There is no such preset.
+        Refusal: There is no such preset.
     """
     if name is None:
         name = next((k for k, preset in PRESETS.items() if preset.dataset == dataset), "quick")
@@ -167,7 +187,7 @@ def suites_of(questions: tuple[Question, ...]) -> dict[str, tuple[str, ...]]:
     found: dict[str, dict[str, None]] = {}
     for question in questions:
         for name in (question.model, *filter(None, question.rivals)):
-            for suite in (question.suite, *(suite for suite, _, _ in question.also)):
+            for suite in (q.suite for q in (question.quantity, *question.also)):
                 if suite != "robustness" and name != question.model:
                     continue  # what looks inside is asked of the idea alone
                 found.setdefault(name, {})[suite] = None

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from harness.analysis.scores import in_points
-from harness.comparison.differences import amount, bounds, chance
+from harness.comparison.wording import amount, bounds, chance
 from harness.study.answers import Answer
 from harness.study.effects import Effect
+from harness.suites.metrics import METRICS, full_title
 
 
-def told(answers: Sequence[Answer]) -> Iterator[str | Table]:
+def describe_answers(answers: Sequence[Answer]) -> Iterator[str | Table]:
     """Yield each question, its verdict and its sentence, then the effects behind it."""
     for answer in answers:
         yield f"{answer.question.number}  {answer.question.text}"
@@ -29,15 +29,16 @@ def effects_table(effects: Sequence[Effect]) -> Table:
     for heading in ("difference", "95 % interval", "p", "seeds", "n"):
         table.add_column(heading, justify="right")
     for effect in effects:
-        unit = " points" if in_points(effect.metric) else ""
+        metric = effect.quantity.metric
+        unit = " points" if METRICS[metric].is_rate else ""
         sign = "+" if effect.value >= 0 else "-"
         table.add_row(
             "*" if effect.decides else "",
             effect.against,
-            effect.metric,
-            effect.group,
-            f"{sign}{amount(effect.metric, effect.value)}{unit}",
-            bounds(effect.metric, effect.low, effect.high) if math.isfinite(effect.low) else "",
+            full_title(effect.quantity.metric, effect.quantity.variant),
+            effect.quantity.group,
+            f"{sign}{amount(metric, effect.value)}{unit}",
+            bounds(metric, effect.low, effect.high) if math.isfinite(effect.low) else "",
             "" if math.isnan(effect.p) else chance(effect.p),
             str(effect.seeds),
             str(effect.images),

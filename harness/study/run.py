@@ -12,66 +12,48 @@ import torch
 from rich.console import Console
 
 from harness.analysis import boards
-from harness.analysis.collect import samples
-from harness.models.registry import unknown
+from harness.analysis.collect import collect_samples
 from harness.progress import Progress
+from harness.refusal import Refusal
 from harness.running.execute import execute
 from harness.running.options import Options
-from harness.running.plan import Subject, plan
+from harness.running.plan import Job, plan
 from harness.storage import results
-from harness.storage.checkpoints import safe
-from harness.storage.files import write_bytes
+from harness.storage.files import safe, write_bytes
 from harness.storage.provenance import command_line, commit
-from harness.study.answers import Answer, answers
-from harness.study.questions import QUESTIONS, Question, suites_of
+from harness.study.answers import Answer, answer_questions
+from harness.study.questions import CLEAN, Question, suites_of
 
 FILE = "study.json"
 
 
-def chosen(numbers: Sequence[str]) -> tuple[Question, ...]:
-    """Return the questions of these numbers, all for none; "2" means 2a and 2b.
-
-    Raises:
-        LookupError: There is no such question.
-    """
-    known = [q.number for q in QUESTIONS]
-    for number in numbers:
-        if not any(q == number or q.rstrip("ab") == number for q in known):
-            raise unknown("question", number, known)
-    return tuple(
-        q
-        for q in QUESTIONS
-        if not numbers or q.number in numbers or q.number.rstrip("ab") in numbers
-    )
-
-
 @dataclass(frozen=True)
-class Work:
-    """One network of a study and the suites that it is asked."""
+class Network:
+    """One network of a study and the suites that it is evaluated on."""
 
     model: str
     dataset: str
     seed: int
     suites: tuple[str, ...]
 
-    def plan(self, options: Options) -> Subject:
-        """Check it; raises as `planning.plan`."""
-        (subject,) = plan([self.model], [self.dataset], [self.seed], self.suites, options)
-        return subject
+    def plan(self, options: Options) -> Job:
+        """Check it; raises as `running.plan`."""
+        (job,) = plan([self.model], [self.dataset], [self.seed], self.suites, options)
+        return job
 
 
-def planned(
+def list_networks(
     questions: tuple[Question, ...], dataset: str, seeds: int, options: Options
-) -> list[Work]:
-    """List the work, each seed of all models before the next, and check the first seed of each.
+) -> list[Network]:
+    """List the networks, each seed of all models before the next, and check the first seed of each.
 
     Raises:
-        ValueError: There are no seeds; otherwise as `planning.plan`.
+        Refusal: There are no seeds; otherwise as `running.plan`.
     """
     if seeds < 1:
-        raise ValueError(f"`--seeds` must be at least 1; got {seeds}.")
+        raise Refusal(f"`--seeds` must be at least 1; got {seeds}.")
     work = [
-        Work(model, dataset, seed, suites)
+        Network(model, dataset, seed, suites)
         for seed in range(seeds)
         for model, suites in suites_of(questions).items()
     ]
@@ -81,7 +63,9 @@ def planned(
     return work
 
 
-def conduct(work: Sequence[Work], options: Options, progress: Progress, workers: int = 1) -> None:
+def run_study(
+    work: Sequence[Network], options: Options, progress: Progress, workers: int = 1
+) -> None:
     """Train and measure what is missing; stopped anywhere, the same call goes on from there.
 
     Args:
@@ -109,10 +93,10 @@ def conduct(work: Sequence[Work], options: Options, progress: Progress, workers:
             raise
 
 
-def _one(one: Work, options: Options, progress: Progress, place: str) -> None:
-    subject = one.plan(options)
-    progress.say(f"{place}: {subject.label}.")
-    for _ in execute([subject], options, progress):
+def _one(one: Network, options: Options, progress: Progress, place: str) -> None:
+    job = one.plan(options)
+    progress.say(f"{place}: {job.label}.")
+    for _ in execute([job], options, progress):
         pass
 
 
@@ -120,7 +104,7 @@ def _prepare(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _in_process(one: Work, options: Options, place: str) -> None:
+def _in_process(one: Network, options: Options, place: str) -> None:
     _one(one, options, Progress(Console(stderr=True, force_terminal=False)), place)
 
 
@@ -129,37 +113,36 @@ def workers_for(device: torch.device) -> int:
     return min(8, os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
-def answered(
+def answer_from(
     questions: tuple[Question, ...], root: Path, dataset: str, seeds: int, progress: Progress
 ) -> list[Answer]:
     """Return the answers from the first `seeds` seeds in the results folder `root`.
 
     Raises:
-        LookupError: Runs are missing.
+        Refusal: Runs are missing.
     """
     suites = suites_of(questions)
     wanted = sorted({s for of_model in suites.values() for s in of_model})
-    table = results.chosen(root, wanted, [dataset], list(suites))
-    needed = {"accuracy", "nfe"}
-    for question in questions:
-        for _, metric, _ in (question.quantity, *question.also):
-            needed |= {metric, *(f"{metric}_{k}" for k in ("used", "sharp", "matched"))}
+    table = results.select(root, wanted, [dataset], list(suites))
+    needed = {"accuracy", "nfe"} | {
+        quantity.metric for q in questions for quantity in (q.quantity, *q.also)
+    }
     table = table[table["metric"].isin(needed) & (table["seed"] < seeds)]
     with boards.reading(root, table, progress) as outcomes:
-        found = samples(table, outcomes, keep=True)
-    return answers(questions, found, table, dataset)
+        found = collect_samples(table, outcomes, keep=True)
+    return answer_questions(questions, found, table, dataset)
 
 
-def drawn(questions: Sequence[Question]) -> dict[str, list[str]]:
+def models_to_draw(questions: Sequence[Question]) -> dict[str, list[str]]:
     """Return whom to draw by suite: of the suites that decide, the models that they decide about.
 
     Severity curves are of the questions about corruption, since few fit into one figure.
     """
     found: dict[str, dict[str, None]] = {}
     for question in questions:
-        if question.suite != "robustness" or question.group != "clean":
+        if question.quantity != CLEAN:
             names = (question.model, *filter(None, question.rivals))
-            found.setdefault(question.suite, {}).update(dict.fromkeys(names))
+            found.setdefault(question.quantity.suite, {}).update(dict.fromkeys(names))
         if question.kind == "match":
             names = (question.model, question.baseline)
             found.setdefault("nfe", {}).update(dict.fromkeys(names))
@@ -180,7 +163,7 @@ def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, scale: s
             for suite in suites
             for seed in range(seeds)
         ]
-        questions.append(answer.told() | {"runs": runs})
+        questions.append(answer.describe() | {"runs": runs})
     content = {
         "scale": scale,
         "dataset": dataset,
@@ -193,7 +176,7 @@ def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, scale: s
     return path
 
 
-def label(first: Subject, options: Options, seeds: int) -> str:
+def label(first: Job, options: Options, seeds: int) -> str:
     """Return the scale of a study in words, "digits, 3 seeds, width 16, ..."."""
     training = first.description.get("recipe", {})
     epochs = options.epochs or training.get("epochs")

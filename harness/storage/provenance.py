@@ -5,9 +5,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
+DISTRIBUTION = "diffeq-harness"  # on package indexes, where `harness` is somebody else's
 PACKAGE = Path(__file__).resolve().parent.parent  # the folder `harness`
+
+
+def version() -> str:
+    """Return the version that is installed."""
+    return metadata.version(DISTRIBUTION)
 
 
 def sources() -> Iterator[tuple[str, Path]]:

@@ -1,0 +1,112 @@
+"""study.json: what is written comes back, and what is no study is refused with its place."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.refusal import Refusal
+from harness.study.schema import FILE, StoredAnswer, StoredEffect, Study, read_study, write_study
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+EFFECT = {
+    "model": "a",
+    "against": "b",
+    "suite": "robustness",
+    "metric": "accuracy",
+    "group": "noise+blur",
+    "variant": "",
+    "effect": 0.034,
+    "low": 0.021,
+    "high": 0.047,
+    "p": 0.012,
+    "seeds": 5,
+    "images": 10_000,
+    "decides": True,
+}
+ANSWER = {"number": "1", "question": "Is it?", "answer": "So.", "verdict": "no"}
+ANSWER |= {"effects": [], "runs": ["a.csv"]}
+STUDY = {"scale": "d, 5 seeds", "dataset": "d", "command": "harness study", "commit": "c0"}
+
+
+def study_of(*questions: object) -> str:
+    return json.dumps(STUDY | {"questions": questions})
+
+
+def with_effect(**changed: object) -> str:
+    return study_of(ANSWER | {"effects": [EFFECT | changed]})
+
+
+def test_what_is_written_comes_back(tmp_path: Path) -> None:
+    effect = StoredEffect(**EFFECT)  # type: ignore[arg-type]
+    answer = StoredAnswer("1", "Is it?", "So.", "no", (effect,), ("a.csv",))
+    study = Study("d, 5 seeds", "d", "harness study", "c0", (answer,))
+    write_study(tmp_path / FILE, study)
+    assert read_study(tmp_path / FILE) == study and study.images == 10_000
+
+
+def test_a_number_that_is_not_known_is_null(tmp_path: Path) -> None:
+    effect = replace(StoredEffect(**EFFECT), p=math.nan, low=math.nan)  # type: ignore[arg-type]
+    answer = StoredAnswer("1", "Is it?", "So.", "no", (effect,), ())
+    write_study(tmp_path / FILE, Study("", "d", "", "", (answer,)))
+    content = json.loads((tmp_path / FILE).read_text())["questions"][0]["effects"][0]
+    assert content["p"] is None and content["low"] is None and content["high"] == 0.047
+    again = read_study(tmp_path / FILE).questions[0].effects[0]
+    assert math.isnan(again.p) and math.isnan(again.low) and again.effect == 0.034
+
+
+def test_a_study_from_before_variants_is_read(tmp_path: Path) -> None:
+    old = {name: value for name, value in EFFECT.items() if name != "variant"}
+    (tmp_path / FILE).write_text(study_of(ANSWER | {"effects": [old]}))
+    assert read_study(tmp_path / FILE).questions[0].effects[0].variant == ""
+
+
+def test_the_committed_studies_are_written_as_they_are(tmp_path: Path) -> None:
+    for dataset in ("digits", "cifar10"):
+        path = RESULTS / dataset / FILE
+        write_study(tmp_path / FILE, read_study(path))
+        assert (tmp_path / FILE).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{", "is damaged: .*line 1 column 2"),
+        ("[" * 100_000, "is damaged"),
+        ("[]", "it is no object"),
+        ("{}", "it lacks `scale`"),
+        (json.dumps(STUDY | {"questions": {}}), "`questions` must be a list"),
+        (json.dumps(STUDY | {"scale": 3, "questions": []}), "`scale` must be text"),
+        (study_of("yes"), "question 1: it is no object"),
+        (study_of({"number": "1", "question": "q"}), "question 1: it lacks `answer`"),
+        (
+            study_of(ANSWER | {"verdict": "maybe"}),
+            "must be one of yes, no, cannot tell; got",
+        ),
+        (study_of(ANSWER | {"question": "q" * 3000}), "3000 characters, more than"),
+        (study_of(ANSWER | {"effects": ""}), "`effects` must be a list"),
+        (study_of(ANSWER | {"effects": [1]}), "question 1: effect 1: it is no object"),
+        (study_of(ANSWER | {"runs": [3]}), "run 1: `path` must be text"),
+        (study_of(ANSWER | {"effects": [EFFECT] * 1001}), "it has more than 1000 effects"),
+        (study_of(*[ANSWER | {"effects": [EFFECT] * 501}] * 2), "it has more than 1000 effects"),
+        (with_effect(model=["a"]), "effect 1: `model` must be text"),
+        (with_effect(model="=1+1"), "effect 1: `model` starts like a spreadsheet formula"),
+        (with_effect(group=""), "effect 1: `group` is empty"),
+        (with_effect(variant="@x"), "effect 1: `variant` starts like a spreadsheet formula"),
+        (with_effect(effect="much"), "effect 1: `effect` must be a number or null"),
+        (with_effect(effect=True), "effect 1: `effect` must be a number or null"),
+        (with_effect(low=0.5), "`low` exceeds `high`: 0.5, 0.047"),
+        (with_effect(low=10**400), "`low` exceeds `high`: inf, 0.047"),
+        (with_effect(p=1.5), r"`p` must lie in \[0, 1\]; got 1.5"),
+        (with_effect(seeds=2.5), "`seeds` must be a whole number >= 0"),
+        (with_effect(seeds=True), "`seeds` must be a whole number >= 0"),
+        (with_effect(images=None), "`images` must be a whole number >= 0"),
+        (with_effect(decides="yes"), "`decides` must be true or false"),
+    ],
+)
+def test_a_study_of_another_shape_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(Refusal, match=f"study.json.*{message}.*Make it again with `harness study`"):
+        read_study(tmp_path / FILE)

@@ -9,8 +9,10 @@ from harness.models.pde_aug import pde_aug
 from harness.models.resnet import resnet18
 from harness.refusal import Failure
 from harness.running import train as training
+from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.recipes import Recipe, describe_recipe, flags, learning_rate, recipe_for
-from harness.running.train import crop_and_flip, draw_crops, initialize, train
+from harness.running.repeatable import initialize
+from harness.running.train import train
 from harness.suites.datasets import Split, load
 
 CPU = torch.device("cpu")

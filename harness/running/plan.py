@@ -19,7 +19,7 @@ from harness.models.lookup import Source, source
 from harness.refusal import Refusal, user_input
 from harness.running.options import Options, resolve_device
 from harness.running.recipes import describe_recipe, flags, recipe_for
-from harness.running.train import initialize
+from harness.running.repeatable import initialize
 from harness.storage import checkpoints
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.datasets import Split, as_input, load

@@ -1,59 +1,80 @@
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from harness.refusal import Refusal
+from harness.storage import checkpoints
+from harness.storage.arrays import Damaged, digest, read_arrays, read_description, write_arrays
 from harness.storage.cells import CellStore, Description
-from harness.storage.files import (
-    Damaged,
-    digest,
-    read_description,
-    read_tensors,
-    write_bytes,
-    write_tensors,
-)
+from harness.storage.files import safe, write_bytes
 
-TENSORS = {"b": torch.arange(3), "a": torch.rand(2, 2).bfloat16(), "c": torch.tensor(True)}
+ARRAYS = {
+    "b": np.arange(3),
+    "a": np.random.default_rng(0).random((2, 2)).astype(np.float16),
+    "c": np.array(True),
+    "strided": np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2],
+}
+STATE = {"b": torch.arange(3), "a": torch.rand(2, 2).bfloat16(), "c": torch.tensor(True)}
 
 
-def description(**changes) -> Description:
-    values = dict(
+def description(**changes: Any) -> Description:
+    values: dict[str, Any] = dict(
         weights="w", model="m", source="", arguments={"width": 8}, data="d", limit=0, suite="s",
         version=1, condition="fog", level=3, constants={}, seed=0, dtype="float32",
     )  # fmt: skip
     return Description(**(values | changes))
 
 
-def test_tensors_come_back_with_their_description(tmp_path: Path) -> None:
-    write_tensors(tmp_path / "f", TENSORS, {"what": "x"})
-    tensors, described = read_tensors(tmp_path / "f")
-    assert described == {"what": "x"}
-    assert all(
-        torch.equal(tensors[k], v) and tensors[k].dtype == v.dtype for k, v in TENSORS.items()
-    )
+def test_arrays_come_back_with_their_description(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "f", ARRAYS, {"what": "x"})
+    arrays, described = read_arrays(tmp_path / "f")
+    assert described == {"what": "x"} and arrays.keys() == ARRAYS.keys()
+    for name, values in ARRAYS.items():
+        assert np.array_equal(arrays[name], values) and arrays[name].dtype == values.dtype
+
+
+def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
+    checkpoints.write(tmp_path / "f", STATE, {"what": "x"})
+    state, described = checkpoints.read(tmp_path / "f")
+    assert described == {"what": "x"} and state.keys() == STATE.keys()
+    assert all(torch.equal(state[k], v) and state[k].dtype == v.dtype for k, v in STATE.items())
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
-    write_tensors(tmp_path / "1", TENSORS, {"x": 1, "y": 2})
-    write_tensors(tmp_path / "2", dict(reversed(TENSORS.items())), {"y": 2, "x": 1})
-    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    for write, content in ((write_arrays, ARRAYS), (checkpoints.write, STATE)):
+        write(tmp_path / "1", content, {"x": 1, "y": 2})
+        write(tmp_path / "2", dict(reversed(content.items())), {"y": 2, "x": 1})
+        assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
 def test_every_byte_is_under_the_checksum(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    write_tensors(path, {"a": torch.arange(4, dtype=torch.uint8)}, {"x": 1})
+    write_arrays(path, {"a": np.arange(4, dtype=np.uint8)}, {"x": 1})
     whole = path.read_bytes()
     for i in range(len(whole)):
         path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
         try:
-            tensors, described = read_tensors(path)
+            arrays, described = read_arrays(path)
         except Damaged:
             continue
         # A flipped bit outside of the content (a space of padding) must not change it.
-        assert tensors["a"].tolist() == [0, 1, 2, 3] and described == {"x": 1}, i
+        assert arrays["a"].tolist() == [0, 1, 2, 3] and described == {"x": 1}, i
     path.write_bytes(whole[:-1])
-    with pytest.raises(Damaged):
-        read_tensors(path)
+    with pytest.raises(Damaged, match="is not a safetensors file, or is damaged"):
+        read_arrays(path)
+
+
+def test_damaged_weights_are_refused_with_the_cure(tmp_path: Path) -> None:
+    path = tmp_path / "seed0.safetensors"
+    checkpoints.write(path, STATE, {"recipe": "fast"})
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    with pytest.raises(Refusal, match=r"does not match its checksum\. Remove it and train again"):
+        checkpoints.read(path)
+    with pytest.raises(Refusal, match=r"There are no weights at .*seed1\.safetensors"):
+        checkpoints.read(tmp_path / "seed1.safetensors")
 
 
 def test_a_file_of_something_else_is_damaged(tmp_path: Path) -> None:
@@ -70,15 +91,21 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_digest_sees_names_types_shapes_and_values() -> None:
-    base = digest({"a": torch.zeros(4)})
-    assert base == digest({"a": torch.zeros(4).clone()})
+    base = digest({"a": np.zeros(4)})
+    assert base == digest({"a": np.zeros(4)})
     others = [
-        {"b": torch.zeros(4)},
-        {"a": torch.zeros(4).double()},
-        {"a": torch.zeros(2, 2)},
-        {"a": torch.tensor([0.0, 0, 0, -0.0])},
+        {"b": np.zeros(4)},
+        {"a": np.zeros(4, np.float32)},
+        {"a": np.zeros((2, 2))},
+        {"a": np.array([0.0, 0, 0, -0.0])},
     ]
     assert base not in {digest(o) for o in others}
+
+
+def test_arrays_and_tensors_of_one_content_have_one_digest() -> None:
+    state = {"a": torch.rand(3, 2), "n": torch.arange(4), "mask": torch.tensor([True, False])}
+    arrays = {name: values.numpy() for name, values in state.items()}
+    assert digest(arrays, {"x": 1}) == checkpoints.digest(state, {"x": 1})
 
 
 @pytest.mark.parametrize("field", Description.__dataclass_fields__)
@@ -90,17 +117,28 @@ def test_a_key_depends_on_every_field(field: str) -> None:
 
 def test_a_cell_is_found_again(tmp_path: Path) -> None:
     store = CellStore(tmp_path)
-    assert store.read(description().key) is None
-    store.write(description(), {"logits": torch.ones(2, 3)})
-    assert torch.equal(store.read(description().key)["logits"], torch.ones(2, 3))
+    assert store.read(description().key) is None and description().key not in store
+    store.write(description(), {"logits": np.ones((2, 3))})
+    found = store.read(description().key)
+    assert found is not None and np.array_equal(found["logits"], np.ones((2, 3)))
     assert store.path(description().key) == tmp_path / description().key[:2] / description().key
 
 
 def test_a_damaged_cell_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store, key = CellStore(tmp_path), description().key
-    store.write(description(), {"logits": torch.ones(2, 3)})
+    store.write(description(), {"logits": np.ones((2, 3))})
     path = store.path(key)
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     assert store.read(key) is None and not path.exists()
     assert path.with_name(key + ".damaged").exists()
     assert "does not match its checksum. It is set aside as .damaged" in caplog.text
+
+
+def test_a_key_that_is_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no cell's key"):
+        CellStore(tmp_path).path("../../etc/passwd")
+
+
+def test_a_name_becomes_one_word_of_any_file_system() -> None:
+    assert safe("timm/hf-hub:owner/name") == "timm-hf-hub-owner-name"
+    assert safe("imagefolder:/my data") == "imagefolder-my-data"

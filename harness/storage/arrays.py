@@ -37,7 +37,7 @@ def digest_of(
 
 def digest(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any] | None = None) -> str:
     """Return the SHA-256 of named arrays, their shapes and types, and a description."""
-    whole = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    whole = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     return digest_of(
         ((k, v.dtype.name, v.shape, v.reshape(-1).view(np.uint8)) for k, v in whole.items()),
         description,
@@ -49,7 +49,7 @@ def write_arrays(
 ) -> None:
     """Write arrays and a JSON-able description of them, with a checksum over both."""
     header = dict(description) | {"sha256": digest(arrays, description)}
-    content = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    content = {name: np.asarray(values, order="C") for name, values in arrays.items()}
     write_bytes(path, save(content, {HEADER: canonical(header)}))
 
 

@@ -1,0 +1,144 @@
+"""What is installed is what is here, and nothing beside it."""
+
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+from shutil import copy, copytree, ignore_patterns
+
+import pytest
+
+from harness.storage import provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LINKS = ("models", "suites")
+PARTS = {"harness": "harness", "models": "harness/models", "suites": "harness/suites"}
+# Without any library: names are known before anything heavy is imported.
+CHECK = """
+import harness, harness.models.catalog as models, harness.suites.catalog as suites
+assert "pde_aug" in models.CATALOG and "robustness" in suites.SUITES
+print(harness.__file__, models.__file__, suites.__file__, sep="\\n")
+"""
+
+
+def sources() -> set[str]:
+    """Every file of ours that a program needs, by its name in an installation."""
+    found = set()
+    for folder, place in PARTS.items():
+        for path in (ROOT / folder).rglob("*"):
+            inner = path.relative_to(ROOT / folder)
+            linked = folder == "harness" and inner.parts[0] in LINKS
+            if path.is_file() and not linked and "__pycache__" not in inner.parts:
+                found.add(f"{place}/{inner.as_posix()}")
+    return {name for name in found if not name.endswith("README.md")}
+
+
+def build(tree: Path, what: str, to: Path) -> Path:
+    """Return the wheel, editable wheel or sdist that setuptools makes of a source tree."""
+    to.mkdir(parents=True, exist_ok=True)
+    made = f"from setuptools import build_meta; print(build_meta.build_{what}({str(to)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", made],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return to / done.stdout.split()[-1]
+
+
+def places(prepare: str) -> list[Path]:
+    """Import in an interpreter that has no library; return where the three parts came from."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", prepare + CHECK],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [Path(line).resolve() for line in done.stdout.split("\n")[:3]]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout as Windows makes it, where git writes a link as a file that says where to."""
+    tree = tmp_path_factory.mktemp("checkout")
+    ignored = ignore_patterns("__pycache__", *LINKS)
+    copytree(ROOT / "harness", tree / "harness", ignore=ignored)
+    for name in LINKS:
+        copytree(ROOT / name, tree / name, ignore=ignore_patterns("__pycache__"))
+        (tree / "harness" / name).write_text(f"../{name}")
+    for name in ("pyproject.toml", "README.md"):
+        copy(ROOT / name, tree)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tree, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_list_of_packages_is_complete() -> None:
+    folders = {name.rpartition("/")[0].replace("/", ".") for name in sources()}
+    assert sorted(folders) == sorted(PROJECT["tool"]["setuptools"]["packages"])
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_the_links_of_the_source_tree_resolve(name: str) -> None:
+    link = ROOT / "harness" / name
+    assert link.is_symlink() and link.resolve() == ROOT / name
+    assert link.readlink() == Path("..") / name  # relative: a clone can be moved
+
+
+def test_a_wheel_holds_every_file_and_one_package(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name for name in names if ".dist-info/" not in name} == sources()
+
+
+def test_a_wheel_works_without_links(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    found = places(f"import sys; sys.path.insert(0, {str(tmp_path)!r})")
+    assert found == [
+        tmp_path / "harness" / "__init__.py",
+        tmp_path / "harness" / "models" / "catalog.py",
+        tmp_path / "harness" / "suites" / "catalog.py",
+    ]
+
+
+def test_an_editable_installation_works_without_links(tree: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(build(tree, "editable", tmp_path)).extractall(tmp_path)
+    found = places(f"import site; site.addsitedir({str(tmp_path)!r})")
+    assert found == [
+        tree / "harness" / "__init__.py",
+        tree / "models" / "catalog.py",
+        tree / "suites" / "catalog.py",
+    ]
+
+
+def test_a_source_distribution_makes_the_same_wheel(
+    tree: Path, wheel: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(build(tree, "sdist", tmp_path)) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    again = zipfile.ZipFile(build(unpacked, "wheel", tmp_path / "again")).namelist()
+    assert sorted(again) == sorted(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_name_on_package_indexes_is_told_once() -> None:
+    """Messages that say how to install an extra use the distribution's own name."""
+    assert PROJECT["project"]["name"] == provenance.DISTRIBUTION
+    assert PROJECT["project"]["scripts"].keys() == {"harness"}
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert extras["dev"][0].startswith(provenance.DISTRIBUTION + "[")
+    said = "harness["
+    for folder in (*PARTS, "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if "pip install" in line and said in line:
+                    assert f"{provenance.DISTRIBUTION}[" in line, f"{path}: {line}"

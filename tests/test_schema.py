@@ -26,7 +26,7 @@ EFFECT = {
     "images": 10_000,
     "decides": True,
 }
-ANSWER = {"number": "1", "question": "Is it?", "answer": "So.", "verdict": "no"}
+ANSWER: dict[str, object] = {"number": "1", "question": "Is it?", "answer": "So.", "verdict": "no"}
 ANSWER |= {"effects": [], "runs": ["a.csv"]}
 STUDY = {"scale": "d, 5 seeds", "dataset": "d", "command": "harness study", "commit": "c0"}
 

@@ -5,11 +5,12 @@ A group's name says which cells it holds, so that rows of one name can be compar
     clean               the untouched test set
     noise, blur, ...    a family of corruptions, all of its kinds at severities 1 to 5
     noise+blur          its seven kinds together; `common`: all 15 common corruptions
-    gaussian_noise      one kind, its severities
+    gaussian_noise      one kind, its severities; a user's corruption likewise
     noise@3             at severity 3 alone; `noise@1,3`: at two of them
     euler 4             any other condition at one level: only severities are averaged
 
-A family that is not complete has no row; its kinds have theirs.
+A family that is not complete has no row; its kinds have theirs. Means that stand for a model as a
+whole hold common corruptions alone, never those of validation or of a user.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from harness.suites import catalog
 from harness.suites.catalog import SEVERITIES
 
 Where = tuple[str, float]  # condition and level
-KINDS = tuple(catalog.CORRUPTIONS)
+KINDS = tuple(kind for kinds in catalog.FAMILIES.values() for kind in kinds)
 FAMILIES = catalog.FAMILIES | {
     "noise+blur": catalog.FAMILIES["noise"] + catalog.FAMILIES["blur"],
     "common": catalog.COMMON,
@@ -38,36 +39,46 @@ PHRASES = {
 def groups_of(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
     """Return the groups that these cells make, in the order of tables."""
     found: dict[str, tuple[Where, ...]] = {}
-    levels = {k: tuple(sorted(lv for c, lv in cells if c == k)) for k in KINDS}
-    for name, kinds in (FAMILIES | {k: (k,) for k in KINDS}).items():
-        at = {levels[k] for k in kinds}
+    levels = {k: tuple(sorted(lv for c, lv in cells if c == k)) for k in _kinds(cells)}
+    for name, kinds in (FAMILIES | {k: (k,) for k in levels}).items():
+        at = {levels.get(k, ()) for k in kinds}
         if len(at) == 1 and (here := at.pop()):
             found[name + _at(here)] = tuple((k, lv) for k in kinds for lv in here)
     for condition, level in sorted(cells):
-        if condition not in KINDS:
+        if condition not in levels:
             plain = level == 0 and condition not in FAMILIES
             name = condition if plain else f"{condition} {level:g}"
             found[name] = ((condition, level),)
     return dict(sorted(found.items(), key=lambda item: place(item[0])))
 
 
+def _kinds(cells: frozenset[Where]) -> list[str]:
+    """The corruptions: built-in ones, and others that have severities, all or as those have."""
+    levels: dict[str, tuple[float, ...]] = {}
+    for condition, level in sorted(cells):
+        levels[condition] = (*levels.get(condition, ()), level)
+    own = [k for k in KINDS if k in levels]
+    severities = {SEVERITIES, *(levels[k] for k in own if len(levels[k]) > 1)}
+    return own + [c for c in levels if c not in own and levels[c] in severities]
+
+
 CORRUPTED = "corrupted"  # of `with_corrupted`: no name says which cells these are
 
 
 def with_corrupted(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
-    """Return the groups of `groups_of`, and all corruptions together that may enter a mean.
+    """Return the groups of `groups_of`, and all common corruptions together that are there.
 
-    These are the common ones; where there are none of them, all conditions but "clean". Two models
-    may have other cells in it, so that it is for one model's summary, not for a leaderboard.
+    Two models may have other cells in it, so that it is for one model's summary, not for a
+    leaderboard.
     """
-    of_common = tuple(sorted(w for w in cells if w[0] in catalog.COMMON))
-    mean = of_common or tuple(sorted(w for w in cells if w[0] != "clean"))
+    mean = tuple(sorted(w for w in cells if w[0] in catalog.COMMON))
     return groups_of(cells) | ({CORRUPTED: mean} if mean else {})
 
 
 def with_cells(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
     """Return the groups of `groups_of`, and every single cell of a corruption: `fog 3`."""
-    single = {f"{c} {lv:g}": ((c, lv),) for c, lv in sorted(cells) if c in KINDS}
+    kinds = _kinds(cells)
+    single = {f"{c} {lv:g}": ((c, lv),) for c, lv in sorted(cells) if c in kinds}
     return groups_of(cells) | single
 
 
@@ -81,9 +92,11 @@ def by_severity(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
     return found
 
 
-def is_cell(group: str) -> bool:
-    """Return whether this is a single cell of a corruption, a part of its group."""
-    return group.rpartition(" ")[0] in KINDS
+def single_cells(groups: Iterable[str]) -> set[str]:
+    """Return those that are a single cell of a corruption, a part of its group."""
+    names = set(groups)
+    kinds = {*KINDS, *(g.partition("@")[0] for g in names)}
+    return {g for g in names if g.rpartition(" ")[0] in kinds}
 
 
 def _at(levels: tuple[float, ...]) -> str:
@@ -108,16 +121,13 @@ def headline(groups: Iterable[str]) -> list[str]:
     names = list(groups)
     plain = {g.partition("@")[0] for g in names}
     inside = {kind for family in FAMILIES if family in plain for kind in FAMILIES[family]}
-    return [g for g in names if g.partition("@")[0] not in inside and not is_cell(g)]
+    cells = single_cells(names)
+    return [g for g in names if g.partition("@")[0] not in inside and g not in cells]
 
 
 def describe_group(group: str) -> str:
     """Return a group as part of a sentence."""
     name, _, levels = group.partition("@")
-    if name in PHRASES:
-        words = PHRASES[name]
-    elif name in FAMILIES or name in KINDS:
-        words = f"under {name.replace('_', ' ')}"
-    else:
-        return f"under {group}"
+    plain = name.replace("_", " ") if name in FAMILIES or name in KINDS else name
+    words = PHRASES.get(name, f"under {plain}")
     return f"{words} at severity {levels.replace(',', ', ')}" if levels else words

@@ -81,9 +81,12 @@ class Registry(Generic[T]):
         """
         if name in self._entries or name not in self._modules:
             return (self[name].__doc__ or "").strip().partition("\n")[0]
-        spec = find_spec(self._modules[name])
+        # Finding a module imports the packages around it, all but the outermost.
+        package, *parts = self._modules[name].split(".")
+        spec = find_spec(package)
         assert spec is not None and spec.origin is not None
-        for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        path = Path(spec.origin).parent.joinpath(*parts).with_suffix(".py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 return (ast.get_docstring(node) or "").partition("\n")[0]
         raise unknown(self.kind, name, self)

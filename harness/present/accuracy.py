@@ -1,0 +1,217 @@
+"""Suites that ask for answers, clean or corrupted: accuracy, calibration, corruption error."""
+
+import pandas as pd
+
+from harness.analysis.boards import reading
+from harness.analysis.collect import collect_samples
+from harness.analysis.corruption_error import REFERENCE, is_complete, mean_corruption_error
+from harness.analysis.groups import CORRUPTED, describe_group, with_corrupted
+from harness.analysis.leaderboard import of_samples
+from harness.analysis.means import by_condition
+from harness.present.board import rows_of
+from harness.present.request import Means, Request, by_run, counts, estimate
+from harness.present.sheet import (
+    COUNTS,
+    DATASET,
+    MODEL,
+    PERCENT,
+    Column,
+    Row,
+    Sheet,
+    fixed,
+    marked,
+    number,
+    ranks,
+)
+from harness.suites.catalog import COMMON, FAMILIES
+
+SCORES = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}
+SINGLE = 6  # tables of single corruptions that are printed at once
+NAMED = 12  # models in a sentence of ranks
+Runs = dict[tuple[str, str], Means]
+
+
+def accuracy_sheets(request: Request) -> list[Sheet]:
+    """Return accuracy and calibration, clean and under corruption."""
+    frame = request.frame[request.frame["variant"] == ""]
+    accuracy = frame[frame["metric"] == "accuracy"]
+    found = request.samples(accuracy, with_corrupted)
+    # No interval of the other scores is printed, and without cells their means are the same.
+    others = collect_samples(frame[frame["metric"] != "accuracy"], grouping=with_corrupted)
+    runs = by_run(found | others)
+    if set(frame["condition"]) == {"clean"}:
+        return [clean_sheet(request, runs)]
+    board = of_samples({key: s for key, s in found.items() if key.group != CORRUPTED})
+    several = board[board.groupby(["dataset", "group"])["model"].transform("size") > 1]
+    sheets = [summary_sheet(request, runs, several)]
+    if request.detail or len(runs) == 1:
+        sheets = severity_sheets(accuracy) + sheets
+    if request.detail:
+        sheets.append(calibration_sheet(request, runs))
+    return sheets + mce_sheets(request, accuracy)
+
+
+def clean_sheet(request: Request, runs: Runs) -> Sheet:
+    """Return the scores on the untouched test set, a row for each model."""
+    rows = []
+    for names, _ in request.runs():
+        of = {m: s for (m, _, group), s in _means(runs, names).items() if group == "clean"}
+        accuracy = of.pop("accuracy", None)
+        scores = {metric: sample.value for metric, sample in of.items()}
+        rows.append(names | estimate("accuracy", accuracy) | scores | counts(accuracy))
+    columns = [
+        DATASET,
+        MODEL,
+        number("accuracy", "accuracy %", PERCENT, interval=2),
+        number("top5", "top-5 %", PERCENT, drop=7),
+        *(number(m, title, fixed(3), drop=4) for m, title in SCORES.items()),
+        *COUNTS,
+    ]
+    shown = [c for c in columns if c.key != "top5" or any("top5" in row for row in rows)]
+    return Sheet(shown, rows, (), "clean")
+
+
+def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:
+    """Return mean corruption accuracy, a row for each model, and who is ahead.
+
+    Args:
+        board: Leaderboard of the accuracies of several models.
+    """
+    families = [f for f in FAMILIES if any(("accuracy", "", f) in of for of in runs.values())]
+    ranked = _ranked(board)
+    rows = []
+    for names, _ in request.runs():
+        of = {group: s for (m, _, group), s in _means(runs, names).items() if m == "accuracy"}
+        clean, corrupted = of.get("clean"), of.get(CORRUPTED)
+        row = names | estimate("clean", clean) | estimate("corrupted", corrupted)
+        row["relative"] = corrupted.value / clean.value if corrupted and clean else None
+        for family in families:
+            row |= estimate(family, of.get(family))
+        rank = ranked[ranked["dataset"].eq(names["dataset"]) & ranked["model"].eq(names["model"])]
+        for found in rows_of(rank[["group", "rank_low", "rank_high"]]):
+            row |= {"rank_group": found.pop("group")} | found
+        rows.append(row | counts(corrupted, clean))
+    columns = [
+        DATASET,
+        MODEL,
+        number("clean", "clean %", PERCENT, drop=3),
+        number("corrupted", "corrupted %", PERCENT, interval=2),
+        number("relative", "relative %", PERCENT, drop=7),
+        *(number(f, f"{f} %", PERCENT, drop=6 if f == "validation" else 5) for f in families),
+        *COUNTS,
+    ]
+    notes = [_sentence(part) for _, part in ranked.groupby("dataset", sort=False)]
+    return Sheet(columns, rows, notes, "summary")
+
+
+def _means(runs: Runs, names: Row) -> Means:
+    return runs.get((names["dataset"], names["model"]), {})
+
+
+def _ranked(board: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each data set's largest group of corruptions, the best first."""
+    parts = [board.iloc[:0]]
+    for _, here in board.groupby("dataset", sort=False):
+        groups = [g for g in ("common", "noise+blur", *here["group"]) if g != "clean"]
+        group = next((g for g in groups if (here["group"] == g).any()), None)
+        parts.append(here[here["group"] == group])
+    return pd.concat(parts).sort_values(["rank_low", "rank_high", "model"])
+
+
+def _sentence(ranked: pd.DataFrame) -> str:
+    """Who is better than whom in one group on one data set."""
+    rows = rows_of(ranked)
+    named = ", ".join(f"{ranks(None, row)} {row['model']}" for row in rows[:NAMED])
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    where = f"{describe_group(rows[0]['group'])} on {rows[0]['dataset']}"
+    return f"Ranks of accuracy {where}, ties as ranges: {named}{more}."
+
+
+def severity_sheets(accuracy: pd.DataFrame) -> list[Sheet]:
+    """Return accuracy by corruption and severity, a table for each of a few models."""
+    parts = [part for _, part in accuracy.groupby(["dataset", "model"], sort=False)]
+    if len(parts) <= SINGLE:
+        return [severity_sheet(part) for part in parts]
+    note = f"Accuracy by corruption and severity of {len(parts)} models: name some with `--model`."
+    rows = [row for part in parts for row in severity_sheet(part).rows]
+    return [Sheet([], [], [note], "severity", records=rows)]
+
+
+def severity_sheet(frame: pd.DataFrame) -> Sheet:
+    """Return accuracy of one model by corruption and severity; the last row is the mean.
+
+    Validation corruptions never enter a mean, unless there is nothing else.
+    """
+    averaged = by_condition(frame)
+    corrupted = averaged[averaged["condition"] != "clean"]
+    wide = corrupted.pivot_table(index="condition", columns="level", values="value", sort=False)
+    wide = wide[sorted(wide.columns)]
+    common = [name for name in wide.index if name in COMMON]
+    whole = wide.loc[common or list(wide.index)]
+    wide = wide.assign(mean=wide.mean(axis=1))
+    wide.loc["mean"] = [*whole.mean(), whole.stack().mean()]
+    model = str(frame["model"].iloc[0])
+    names = {"dataset": frame["dataset"].iloc[0], "suite": frame["suite"].iloc[0], "model": model}
+    keys = {level: f"severity_{level:g}" for level in wide.columns if level != "mean"}
+    rows = [names | row for row in rows_of(wide.rename(columns=keys).reset_index())]
+    levels = [
+        # The mildest, the middle and the strongest say most.
+        number(key, key.replace("_", " "), PERCENT, drop=(4, 6, 3, 5, 2)[i % 5])
+        for i, key in enumerate(keys.values())
+    ]
+    name = Column("condition", f"{marked(model, {})}, accuracy %", prose=True)
+    return Sheet([name, *levels, number("mean", "mean", PERCENT)], rows, (), "severity", total=True)
+
+
+def calibration_sheet(request: Request, runs: Runs) -> Sheet:
+    """Return proper scores and calibration: clean, under corruption, and the ratio."""
+    rows = []
+    for names, _ in request.runs():
+        of, row = _means(runs, names), dict(names)
+        for score in SCORES:
+            clean, corrupted = (of.get((score, "", g)) for g in ("clean", CORRUPTED))
+            row |= {
+                score: clean and clean.value,
+                f"{score}_corrupted": corrupted and corrupted.value,
+            }
+            if clean and corrupted and clean.value:
+                row[f"{score}_ratio"] = corrupted.value / clean.value
+        rows.append(row)
+    columns = [DATASET, MODEL]
+    for drop, (score, title) in zip((3, 7, 5), SCORES.items(), strict=True):
+        columns += [
+            number(score, f"{title} clean", fixed(3), drop),
+            number(f"{score}_corrupted", f"{title} corrupted", fixed(3), drop),
+            number(f"{score}_ratio", f"{title} ratio", fixed(2), drop + 1),
+        ]
+    return Sheet(columns, rows, (), "calibration")
+
+
+def mce_sheets(request: Request, accuracy: pd.DataFrame) -> list[Sheet]:
+    """Return mCE and relative mCE where they are asked for, or where all is there."""
+    reference = request.reference or REFERENCE
+    sheets = []
+    for _, part in accuracy.groupby("dataset", sort=False):
+        complete = is_complete(part, reference) and part["model"].nunique() > 1
+        if request.reference is None and not complete:
+            continue
+        with reading(request.results, part, request.progress) as outcomes:
+            found = mean_corruption_error(part, reference, outcomes)
+        names = {
+            f"{m}[ref={reference}]{end}": m + end.replace(" ", "_")
+            for m in ("mce", "relative_mce")
+            for end in ("", " low", " high")
+        }
+        rows = rows_of(found.rename(columns=names).assign(reference=reference))
+        place = {m: i for i, m in enumerate(dict.fromkeys(request.frame["model"]))}
+        rows.sort(key=lambda row: place[row["model"]])
+        columns = [
+            DATASET,
+            MODEL,
+            number("mce", f"mce[ref={reference}]", fixed(1), interval=2),
+            number("relative_mce", f"relative_mce[ref={reference}]", fixed(1), 4, interval=5),
+            number("difference", "accuracy less its", lambda v, row: f"{100 * v:+.1f} points", 3),
+            *COUNTS,
+        ]
+        sheets.append(Sheet(columns, rows, (), "mce"))
+    return sheets

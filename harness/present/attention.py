@@ -1,0 +1,96 @@
+"""The suite attention: what maps look like, how far corruption moves them, what diffusion does."""
+
+from collections.abc import Iterable, Sequence
+
+from harness.analysis.groups import headline
+from harness.analysis.sample import Sample
+from harness.present.request import Means, Request, by_run, counts, estimate
+from harness.present.sheet import (
+    COUNTS,
+    DATASET,
+    MODEL,
+    PERCENT,
+    Column,
+    Row,
+    Sheet,
+    by_metric,
+    fixed,
+    metric_title,
+    number,
+)
+from harness.suites.metrics import is_bound, parts_of
+
+STATISTICS = ("entropy", "support", "gini", "total_variation", "dirichlet", "border", "distance")
+METRICS = (*STATISTICS, "accuracy", "instability")
+KINDS, OVER = ("used", "sharp", "matched"), "over matched"
+EXPLAINED = (
+    "used: the map that weights the values; sharp: softmax(scores), nothing diffused; matched: a "
+    "temperature of the same entropy; over matched: used less matched, what diffusion itself does."
+)
+ROWS = 40  # that a terminal shows
+NUMBER, SIGNED = by_metric(PERCENT, fixed(3)), by_metric(fixed(1, 100, "+"), fixed(3, 1, "+"))
+Cells = dict[tuple[str, str, str], dict[str, Sample]]  # (metric, layer, group) to kinds of maps
+
+
+def attention_sheets(request: Request) -> list[Sheet]:
+    """Return the statistics of attention maps, and those of Grad-CAM's, a row for each of them."""
+    frame = request.frame
+    clean = (frame["condition"] == "clean") & frame["metric"].isin([*METRICS, "gain"])
+    kept = (clean | (frame["metric"] == "instability")) & frame["variant"].map(_is_whole)
+    runs = by_run(request.samples(frame[kept]))
+    cells = [
+        (names, key, kinds)
+        for names, _ in request.runs()
+        for key, kinds in _cells(runs[names["dataset"], names["model"]]).items()
+    ]
+    found = {kind for _, _, kinds in cells for kind in kinds} - {*KINDS, OVER, "over sharp"}
+    grids = sorted(found, key=lambda kind: (-len(kind), kind), reverse=False)
+    columns = [number(k, k, NUMBER, drop) for k, drop in zip(KINDS, (4, 6, 5), strict=True)]
+    columns.append(number("over_matched", OVER, SIGNED, interval=2))
+    sheets = [
+        _sheet([(n, key, k) for n, key, k in cells if k.keys() & {"sharp"}], columns, EXPLAINED),
+        _sheet(
+            [(n, key, k) for n, key, k in cells if k.keys() & found],
+            [number(kind, kind.replace("gradcam", "Grad-CAM"), NUMBER) for kind in grids],
+            "Grad-CAM: where the blocks of each resolution look.",
+        ),
+    ]
+    return [sheet for sheet in sheets if sheet.rows]
+
+
+def _is_whole(variant: str) -> bool:
+    """Whether a variant is of all heads and classes."""
+    own = (part.startswith(("head ", "class ")) for part in parts_of(variant))
+    return not is_bound(variant) and not any(own)
+
+
+def _cells(means: Means) -> Cells:
+    """The samples of one model by what they are of, its maps beside each other."""
+    groups = headline(group for _, _, group in means)
+    cells: Cells = {}
+    for (metric, variant, group), sample in means.items():
+        if group in groups and not group.startswith("noise+blur"):
+            kind, *layer = parts_of(variant) or ["used"]
+            name = "accuracy" if metric == "gain" else metric
+            cells.setdefault((name, ", ".join(layer), group), {})[kind] = sample
+    return dict(sorted(cells.items(), key=lambda item: METRICS.index(item[0][0])))
+
+
+def _sheet(
+    cells: Iterable[tuple[Row, tuple[str, str, str], dict[str, Sample]]],
+    columns: Sequence[Column],
+    note: str,
+) -> Sheet:
+    rows = []
+    for names, (metric, layer, group), kinds in cells:
+        row = dict(names) | {"metric": metric, "variant": layer, "group": group}
+        for column in columns:
+            row |= estimate(column.key, kinds.get(column.key.replace("over_", "over ")))
+        rows.append(row | counts(*kinds.values()))
+    named = [
+        DATASET,
+        MODEL,
+        Column("metric", "statistic", metric_title, prose=True),
+        Column("group", "images"),
+    ]
+    return Sheet([*named, *columns, *COUNTS], rows, [note], "maps", limit=ROWS)

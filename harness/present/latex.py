@@ -1,0 +1,65 @@
+"""Sheets for papers: `tabular` of the package booktabs, intervals as x_{-a}^{+b}."""
+
+import math
+from typing import TYPE_CHECKING
+
+from harness.present.sheet import Column, Row, Sheet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\u2020": r"$^{\dagger}$",
+    "\u00b2": "$^{2}$",
+}
+
+
+def escape(text: str) -> str:
+    """Return `text` so that LaTeX prints it as it is; letters beyond Latin as their code."""
+    plain = (c if ord(c) < 256 or c in SPECIAL else f"U+{ord(c):04X}" for c in text)
+    return "".join(SPECIAL.get(c, c) if c.isprintable() else " " for c in "".join(plain))
+
+
+def to_latex(*tables: "Sheet | pd.DataFrame") -> str:
+    """Return one `tabular` for each table; needs `\\usepackage{booktabs}` alone."""
+    from harness.present.board import sheet_of
+
+    sheets = [t if isinstance(t, Sheet) else sheet_of(t) for t in tables]
+    return "\n\n".join(_tabular(sheet) for sheet in sheets if sheet.rows)
+
+
+def _tabular(sheet: Sheet) -> str:
+    lines = [
+        r"\begin{tabular}{" + "".join("r" if c.right else "l" for c in sheet.columns) + "}",
+        r"\toprule",
+        " & ".join(escape(c.title) for c in sheet.columns) + r" \\",
+        r"\midrule",
+    ]
+    body = [" & ".join(_cell(c, row) for c in sheet.columns) + r" \\" for row in sheet.rows]
+    if sheet.total:
+        body.insert(-1, r"\midrule")
+    notes = [f"% {' '.join(note.split())}" for note in sheet.sentences]
+    return "\n".join([*lines, *body, r"\bottomrule", r"\end{tabular}", *notes])
+
+
+def _cell(column: Column, row: Row) -> str:
+    """A number with its interval, the minus sign being one; words as they are."""
+    text, (low, high) = column.text(row), column.bounds(row)
+    if not column.right:
+        return escape(text)
+    if column.interval and low and high:
+        value = row[column.key]
+        down, up = value - row[f"{column.key}_low"], row[f"{column.key}_high"] - value
+        if math.isfinite(down) and math.isfinite(up):
+            below, above = (column.form(v, row).lstrip("+-") for v in (down, up))
+            return f"${escape(text)}_{{-{below}}}^{{+{above}}}$"
+    try:
+        return f"${text}$" if float(text) < 0 or text.startswith("+") else escape(text)
+    except ValueError:
+        return escape(text)

@@ -1,0 +1,69 @@
+"""What the tables of a suite are made from."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.boards import reading
+from harness.analysis.collect import Grouping, Key, collect_samples
+from harness.analysis.groups import groups_of
+from harness.analysis.sample import Sample
+from harness.present.sheet import Row
+from harness.progress import Progress
+
+
+@dataclass(frozen=True)
+class Request:
+    """The rows of one suite, and what a person wants of them.
+
+    Args:
+        results: Folder with the cells that intervals come from.
+        frame: Long table, its models in the order of printing.
+        progress: What to tell while cells are read.
+        detail: Whether to show single corruptions of several models, too.
+        reference: Model that mCE is relative to; None for the default, where all is there.
+    """
+
+    results: Path
+    frame: pd.DataFrame
+    progress: Progress
+    detail: bool = False
+    reference: str | None = None
+
+    def samples(self, part: pd.DataFrame, grouping: Grouping = groups_of) -> dict[Key, Sample]:
+        """Return the means of a part of the rows, with the leaderboard's intervals."""
+        with reading(self.results, part, self.progress) as outcomes:
+            return collect_samples(part, outcomes, grouping=grouping)
+
+    def runs(self) -> Iterator[tuple[Row, pd.DataFrame]]:
+        """Give what names the rows of each data set and model, and these rows."""
+        columns = ["dataset", "suite", "model"]
+        for key, part in self.frame.groupby(columns, sort=False):
+            yield dict(zip(columns, key, strict=True)), part
+
+
+Means = dict[tuple[str, str, str], Sample]  # by metric, variant and group
+
+
+def by_run(found: Mapping[Key, Sample]) -> dict[tuple[str, str], Means]:
+    """Return the samples of each (dataset, model)."""
+    runs: dict[tuple[str, str], Means] = defaultdict(dict)
+    for key, sample in found.items():
+        runs[key.dataset, key.model][key.metric, key.variant, key.group] = sample
+    return runs
+
+
+def counts(*samples: Sample | None) -> Row:
+    """Return the seeds and images behind the first of these that is there."""
+    there = next((s for s in samples if s is not None), None)
+    return {"seeds": there and there.seeds, "n": there and there.n}
+
+
+def estimate(key: str, sample: Sample | None) -> Row:
+    """Return a sample's mean and interval as they stand in a row."""
+    if sample is None:
+        return {key: None, f"{key}_low": None, f"{key}_high": None}
+    return {key: sample.value, f"{key}_low": sample.low, f"{key}_high": sample.high}

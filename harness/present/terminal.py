@@ -1,0 +1,167 @@
+"""A sheet on a terminal: what does not fit its width is left out, and said; nothing is cut."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from harness.present.sheet import Sheet
+
+GAP = 2  # between columns
+NARROW = 12  # characters that prose keeps
+LEAST = 8  # and names
+BREAKS = re.compile(r"(?<=[_/,.:-])")  # where a name may go on in the next line
+PLAIN = str.maketrans({"\u2020": "+", "\u2026": "...", "\u2013": "-", "\u2014": "-", "\u2019": "'"})
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return `text` in printable characters of an encoding."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """One column as it is printed: its texts, and how readily it is left out."""
+
+    title: str
+    texts: list[str]
+    right: bool
+    drop: int
+    prose: bool
+
+    @property
+    def natural(self) -> int:
+        """Width without a line break."""
+        return max(cell_len(text) for text in (self.title, *self.texts))
+
+    @property
+    def least(self) -> int:
+        """Width with a heading of a word a line, and with narrow prose."""
+        widest = max((cell_len(text) for text in self.texts), default=0)
+        widest = min(widest, NARROW) if self.prose else widest
+        return max(widest, *(cell_len(word) for word in self.title.split(" ")))
+
+    @property
+    def constant(self) -> bool:
+        """Whether it says the same in each of several rows, which can be said once."""
+        same = len(set(self.texts)) == 1 and len(self.texts) > 1
+        return same and self.texts[0] != "" and not (self.right and self.drop == 0)
+
+
+def strips(sheet: Sheet, encoding: str) -> list[_Strip]:
+    """Return the columns of a sheet as texts."""
+    found = []
+    rows = sheet.rows[: sheet.limit]
+    for column in sheet.columns:
+        texts = [encodable(column.text(row), encoding) for row in rows]
+        title = encodable(column.title, encoding)
+        found.append(_Strip(title, texts, column.right, column.drop, column.prose))
+        if column.interval:
+            ends = [column.bounds(row) for row in rows]
+            apart = " to " if any("-" in low + high for low, high in ends) else "-"
+            texts = [f"{low}{apart}{high}" if low or high else "" for low, high in ends]
+            found.append(_Strip("95 % interval", texts, True, column.interval, False))
+    return found
+
+
+def fit(columns: Sequence[_Strip], width: int) -> tuple[list[_Strip], list[int], list[_Strip]]:
+    """Return the columns that are shown, their widths, and those that are left out.
+
+    First headings break, then columns go that say the same in every row, then those with the
+    largest `drop`, from the right; names and prose break last.
+    """
+    kept = list(columns)
+
+    def spare() -> int:
+        return width - sum(c.least for c in kept) - GAP * (len(kept) - 1)
+
+    while spare() < 0 and (loose := [c for c in kept if c.constant or c.drop]):
+        kept.remove(max(loose, key=lambda c: (c.constant, c.drop, kept.index(c))))
+    widths, left = [c.least for c in kept], spare()
+    # Where there is room, numbers get unbroken headings first, then names, then prose.
+    for i in sorted(range(len(kept)), key=lambda i: (kept[i].prose, -i)):
+        more = max(0, min(left, kept[i].natural - widths[i]))
+        widths[i], left = widths[i] + more, left - more
+    # Only names are left to break, the widest first.
+    names = [i for i, c in enumerate(kept) if not c.right]
+    while left < 0 and any(widths[i] > LEAST for i in names):
+        widths[max(names, key=lambda i: widths[i])] -= 1
+        left += 1
+    shown = {id(c) for c in kept}
+    return kept, widths, [c for c in columns if id(c) not in shown]
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A sheet that chooses its columns when a console prints it."""
+
+    sheet: Sheet
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        sheet, encoding = self.sheet, options.encoding
+        if sheet.rows:
+            columns, widths, gone = fit(strips(sheet, encoding), options.max_width)
+            yield grid(columns, widths, sheet.total)
+            left = len(sheet.rows) - len(columns[0].texts)
+            if left:
+                yield Text(f"{left} more rows: `--json` prints all of them.")
+            yield from remarks(gone)
+        for note in sheet.sentences:
+            yield Text(encodable(note, encoding))
+
+
+def to_terminal(sheet: Sheet) -> Printed:
+    """Return what rich prints of a sheet, in the width and the encoding of its console."""
+    return Printed(sheet)
+
+
+def wrap(text: str, width: int) -> str:
+    """Break a text into lines of a width: between words, inside long ones behind a separator."""
+    lines = [""]
+    for word in text.split(" "):
+        parts = [word] if cell_len(word) <= width else BREAKS.split(word)
+        for i, part in enumerate(parts):
+            space = " " if lines[-1] and i == 0 else ""
+            if lines[-1] and cell_len(lines[-1] + space + part) > width:
+                lines.append(part)
+            else:
+                lines[-1] += space + part
+    return "\n".join(lines)
+
+
+def remarks(gone: Sequence[_Strip]) -> list[Text]:
+    """Say what was left out: what it says in every row, or where it can be read."""
+    same = [f"{c.title} {c.texts[0]}" for c in gone if c.constant]
+    others = list(dict.fromkeys(c.title for c in gone if not c.constant))
+    said = f"In every row: {', '.join(same)}. " if same else ""
+    if others:
+        said += f"Left out at this width: {', '.join(others)}; `--json` has them."
+    return [Text(said.strip(), style="dim")] if said else []
+
+
+def grid(columns: Sequence[_Strip], widths: Sequence[int], total: bool) -> Table:
+    """Return the rich table of columns that fit."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    prose = any(c.prose for c in columns)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(
+            Text(column.title),
+            justify="right" if column.right else "left",
+            vertical="top" if prose else "bottom",
+            width=width,
+            overflow="fold",
+        )
+    count = len(columns[0].texts)
+    for i in range(count):
+        cells = [Text(wrap(c.texts[i], w)) for c, w in zip(columns, widths, strict=True)]
+        table.add_row(*cells, style="bold" if total and i == count - 1 else None)
+    return table

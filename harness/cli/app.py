@@ -1,79 +1,146 @@
 """The program, and what its commands share: refusals, printing, progress."""
 
 import contextlib
+import logging
 import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+import traceback
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+from harness.refusal import Refusal
 
-CHECKING = (LookupError, ValueError, FileNotFoundError, PermissionError, ImportError, SyntaxError)
-WORKING = (FloatingPointError, OSError)
+if TYPE_CHECKING:
+    from harness.progress import Progress
+
+BUG = 70  # exit code, EX_SOFTWARE of sysexits.h
+ANYWHERE = ("--quiet", "--verbose")  # before or after the command
 
 
 @contextlib.contextmanager
-def refusals(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of these kinds into one line on stderr and exit code 2; Ctrl-C into 130."""
+def refusals() -> Iterator[None]:
+    """Turn a refusal into one line on stderr and its exit code; Ctrl-C into 130."""
     try:
         yield
-    except kinds as error:
-        from rich.console import Console
-
-        Console(stderr=True, soft_wrap=True).print(
-            str(error).strip("'\""), markup=False, highlight=False
-        )
-        # Bad arguments and files are misuse; a failure while working is a failure.
-        raise typer.Exit(2 if LookupError in kinds else 1) from None
+    except Refusal as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(refusal.code) from None
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "\nInterrupted. What was finished is kept; the same command goes on from there.\n"
+        typer.echo(
+            "\nInterrupted. Finished work is kept; run the same command again to continue.", err=True
         )
         raise typer.Exit(130) from None
 
 
-def show(content) -> None:  # type: ignore[no-untyped-def]
+class Commands(TyperGroup):
+    """All commands: what they refuse is one sentence, and anything else that they raise is a bug."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse arguments, with the options for every command put in front."""
+        return super().parse_args(ctx, sorted(args, key=lambda arg: arg not in ANYWHERE))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with refusals():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def print_version(asked: bool) -> None:
+    if asked:
+        from harness import __version__
+
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def harness(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print it.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print results and errors, no progress.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print details of the work, and what libraries log.")
+    ] = False,
+) -> None:
+    """Evaluate image classifiers inspired by differential equations.
+
+    `--quiet` and `--verbose` go before or after the command.
+    """
+    logging.basicConfig(
+        format="%(message)s", level=logging.INFO if verbose else logging.WARNING, force=True
+    )
+
+
+def show(content: object) -> None:
+    """Print a sheet, a line or a table on stdout."""
     from rich.console import Console
+
+    from harness.present.sheet import Sheet
+    from harness.present.terminal import to_terminal
 
     console = Console()
     width = None if console.is_terminal else 200  # a pipe has no width to fit
     Console(width=width, soft_wrap=isinstance(content, str)).print(
-        content, markup=False, highlight=False
+        to_terminal(content) if isinstance(content, Sheet) else content,
+        markup=False,
+        highlight=False,
     )
 
 
-def progress_on_stderr():  # type: ignore[no-untyped-def]
+def print_sheets(sheets: Iterable[Any], json: bool = False, latex: bool = False) -> None:
+    """Print sheets and frames on stdout, or all of them as JSON or LaTeX and nothing else."""
+    if json:
+        from harness.present.machine import to_json
+
+        typer.echo(to_json(*sheets))
+    elif latex:
+        from harness.present.latex import to_latex
+
+        typer.echo(to_latex(*sheets))
+    else:
+        for sheet in sheets:
+            show(sheet)
+
+
+def print_lines(lines: Iterable[object], apart: bool = False) -> None:
+    """Print sentences and the paths of what was written; on stderr to keep them apart from JSON."""
+    for line in lines:
+        typer.echo(str(line), err=apart)
+
+
+def progress_on_stderr(context: typer.Context) -> "Progress":
+    """Return the progress of this command, as `--quiet` and `--verbose` say."""
     from rich.console import Console
 
     from harness.progress import Progress
 
-    return Progress(Console(stderr=True))
-
-
-def print_suite(
-    results: Path,
-    suite: str,
-    models: list[str],
-    datasets: list[str],
-    detail: bool = False,
-    reference: str | None = None,
-) -> None:
-    from harness.present.tables import of_suite
-
-    progress = progress_on_stderr()
-    for line in of_suite(results, suite, models, datasets, progress, detail, reference):
-        show(line)
+    given = context.find_root().params
+    level = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
+    return Progress(Console(stderr=True), level)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a bug prints its traceback and exits with 70."""
     # Threads that spin while they wait are many times slower where other programs use the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app()
+    try:
+        app(prog_name="harness")
+    except Exception:
+        traceback.print_exc()
+        typer.echo("This is a bug in harness. Report it with the lines above.", err=True)
+        sys.exit(BUG)

@@ -1,40 +1,84 @@
 """Options that several commands take, and what stands behind their defaults."""
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-Models = Annotated[
-    list[str], typer.Option("--model", help="A name, timm/NAME, or path/to/file.py:NAME; repeats.")
+if TYPE_CHECKING:
+    from harness.running.options import Options
+
+WHAT, TRAINING, EVALUATION, OUTPUT = "What", "Training", "Evaluation", "Output"
+
+
+def option(panel: str, help: str, *names: str) -> Any:
+    """Return an option that `--help` shows in `panel`."""
+    return typer.Option(*names, help=help, rich_help_panel=panel)
+
+
+def examples(*commands: str) -> str:
+    """Return the last paragraphs of a command's help: what to type."""
+    return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
+
+
+MODEL = "A name, timm/NAME, or path/to/file.py:NAME"
+Models = Annotated[list[str], option(WHAT, f"{MODEL}; repeats.", "--model")]
+Suites = Annotated[list[str], option(WHAT, "A name, as `harness list suites`; repeats.", "--suite")]
+Dataset = Annotated[str, option(WHAT, "A name, or imagefolder:PATH.")]
+Datasets = Annotated[list[str], option(WHAT, "A name, or imagefolder:PATH; repeats.", "--dataset")]
+Seed = Annotated[int, option(WHAT, "Training seed.")]
+Seeds = Annotated[
+    list[int], option(WHAT, "Training seed; repeats \\[0, or that of --weights].", "--seed")
 ]
-Suites = Annotated[list[str], typer.Option("--suite", help="The question to ask; repeats.")]
-Datasets = Annotated[
-    list[str], typer.Option("--dataset", help="A name, or imagefolder:PATH; repeats.")
+Corruptions = Annotated[
+    list[str], option(EVALUATION, "A corruption or a family of them; repeats.", "--corruption")
 ]
-Seeds = Annotated[list[int], typer.Option("--seed", help="Training seed; repeats.")]
-Results = Annotated[Path, typer.Option(help="Folder that everything is written below.")]
-Data = Annotated[
-    Path | None, typer.Option(help="Folder of data files [HARNESS_DATA, ~/.cache/harness/data].")
+Constants = Annotated[
+    str, option(EVALUATION, "Severities as of cifar10_c or imagenet_c; auto: by image size.")
 ]
-Width = Annotated[int | None, typer.Option(help="Channels; 64: ResNet-18 \\[the data set's own].")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training set \\[the recipe's].")]
+ImageSeed = Annotated[int, option(EVALUATION, "Seed of the random draws on test images.")]
+Width = Annotated[
+    int | None, option(TRAINING, "Channels; 64: ResNet-18 \\[the data set's default].")
+]
+Epochs = Annotated[
+    int | None, option(TRAINING, "Passes over the training set \\[the recipe's default].")
+]
 RecipeName = Annotated[
     str | None,
-    typer.Option("--recipe", help="fast: 26 epochs; full: 80; ruthotto_haber \\[fast]."),
+    option(TRAINING, "fast: 26 epochs; full: 80; ruthotto_haber \\[fast].", "--recipe"),
 ]
 Compile = Annotated[
-    bool, typer.Option(help="Compile networks for training: for many epochs or seeds on a GPU.")
+    bool, option(TRAINING, "Compile networks: for many epochs or seeds on a GPU.", "--compile")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-
+Limit = Annotated[
+    int, option(EVALUATION, "Number of test images, 0 for all; written to results/quick/.")
+]
+Device = Annotated[str, option(EVALUATION, "auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[
-    str,
-    typer.Option(help="float32, or bfloat16 for suites that take a network's answers alone."),
+    str, option(EVALUATION, "float32, or bfloat16 for suites that need logits alone.")
+]
+Data = Annotated[
+    Path | None,
+    option(WHAT, "Folder of data files \\[HARNESS_DATA, or ~/.cache/harness/data]."),
+]
+Results = Annotated[Path, option(OUTPUT, "Folder that everything is written below.")]
+Json = Annotated[bool, option(OUTPUT, "Print JSON in place of a table.", "--json")]
+DryRun = Annotated[
+    bool, option(OUTPUT, "Print what would be done, and about how long; do nothing.", "--dry-run")
 ]
 
 
-def data_folder(data: Path | None) -> Path:
-    """Return `--data`, else HARNESS_DATA, else ~/.cache/harness/data."""
-    return data or Path(os.environ.get("HARNESS_DATA") or Path.home() / ".cache/harness/data")
+def make_options(given: Mapping[str, Any]) -> "Options":
+    """Return the options among a command's arguments, which have the same names."""
+    from dataclasses import fields
+
+    from harness.running.options import Options
+    from harness.storage.files import data_folder
+
+    known = {field.name for field in fields(Options)} & given.keys()
+    corruptions = tuple(given.get("corruptions", ()))
+    return Options(
+        **{name: given[name] for name in known}
+        | {"data": data_folder(given["data"]), "corruptions": corruptions}
+    )

@@ -5,67 +5,96 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, app, print_suite, progress_on_stderr, refusals, show
-from harness.cli.options import Data, Datasets, Models, Results, Suites, data_folder
+from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
+from harness.cli.options import (
+    OUTPUT,
+    WHAT,
+    Data,
+    Datasets,
+    Json,
+    Models,
+    Results,
+    Suites,
+    examples,
+    option,
+)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "harness table --suite robustness --dataset digits",
+        "harness table --suite clean --latex > table.tex",
+        "harness table --write",
+    )
+)
 def table(
+    context: typer.Context,
     suites: Suites = [],
     datasets: Datasets = [],
     models: Models = [],
-    write: Annotated[
-        bool, typer.Option("--write", help="Write the leaderboard of all results.")
-    ] = False,
-    rescore: Annotated[
-        bool, typer.Option("--rescore", help="Make the CSVs again from stored answers first.")
-    ] = False,
     reference: Annotated[
-        str | None, typer.Option(help="The model that mCE is relative to \\[resnet18].")
+        str | None, option(WHAT, "Model that mCE is relative to \\[resnet18].")
     ] = None,
+    rescore: Annotated[
+        bool, option(WHAT, "Make the CSVs again from stored answers first.", "--rescore")
+    ] = False,
+    write: Annotated[
+        bool, option(OUTPUT, "Write results/leaderboard.csv, of all results.", "--write")
+    ] = False,
+    json: Json = False,
+    latex: Annotated[bool, option(OUTPUT, "Print LaTeX in place of a table.", "--latex")] = False,
     results: Results = Path("results"),
 ) -> None:
-    """Print accuracy by corruption and severity, and its means; write results/leaderboard.csv."""
+    """Print the results of suites: means, intervals, ranks; write the leaderboard."""
     from harness.analysis import boards
-    from harness.running.rescore import rescored
-    from harness.storage.results import chosen
+    from harness.present.tables import suite_tables
+    from harness.storage.results import select
 
-    with refusals(*CHECKING):
-        if rescore:
-            for line in rescored(results, suites, datasets, models):
-                show(line)
-        frame = chosen(results, suites, datasets, models)
-    for suite in frame["suite"].unique():
-        here = frame[frame["suite"] == suite]
-        names, sets = list(here["model"].unique()), list(here["dataset"].unique())
-        with refusals(*CHECKING):
-            print_suite(results, suite, names, sets, detail=True, reference=reference)
+    progress = progress_on_stderr(context)
+    if rescore:
+        from harness.running.rescore import rescore as measure_again
+
+        print_lines(measure_again(results, suites, datasets, models), apart=json or latex)
+    frame = select(results, suites, datasets, models)
+    sheets = [
+        sheet
+        for suite in frame["suite"].unique()
+        for sheet in suite_tables(
+            results, suite, [], [], progress, frame=frame, detail=True, reference=reference
+        )
+    ]
+    print_sheets(sheets, json, latex)
     if write:
-        with refusals(*CHECKING):
-            show(boards.sentence(boards.write(results, progress_on_stderr())))
-        show(str(results / boards.FILE))
+        board = boards.write(results, progress)
+        print_lines([boards.sentence(board), results / boards.FILE], apart=json or latex)
 
 
-@app.command()
+@app.command(epilog=examples("harness plot --suite robustness --format pdf --size column"))
 def plot(
     suites: Suites = [],
     datasets: Datasets = [],
     models: Models = [],
+    format: Annotated[str, option(OUTPUT, "png, pdf or svg.")] = "png",
+    size: Annotated[
+        str | None, option(OUTPUT, "column, page, or WIDTHxHEIGHT in inches, such as 3.5x2.4.")
+    ] = None,
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
     """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
     from harness.plots.figures import draw
-    from harness.storage.results import chosen
+    from harness.plots.style import parse_size
+    from harness.refusal import Refusal
+    from harness.storage.files import data_folder
+    from harness.storage.results import select
 
-    with refusals(*CHECKING):
-        frame = chosen(results, suites, datasets, models)
-        names, sets = list(frame["suite"].unique()), list(frame["dataset"].unique())
-        paths = draw(results, names, sets, data_folder(data), models)
-        if not paths:
-            raise LookupError(
-                f"There is nothing to draw in {results}. Run `harness run --suite robustness "
-                "--model pde_aug`."
-            )
-    for path in paths:
-        show(str(path))
+    inches = None if size is None else parse_size(size)
+    frame = select(results, suites, datasets, models)
+    names, sets = list(frame["suite"].unique()), list(frame["dataset"].unique())
+    paths = draw(results, names, sets, data_folder(data), models, format=format, size=inches)
+    if not paths:
+        raise Refusal(
+            f"There is nothing to draw in {results}. Run `harness run --suite robustness "
+            "--model pde_aug`."
+        )
+    print_lines(paths)

@@ -1,16 +1,14 @@
-"""The command that tells: report."""
+"""The command that reports: report."""
 
 from pathlib import Path
 
-from harness.cli.app import CHECKING, app, refusals, show
-from harness.cli.options import Results
+from harness.cli.app import app, print_lines
+from harness.cli.options import Results, examples
 
 
-@app.command()
+@app.command(epilog=examples("harness report", "harness report --results results/quick"))
 def report(results: Results = Path("results")) -> None:
     """Write one page of all that is in the results: results/report/index.html."""
     from harness.report import page
 
-    with refusals(*CHECKING):
-        path = page.write(results)
-    show(str(path))
+    print_lines([page.write(results)])

@@ -5,165 +5,152 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, WORKING, app, print_suite, progress_on_stderr, refusals, show
+from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
 from harness.cli.options import (
+    EVALUATION,
+    TRAINING,
+    WHAT,
     Compile,
+    Constants,
+    Corruptions,
     Data,
     Datasets,
     Device,
+    DryRun,
     Dtype,
     Epochs,
+    ImageSeed,
+    Json,
+    Limit,
     Models,
     RecipeName,
     Results,
     Seeds,
     Suites,
     Width,
-    data_folder,
+    examples,
+    make_options,
+    option,
 )
 
+Weights = Annotated[Path | None, option(WHAT, "A safetensors file of weights.")]
+MayTrain = Annotated[
+    bool, option(TRAINING, "Train what has no weights yet.", "--train/--no-train")
+]
+Source = Annotated[
+    str, option(EVALUATION, "harness, or imagecorruptions to compare.", "--corruption-source")
+]
+BatchSize = Annotated[
+    int | None,
+    option(EVALUATION, "Batch size; does not affect results \\[the device's default]."),
+]
 
-@app.command()
+
+@app.command(
+    epilog=examples(
+        "harness run --suite robustness --model pde_aug --model resnet18",
+        "harness run --suite clean --model mine.py:net --weights mine.safetensors",
+        "harness run --suite nfe --model ode_block --dataset cifar10 --seed 0 --seed 1 --dry-run",
+    )
+)
 def run(
+    context: typer.Context,
     suites: Suites,
     models: Models,
     datasets: Datasets = ["digits"],
-    seeds: Seeds = [0],
-    train: Annotated[bool, typer.Option(help="Train what has no weights yet.")] = True,
-    weights: Annotated[Path | None, typer.Option(help="A safetensors file of weights.")] = None,
-    corruptions: Annotated[
-        list[str], typer.Option("--corruption", help="In place of the suite's own; repeats.")
-    ] = [],
-    source: Annotated[
-        str, typer.Option("--corruption-source", help="harness, or imagecorruptions to compare.")
-    ] = "harness",
-    constants: Annotated[
-        str, typer.Option(help="Severities as of cifar10_c or imagenet_c; auto: by size.")
-    ] = "auto",
-    limit: Annotated[int, typer.Option(help="Test images, 0 for all; results/quick/.")] = 0,
+    seeds: Seeds = [],
+    weights: Weights = None,
+    data: Data = None,
+    may_train: MayTrain = True,
     width: Width = None,
     epochs: Epochs = None,
     recipe: RecipeName = None,
     compile: Compile = False,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images at a time; changes no number \\[the device's own].")
-    ] = None,
+    limit: Limit = 0,
+    image_seed: ImageSeed = 0,
+    corruptions: Corruptions = [],
+    constants: Constants = "auto",
+    source: Source = "harness",
+    batch_size: BatchSize = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
-    data: Data = None,
+    dry_run: DryRun = False,
+    json: Json = False,
     results: Results = Path("results"),
 ) -> None:
-    """Measure models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
+    """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
+    given = locals()
     from harness.plots.figures import draw
+    from harness.present.forecast import forecast_sheet
+    from harness.present.tables import suite_tables
     from harness.running.execute import execute
-    from harness.running.options import Options
+    from harness.running.forecast import forecast
     from harness.running.plan import plan
-    from harness.storage.results import QUICK
 
-    options = Options(
-        results=results,
-        data=data_folder(data),
-        width=width,
-        epochs=epochs,
-        recipe=recipe,
-        compile=compile,
-        may_train=train,
-        weights=weights,
-        limit=limit,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        corruptions=tuple(corruptions),
-        constants=constants,
-        source=source,
-    )
-    progress = progress_on_stderr()
-    with refusals(*CHECKING):
-        work = plan(models, datasets, seeds, suites, options)
-    with refusals(*WORKING):
-        written = []
-        for file in execute(work, options, progress):
-            written.append(file)
-            stored = file.cells - file.measured
-            progress.say(f"{file.measured} conditions measured, {stored} were stored.")
-    root = results / QUICK if limit else results
-    names = [subject.source.name for subject in work]
-    shown = list(dict.fromkeys(file.dataset for file in written))
-    for suite in dict.fromkeys(suites):
-        print_suite(root, suite, list(dict.fromkeys(names)), shown)
-    for file in written:
-        show(str(file.path))
-    for path in draw(root, suites, shown, data_folder(data), names):
-        show(str(path))
+    options, progress = make_options(given), progress_on_stderr(context)
+    jobs = plan(models, datasets, seeds, suites, options)
+    if dry_run:
+        print_sheets([forecast_sheet(forecast(jobs, options))], json)
+        return
+    written = []
+    for file in execute(jobs, options, progress):
+        written.append(file)
+        stored = file.cells - file.measured
+        progress.say(f"{file.measured} conditions measured, {stored} were stored.")
+    root, names = options.root, list(dict.fromkeys(job.source.name for job in jobs))
+    sets = list(dict.fromkeys(file.dataset for file in written))
+    own = {one.name: one.suite for job in jobs for one in job.evaluations}
+    for name, suite in own.items():
+        tables = suite_tables(root, name, names, sets, progress, table=suite.table)
+        print_sheets(tables, json)
+    drawers = {name: suite.figure for name, suite in own.items() if suite.figure}
+    figures = draw(root, list(own), sets, options.data, names, figures=drawers)
+    print_lines([*(file.path for file in written), *figures], apart=json)
 
 
-@app.command()
+@app.command(epilog=examples("harness train --model pde_aug --dataset cifar10 --seed 0 --seed 1"))
 def train(
+    context: typer.Context,
     models: Models,
     datasets: Datasets = ["digits"],
-    seeds: Seeds = [0],
+    seeds: Seeds = [],
+    data: Data = None,
     width: Width = None,
     epochs: Epochs = None,
     recipe: RecipeName = None,
     compile: Compile = False,
     device: Device = "auto",
-    data: Data = None,
     results: Results = Path("results"),
 ) -> None:
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
+    given = locals()
     from harness.running.execute import trained
-    from harness.running.options import Options
     from harness.running.plan import plan
 
-    options = Options(
-        results=results,
-        data=data_folder(data),
-        width=width,
-        epochs=epochs,
-        recipe=recipe,
-        compile=compile,
-        device=device,
-    )
-    progress = progress_on_stderr()
-    with refusals(*CHECKING):
-        work = plan(models, datasets, seeds, [], options)
-    with refusals(*WORKING):
-        for subject in work:
-            if subject.trained:
-                progress.say(f"{subject.label} is trained already.")
-            else:
-                trained(subject, options, progress)
-            show(str(subject.path))
+    options, progress = make_options(given), progress_on_stderr(context)
+    for job in plan(models, datasets, seeds, [], options):
+        if job.trained:
+            progress.say(f"{job.label} is trained already.")
+        else:
+            trained(job, options, progress)
+        print_lines([job.path])
 
 
-@app.command(name="data")
+@app.command(
+    name="data", epilog=examples("harness data cifar10", "harness data cifar10_c --regenerate")
+)
 def fetch_data(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="A data set, cifar10_c or cifar100_c.")],
     regenerate: Annotated[
-        bool, typer.Option("--regenerate", help="Make what can be made of cifar10_c, as published.")
+        bool,
+        option(WHAT, "Make what can be made of cifar10_c, as published.", "--regenerate"),
     ] = False,
     data: Data = None,
 ) -> None:
     """Download the official files of a data set into the data folder, and verify them."""
-    from harness.running.fetch import corrupted
-    from harness.suites.datasets import fetch, load
+    from harness.running.fetch import fetch_files
+    from harness.storage.files import data_folder
 
-    root = data_folder(data)
-    with refusals(*CHECKING):
-        if name in ("cifar10_c", "cifar100_c"):
-            for path in corrupted(name, root, regenerate, show):
-                show(str(path))
-            return
-        if regenerate:
-            raise ValueError(f"`--regenerate` is for cifar10_c and cifar100_c, not for `{name}`.")
-        try:
-            fetch(name, root)
-        except (OSError, RuntimeError) as error:
-            raise FileNotFoundError(
-                f"The files of `{name}` cannot be fetched: {error}. Fetch them on another machine, "
-                f"and copy them to {root}."
-            ) from None
-        for half in (True, False):
-            split = load(name, train=half, root=root)
-            which = "training" if half else "test"
-            show(f"{name}: {len(split)} {which} images of {split.image_size} pixels")
+    tell = progress_on_stderr(context).say
+    print_lines(fetch_files(name, data_folder(data), regenerate, tell))

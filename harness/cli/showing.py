@@ -5,60 +5,82 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import CHECKING, WORKING, app, progress_on_stderr, refusals, show
-from harness.cli.options import Data, Device, Epochs, RecipeName, Results, Width, data_folder
+from harness.cli.app import app, print_lines, progress_on_stderr
+from harness.cli.options import (
+    MODEL,
+    WHAT,
+    Constants,
+    Corruptions,
+    Data,
+    Dataset,
+    Device,
+    Epochs,
+    ImageSeed,
+    RecipeName,
+    Results,
+    Seed,
+    Width,
+    examples,
+    make_options,
+    option,
+)
 
 showing = typer.Typer(no_args_is_help=True, help="Draw pictures of single images.")
 app.add_typer(showing, name="show")
 
-Index = Annotated[int, typer.Option(help="Position of the image in the test set.")]
-Dataset = Annotated[str, typer.Option(help="A name, or imagefolder:PATH.")]
+Index = Annotated[int, option(WHAT, "Position of the image in the test set.")]
 
 
-@showing.command(name="corruptions")
+@showing.command(
+    name="corruptions", epilog=examples("harness show corruptions --index 7 --corruption noise")
+)
 def show_corruptions(
     dataset: Dataset = "digits",
     index: Index = 0,
-    corruptions: Annotated[
-        list[str], typer.Option("--corruption", help="In place of all 19; repeats.")
-    ] = [],
-    constants: Annotated[str, typer.Option(help="cifar10_c, imagenet_c; auto: by size.")] = "auto",
+    corruptions: Corruptions = [],
+    constants: Constants = "auto",
+    image_seed: ImageSeed = 0,
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
     """Draw an image under each corruption; write results/figures/corruptions-DATASET-INDEX.png."""
     from harness.plots.show import draw_corruptions
+    from harness.storage.files import data_folder
 
-    with refusals(*CHECKING):
-        path = draw_corruptions(
-            results, dataset, index, tuple(corruptions), constants, data_folder(data)
-        )
-    show(str(path))
+    names, root = tuple(corruptions), data_folder(data)
+    path = draw_corruptions(results, dataset, index, names, constants, root, image_seed)
+    print_lines([path])
 
 
-def token(text: str | None) -> tuple[int, int] | None:
+def parse_token(text: str | None) -> tuple[int, int] | None:
     """Return (row, column) of "ROW,COLUMN".
 
     Raises:
-        ValueError: It is something else.
+        Refusal: It is something else.
     """
+    from harness.refusal import Refusal
+
     if text is None:
         return None
     parts = text.split(",")
     if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise ValueError(f"`--query` is ROW,COLUMN of a token, such as 3,4; got {text!r}.")
+        raise Refusal(f"`--query` is ROW,COLUMN of a token, such as 3,4; got {text!r}.")
     return int(parts[0]), int(parts[1])
 
 
-@showing.command(name="attention")
+@showing.command(
+    name="attention",
+    epilog=examples("harness show attention --model pde_attention --index 7 --query 3,4"),
+)
 def show_attention(
-    model: Annotated[str, typer.Option(help="A name, timm/NAME, or path/to/file.py:NAME.")],
+    context: typer.Context,
+    model: Annotated[str, option(WHAT, f"{MODEL}.")],
     dataset: Dataset = "digits",
     index: Index = 0,
     query: Annotated[
-        str | None, typer.Option(help="ROW,COLUMN of one token; by default the mean over all.")
+        str | None, option(WHAT, "ROW,COLUMN of one token; by default the mean over all.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
+    seed: Seed = 0,
     width: Width = None,
     epochs: Epochs = None,
     recipe: RecipeName = None,
@@ -67,19 +89,9 @@ def show_attention(
     results: Results = Path("results"),
 ) -> None:
     """Draw where a model looks; write results/figures/attention-MODEL-DATASET-INDEX.png."""
+    given = locals()
     from harness.plots.show import draw_attention
-    from harness.running.options import Options
 
-    options = Options(
-        results=results,
-        data=data_folder(data),
-        width=width,
-        epochs=epochs,
-        recipe=recipe,
-        device=device,
-    )
-    with refusals(*CHECKING, *WORKING):
-        path = draw_attention(
-            model, dataset, seed, index, options, progress_on_stderr(), token(query)
-        )
-    show(str(path))
+    options, progress = make_options(given), progress_on_stderr(context)
+    token = parse_token(query)
+    print_lines([draw_attention(model, dataset, seed, index, options, progress, token)])

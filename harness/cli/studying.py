@@ -1,93 +1,156 @@
 """The command that answers the project's questions: study."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.app import CHECKING, WORKING, app, progress_on_stderr, refusals, show
+from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr, show
 from harness.cli.options import (
+    EVALUATION,
+    OUTPUT,
+    TRAINING,
+    WHAT,
     Compile,
     Data,
     Device,
+    DryRun,
     Dtype,
     Epochs,
+    Json,
+    Limit,
     RecipeName,
     Results,
     Width,
-    data_folder,
+    examples,
+    make_options,
+    option,
 )
 
+if TYPE_CHECKING:
+    from harness.study.questions import Question
 
-@app.command()
+Preset = Annotated[
+    str | None,
+    option(WHAT, "quick: digits, 3 seeds; cifar10: 5 seeds \\[that of the data set, or quick]."),
+]
+OtherDataset = Annotated[str | None, option(WHAT, "In place of the preset's.")]
+Count = Annotated[int | None, option(WHAT, "Number of seeds, in place of the preset's.")]
+Numbers = Annotated[
+    list[str], option(WHAT, "1, 2a, 2b, 3, 4a, 4b \\[all]; repeats.", "--question")
+]
+MayRun = Annotated[
+    bool,
+    option(
+        TRAINING, "Train and evaluate what is missing.", "--run/--no-run", "--train/--no-train"
+    ),
+]
+Workers = Annotated[int, option(EVALUATION, "Networks trained at once; 0: one for each CPU core.")]
+Stored = Annotated[
+    bool, option(OUTPUT, "Print the answers that are stored; run nothing.", "--show")
+]
+
+
+@app.command(
+    epilog=examples(
+        "harness study --dry-run",
+        "harness study --question 3 --seeds 5",
+        "harness study --show --dataset cifar10",
+    )
+)
 def study(
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="quick: digits, 3 seeds; cifar10: 5 seeds \\[that of the data set, or quick]."
-        ),
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="In place of the preset's.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many, in place of the preset's.")] = None,
-    question: Annotated[
-        list[str], typer.Option("--question", help="1, 2a, 2b, 3, 4a, 4b \\[all]; repeats.")
-    ] = [],
-    run: Annotated[bool, typer.Option(help="Train and measure what is missing.")] = True,
-    limit: Annotated[int, typer.Option(help="Test images, 0 for all; results/quick/.")] = 0,
-    workers: Annotated[
-        int, typer.Option(help="Networks trained at once; 0: one for each CPU core.")
-    ] = 0,
+    context: typer.Context,
+    preset: Preset = None,
+    dataset: OtherDataset = None,
+    seeds: Count = None,
+    question: Numbers = [],
+    may_train: MayRun = True,
     width: Width = None,
     epochs: Epochs = None,
     recipe: RecipeName = None,
     compile: Compile = False,
+    limit: Limit = 0,
+    workers: Workers = 0,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    stored: Stored = False,
+    dry_run: DryRun = False,
+    json: Json = False,
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
     """Answer the four questions: run what is missing; write results/DATASET/study.json."""
+    given = locals()
+    from harness.storage.files import safe
+    from harness.storage.results import QUICK
+    from harness.study.questions import preset_for, select_questions
+    from harness.study.schema import FILE
+
+    scale, questions = preset_for(preset, dataset), select_questions(question)
+    name, count = dataset or scale.dataset, scale.seeds if seeds is None else seeds
+    path = (results / QUICK if limit else results) / safe(name) / FILE
+    written = [] if stored else answer(context, given, questions, name, count, path)
+    if not dry_run:
+        print_study(path, questions, json)
+        print_lines(written, apart=json)
+
+
+def answer(
+    context: typer.Context,
+    given: dict[str, Any],
+    questions: "tuple[Question, ...]",
+    dataset: str,
+    seeds: int,
+    path: Path,
+) -> list[Path]:
+    """Run what is missing; return the files that were written: answers and figures."""
     from harness.analysis import boards
     from harness.plots.figures import draw
-    from harness.running.options import Options, resolve_device
-    from harness.storage.results import QUICK
-    from harness.study import conduct
-    from harness.study.questions import preset_for
-    from harness.study.telling import told
+    from harness.present.forecast import forecast_sheet
+    from harness.running.forecast import forecast
+    from harness.running.options import resolve_device
+    from harness.study import run
+    from harness.study.schema import write_study
 
-    progress = progress_on_stderr()
-    root = results / QUICK if limit else results
-    with refusals(*CHECKING):
-        scale = preset_for(preset, dataset)
-        name, count = dataset or scale.dataset, scale.seeds if seeds is None else seeds
-        chosen = conduct.chosen(question)
-        options = Options(
-            results=results,
-            data=data_folder(data),
-            width=width,
-            epochs=epochs,
-            recipe=recipe,
-            compile=compile,
-            limit=limit,
-            device=device,
-            dtype=dtype,
-            may_train=run,
-        )
-        work = conduct.planned(chosen, name, count, options)
-        processes = workers or conduct.workers_for(resolve_device(device))
-    if run:
-        with refusals(*WORKING):
-            conduct.conduct(work, options, progress, processes)
-    with refusals(*CHECKING):
-        answers = conduct.answered(chosen, root, name, count, progress)
-        first = work[0].plan(options)  # with the weights that it has by now
-        path = conduct.write(answers, root, name, count, conduct.label(first, options, count))
-        if not limit:  # a subset of the images enters no table
-            boards.write(root, progress)
-        figures = []
-        for suite, names in conduct.drawn(chosen).items():
-            figures += draw(root, [suite], [name], data_folder(data), names)
-    for line in told(answers):
-        show(line)
-    for file in (path, *figures):
-        show(str(file))
+    options, progress = make_options(given), progress_on_stderr(context)
+    work = run.list_networks(questions, dataset, seeds, options)
+    if given["dry_run"]:
+        jobs = [network.plan(options) for network in work]
+        print_sheets([forecast_sheet(forecast(jobs, options))], given["json"])
+        return []
+    if options.may_train:
+        workers = given["workers"] or run.workers_for(resolve_device(options.device))
+        run.run_study(work, options, progress, workers)
+    answers = run.answer_from(questions, options.root, dataset, seeds, progress)
+    label = run.label(work[0].plan(options), options, seeds)  # with the weights of now
+    write_study(path, run.store_answers(answers, options.root, dataset, seeds, label))
+    if not options.limit:  # a subset of the images enters no table
+        boards.write(options.root, progress)
+    figures = [
+        figure
+        for suite, names in run.models_to_draw(questions).items()
+        for figure in draw(options.root, [suite], [dataset], options.data, names)
+    ]
+    return [path, *figures]
+
+
+def print_study(path: Path, questions: "tuple[Question, ...]", json: bool) -> None:
+    """Print the stored answers to these questions."""
+    from dataclasses import asdict, replace
+    from json import dumps
+
+    from harness.present.machine import as_json
+    from harness.refusal import Refusal
+    from harness.study.schema import read_study
+    from harness.study.sheet import describe_study
+
+    if not path.is_file():
+        raise Refusal(f"There are no answers at {path}. Run `harness study --help` to see how.")
+    study = read_study(path)
+    numbers = {question.number for question in questions}
+    study = replace(study, questions=tuple(a for a in study.questions if a.number in numbers))
+    if json:
+        typer.echo(dumps(as_json(asdict(study)), indent=2, ensure_ascii=False))
+    else:
+        for part in describe_study(study):
+            show(part)

@@ -131,7 +131,7 @@ def _measure(
 ) -> Written:
     """Observe the cells that are not stored, measure all, write the run."""
     start = time.monotonic()
-    descriptions = _descriptions(job, evaluation, weights, options)
+    descriptions = describe_cells(job, evaluation, weights, options)
     store = CellStore(options.results / "cells")
     stored = [store.read(d.key) for d in descriptions]
     missing = [i for i, arrays in enumerate(stored) if arrays is None]
@@ -164,17 +164,16 @@ def _measure(
     }
     if own:
         provenance["metrics"] = [METRICS[name].describe() for name in own]
-    root = options.results / results.QUICK if options.limit else options.results
     place = evaluation.dataset, evaluation.name, job.source.name, job.seed
-    path = results.csv_path(root, *place)
+    path = results.csv_path(options.root, *place)
     changed = results.write(path, key, measurements, provenance)
     return Written(path, evaluation.dataset, len(missing), len(descriptions), changed)
 
 
-def _descriptions(
+def describe_cells(
     job: Job, evaluation: Evaluation, weights: str, options: Options
 ) -> list[Description]:
-    """All that can change each cell's arrays."""
+    """Return all that can change each cell's arrays."""
     data = job.split.fingerprint()
     return [
         Description(

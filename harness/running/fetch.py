@@ -1,28 +1,63 @@
-"""The published corrupted files, fetched or made again, into the data folder."""
+"""The files of a data set, fetched or made again, into the data folder."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torchvision.datasets.utils import download_and_extract_archive
 
-from harness.refusal import Refusal
-from harness.suites.datasets import load
+from harness.refusal import Refusal, user_input
+from harness.suites.datasets import fetch, load
 from harness.suites.published import OF_DATASET, REPEATABLE, SOURCES, TABLES, published
 from harness.suites.published import regenerate as make_again
 
 
-def corrupted(name: str, root: Path, regenerate: bool, tell: Callable[[str], None]) -> list[Path]:
-    """Bring the files of "cifar10_c" or "cifar100_c" into the data folder, and verify each by MD5.
+def fetch_files(
+    name: str, root: Path, regenerate: bool, tell: Callable[[str], None]
+) -> Iterator[str]:
+    """Bring the files of a data set into the data folder, and verify them.
 
     Args:
-        root: The data folder; the files lie in CIFAR-10-C or CIFAR-100-C below it.
-        regenerate: Make those that draw nothing from the test set, in place of downloading all.
+        name: A data set, "cifar10_c" or "cifar100_c".
+        root: The data folder.
+        regenerate: Make those files of cifar10_c that draw nothing from the test set, in place of
+            downloading all.
         tell: Called with a line for each file as it is made.
 
+    Yields:
+        A line for each part that is there.
+
     Raises:
-        Refusal: The test set is not there, or nothing can be downloaded.
-        Refusal: A file is not the published one.
+        Refusal: There is no such data set, or its files cannot be fetched or are not the
+            published ones.
     """
+    if name in ("cifar10_c", "cifar100_c"):
+        with user_input():
+            yield from map(str, _fetch_corrupted(name, root, regenerate, tell))
+        return
+    if regenerate:
+        raise Refusal(f"`--regenerate` is for cifar10_c and cifar100_c, not for `{name}`.")
+    there = root.exists()
+    with user_input():
+        try:
+            fetch(name, root)
+        except (OSError, RuntimeError) as error:
+            if not there:
+                with contextlib.suppress(OSError):  # something lies in it
+                    root.rmdir()
+            raise Refusal(
+                f"The files of `{name}` cannot be fetched: {error}. Fetch them on another machine, "
+                f"and copy them to {root}."
+            ) from None
+        for half, which in ((True, "training"), (False, "test")):
+            split = load(name, train=half, root=root)
+            yield f"{name}: {len(split)} {which} images of {split.image_size} pixels"
+
+
+def _fetch_corrupted(
+    name: str, root: Path, regenerate: bool, tell: Callable[[str], None]
+) -> list[Path]:
+    """The files of CIFAR-10-C or CIFAR-100-C, each verified by its published MD5."""
     dataset = name.removesuffix("_c")
     title = OF_DATASET[dataset]
     folder = root / title

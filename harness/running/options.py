@@ -9,6 +9,7 @@ import torch
 
 from harness.refusal import Refusal
 from harness.running.recipes import EPOCHS
+from harness.storage.results import QUICK
 
 DTYPES = ("float32", "bfloat16")
 
@@ -50,6 +51,11 @@ class Options:
     constants: str = "auto"
     source: str = "harness"
     image_seed: int = 0
+
+    @property
+    def root(self) -> Path:
+        """Return the folder that tables are written below: that of subsets lies apart."""
+        return self.results / QUICK if self.limit else self.results
 
     def check(self) -> None:
         """Refuse what no command can do.

@@ -87,7 +87,7 @@ class Job:
 
 
 def plan(
-    models: Sequence[str],
+    models: Sequence[str | Source],
     datasets: Sequence[str],
     seeds: Sequence[int],
     suites: Sequence[str],
@@ -104,7 +104,7 @@ def plan(
     """
     options.check()
     with user_input():
-        sources = [source(name) for name in models]
+        sources = [m if isinstance(m, Source) else source(m) for m in models]
         questions = [suite_of(name) for name in suites]
     if options.weights is not None and len(models) * len(datasets) * max(1, len(seeds)) != 1:
         raise Refusal(

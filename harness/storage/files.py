@@ -49,3 +49,8 @@ def _sweep(path: Path) -> None:
 def safe(name: str) -> str:
     """Return a model's or data set's name as one word that any file system takes."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")
+
+
+def data_folder(data: Path | None) -> Path:
+    """Return the folder of data files: `data`, else HARNESS_DATA, else ~/.cache/harness/data."""
+    return data or Path(os.environ.get("HARNESS_DATA") or Path.home() / ".cache/harness/data")

@@ -1,0 +1,186 @@
+"""What a Python program calls: models and folders in, data frames out.
+
+Nothing heavy is imported before a call, so that `import harness` is quick.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from harness.progress import Progress
+
+    Model = str | nn.Module | Callable[..., nn.Module]
+
+Table = Union["pd.DataFrame", str, Path]
+FOLDER = "results"  # in a frame's `attrs`: the folder with the answers that it was made of
+_SCRATCH: list[tempfile.TemporaryDirectory] = []  # kept until the program ends
+
+
+def evaluate(
+    model: "Model",
+    suite: str | Sequence[str] = "clean",
+    dataset: str | Sequence[str] = "digits",
+    *,
+    seeds: int | Sequence[int] | None = None,
+    results: str | Path | None = None,
+    weights: str | Path | None = None,
+    limit: int = 0,
+    width: int | None = None,
+    epochs: int | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    image_seed: int = 0,
+    name: str = "",
+    progress: bool = False,
+) -> "pd.DataFrame":
+    """Evaluate a model with one or more suites; train it first if it has no weights.
+
+    An `nn.Module` is evaluated as it is, in a copy: it is never trained, and normalization belongs
+    inside it.
+
+    Args:
+        model: Module that maps images (N, 3, H, W), float, in [0, 1], to logits (N, num_classes); a
+            function `(num_classes=...)` that builds one; or a name as on the command line, such as
+            "pde_aug", "timm/resnet18" or "path/to/file.py:NAME".
+        suite: Name or names, as `harness list suites`.
+        dataset: Name or names, as `harness list datasets`, or "imagefolder:PATH".
+        seeds: Training seeds, or how many of them from 0 on; None is seed 0, or that of `weights`.
+        results: Folder that keeps weights, answers and tables, so that the next call goes on from
+            there. None keeps them in a temporary folder until the program ends.
+        weights: A safetensors file in place of trained weights.
+        limit: Number of test images, spread evenly; 0 for all.
+        width: Channels of a model that scales; None is the data set's default.
+        epochs: Passes over the training set; None is the recipe's default.
+        data: Folder of data files; None is HARNESS_DATA, or ~/.cache/harness/data.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        batch_size: Images at a time, which does not affect results; None is what suits the device.
+        image_seed: Seed of the random draws on test images.
+        name: Name of a module or builder in tables; "" is that of its class or function.
+        progress: Whether to print on stderr what is being done.
+
+    Returns:
+        One measurement a row, with the columns model, suite, dataset, seed, condition, level,
+        metric, variant, value, n (images) and run. Rates such as accuracy are fractions.
+
+    Raises:
+        harness.refusal.Refusal: Something that was asked for cannot be; the message says the cure.
+
+    >>> from torch import nn
+    >>> import harness
+    >>> net = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
+    >>> table = harness.evaluate(net, "clean", "digits", limit=50, name="linear")
+    >>> table.loc[table["metric"] == "accuracy", ["model", "dataset", "condition", "n"]].head(1)
+        model dataset condition   n
+    0  linear  digits     clean  50
+    """
+    from harness.models.in_memory import source_of
+    from harness.refusal import user_input
+    from harness.running.execute import execute
+    from harness.running.options import Options
+    from harness.running.plan import plan
+    from harness.storage.files import data_folder
+
+    if isinstance(seeds, int):
+        seeds = range(seeds)
+    options = Options(
+        results=Path(results) if results is not None else _scratch(),
+        data=data_folder(None if data is None else Path(data)),
+        width=width,
+        epochs=epochs,
+        weights=None if weights is None else Path(weights),
+        limit=limit,
+        batch_size=batch_size,
+        device=device,
+        image_seed=image_seed,
+    )
+    with user_input():
+        source = model if isinstance(model, str) else source_of(model, name)
+    jobs = plan([source], _several(dataset), list(seeds or []), _several(suite), options)
+    return _read_runs([file.path for file in execute(jobs, options, _progress(progress))])
+
+
+def _several(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _scratch() -> Path:
+    _SCRATCH.append(tempfile.TemporaryDirectory(prefix="harness-"))
+    return Path(_SCRATCH[-1].name)
+
+
+def _progress(wanted: bool) -> "Progress":
+    from rich.console import Console
+
+    from harness.progress import Progress
+
+    return Progress(Console(stderr=True), "normal" if wanted else "quiet")
+
+
+def _read_runs(paths: Sequence[Path]) -> "pd.DataFrame":
+    """The measurements of runs in one results folder."""
+    import pandas as pd
+
+    from harness.storage.results import COLUMNS
+    from harness.storage.rows import long_rows, read_rows
+
+    parts = [pd.DataFrame(long_rows(read_rows(p, ended=True), COLUMNS)) for p in paths]
+    return _with_folder(pd.concat(parts, ignore_index=True), paths[0].parents[3])
+
+
+def _with_folder(frame: "pd.DataFrame", folder: Path) -> "pd.DataFrame":
+    frame.attrs[FOLDER] = str(folder)
+    return frame
+
+
+def load_results(path: str | Path = "results") -> "pd.DataFrame":
+    """Return all measurements below a results folder, in long form.
+
+    Args:
+        path: Folder that `harness run` or `evaluate(results=...)` wrote.
+
+    Returns:
+        The columns of `evaluate`.
+
+    Raises:
+        harness.refusal.Refusal: There are no results, or a file is damaged.
+    """
+    from harness.storage.results import select
+
+    return _with_folder(select(Path(path), [], [], []), Path(path))
+
+
+def leaderboard(table: Table) -> "pd.DataFrame":
+    """Return the mean of every metric of every model, with 95 % intervals and ranks.
+
+    Args:
+        table: Frame of `evaluate` or `load_results`, or a results folder. Models are compared image
+            by image where the folder with their answers is known, as it is of these frames.
+
+    Returns:
+        A row for each data set, suite, metric, variant, group of conditions and model, with value,
+        low, high, seeds, images, rank_low, rank_high, mde and basis; `low` to `high` is the
+        interval over training seeds and images, `mde` the smallest difference from the best other
+        model that would be found with power 80 %.
+
+    Raises:
+        harness.refusal.Refusal: There are no results, or a file is damaged.
+    """
+    from harness.analysis import boards
+    from harness.analysis.leaderboard import leaderboard as of_table
+
+    frame = load_results(table) if isinstance(table, str | Path) else table
+    if FOLDER not in frame.attrs:
+        return of_table(frame)
+    with boards.reading(Path(frame.attrs[FOLDER]), frame, _progress(False)) as outcomes:
+        return of_table(frame, outcomes)
+
+
+def compare(a: Table, b: Table | None = None, **given: Any) -> "pd.DataFrame":
+    """Return effects with intervals."""
+    raise NotImplementedError

@@ -78,4 +78,4 @@ def read(path: Path) -> pd.DataFrame:
         wrong = (frame[low] > frame[high]).to_numpy()
         if wrong.any():
             raise rows.error(int(wrong.argmax()), f"`{low}` exceeds `{high}`")
-    return frame.astype({name: "Int64" for name in COUNTS})
+    return frame.astype(dict.fromkeys(COUNTS, "Int64"))

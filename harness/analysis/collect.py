@@ -88,7 +88,8 @@ def collect_samples(
         keep: Whether samples keep their outcomes by seed.
     """
     found: dict[Key, Sample] = {}
-    for (dataset, suite), part in table.groupby(["dataset", "suite"]):
+    for names, part in table.groupby(["dataset", "suite"]):
+        dataset, suite = map(str, names)
         here = _Numbers(part, grouping)
         for model, rows in here.models.items():
             stored: list[Stored] = [{} for _ in rows]
@@ -104,7 +105,7 @@ def collect_samples(
                     which = [k for k, (row, _, _) in enumerate(rows) if group in groups[row]]
                     columns = [here.column[c] for c in groups[rows[which[0]][0]][group]]
                     at = np.ix_([rows[k][0] for k in which], columns)
-                    key = Key(str(dataset), str(suite), *metric, group, str(model))
+                    key = Key(dataset, suite, *metric, group, model)
                     found[key] = _sample(
                         key,
                         here.values[i][at],

@@ -1,26 +1,22 @@
 """Who is best at what, and how sure that is: a row for each model in each column of numbers.
 
-    dataset, suite, metric, variant, group, model, value, low, high, seeds, images, rank_low, rank_high,
-    mde, basis
+    dataset, suite, metric, variant, group, model, value, low, high, seeds, images,
+    rank_low, rank_high, mde, basis
 
-`low` to `high` is a 95 % interval, over seeds and images as `basis` says (`statistics.samples`);
+`low` to `high` is a 95 % interval, over seeds and images as `basis` says (see `analysis.sample`);
 `rank_low` to `rank_high` the ranks that cannot be told apart, all pairs of a (dataset, suite,
-metric, group) being one family at 5 % after Holm; `mde` the smallest difference from the best other
-model of the column that would be found with power 80 %. Empty is what is not known: a metric
-without a better side has no ranks, a mean without an interval no `mde`.
+metric, variant, group) being one family at 5 % after Holm; `mde` the smallest difference from the
+best other model of the column that would be found with power 80 %. Empty is what is not known: a
+metric without a better side has no ranks, a mean without an interval no `mde`.
 
 Rows are sorted by name and numbers have six decimals, so that git shows what moved.
 """
-
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from harness.analysis import Sample, pairwise, rank_intervals
 from harness.analysis.collect import Key, Outcomes, collect_samples
-from harness.analysis.groups import CORRUPTED
-from harness.suites.catalog import FAMILIES
 from harness.suites.metrics import METRICS, is_bound
 
 COLUMNS = (
@@ -68,39 +64,13 @@ def of_samples(found: dict[Key, Sample]) -> pd.DataFrame:
         low, high, mde = _ranked(here, METRICS[keys[0].metric].sign)
         for i, (key, sample) in enumerate(zip(keys, here, strict=True)):
             rows.append(
-                (*key.column, key.model, sample.value, sample.low, sample.high)
-                + (sample.seeds, sample.n, low[i], high[i], mde[i], sample.basis)
+                (
+                    *(*key.column, key.model, sample.value, sample.low, sample.high),
+                    *(sample.seeds, sample.n, low[i], high[i], mde[i], sample.basis),
+                )
             )
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({name: "Int64" for name in COUNTS})
-
-
-def summary(found: dict[Key, Sample]) -> pd.DataFrame:
-    """Summarize accuracy under corruption: a row for each (dataset, suite, model).
-
-    Args:
-        found: Samples by the groups of `groups.with_corrupted`.
-
-    Returns:
-        The key, `clean`, `value` (mean corruption accuracy, clean where there is no corruption),
-        `low`, `high`, `relative` (value / clean), a column for each family, `seeds`, `n`.
-    """
-    accuracy = {k: s for k, s in found.items() if k.name == ("accuracy", "")}
-    groups = {k.group for k in accuracy}
-    whole = CORRUPTED if CORRUPTED in groups else "clean"
-    families = [f for f in FAMILIES if f in groups]
-    rows = []
-    for key, sample in accuracy.items():
-        if key.group != whole:
-            continue
-        of = {g: accuracy.get(replace(key, group=g)) for g in ("clean", *families)}
-        values = {g: np.nan if s is None else s.value for g, s in of.items()}
-        clean = values.pop("clean")
-        row = {"dataset": key.dataset, "suite": key.suite, "model": key.model, "clean": clean}
-        row |= {"value": sample.value, "low": sample.low, "high": sample.high}
-        row |= {"relative": sample.value / clean if clean else np.nan} | values
-        rows.append(row | {"seeds": sample.seeds, "n": sample.n})
-    return pd.DataFrame(rows)
+    return frame.astype(dict.fromkeys(COUNTS, "Int64"))
 
 
 def _ranked(here: list[Sample], side: int) -> tuple[list[int | None], list[int | None], np.ndarray]:

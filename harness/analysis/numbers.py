@@ -48,7 +48,9 @@ def with_means(means: Mapping[str, tuple[str, ...]]) -> Grouping:
 
     def grouping(cells: frozenset[Where]) -> Groups:
         order = sorted(cells)
-        found = {CLEAN if c == CLEAN else f"{c} {lv:g}": ((c, lv),) for c, lv in order}
+        found: dict[str, tuple[Where, ...]] = {
+            CLEAN if c == CLEAN else f"{c} {lv:g}": ((c, lv),) for c, lv in order
+        }
         for where in groups_of(cells).values():
             if len({c for c, _ in where}) == 1 < len(where):
                 found[where[0][0]] = where

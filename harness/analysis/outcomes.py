@@ -1,8 +1,8 @@
 """Per-image outcomes from stored cells.
 
-An outcome is what one image adds to a mean: a hit, a loss. A metric has outcomes if it is a function
-of logits image by image, or if the cells hold an array (N,) of its name. Nothing is written: a
-results folder can be another person's.
+An outcome is what one image adds to a mean: a hit, a loss. A metric has outcomes if it is a
+function of logits image by image, or if the cells hold an array (N,) of its name. Nothing is
+written: a results folder can be another person's.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ class StoredOutcomes:
         """Return {(metric, group): (means over the group's cells, what they were seen on)}.
 
         Raises:
-            ValueError: The JSON of the run is damaged.
+            Refusal: The JSON of the run is damaged.
         """
         beside = read_provenance(
             csv_path(self._results, dataset, suite, model, seed).with_suffix(".json")

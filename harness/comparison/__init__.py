@@ -1,1 +1,1 @@
-"""Two sides, their differences, and the gate."""
+"""Two sides: what differs between them, and whether the new one is worse than the old."""

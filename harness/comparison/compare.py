@@ -7,13 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis.groups import with_cells
-from harness.comparison import differences as compare
-from harness.comparison.foreign import OURS, PERCENT, pairs_of
+from harness.comparison.differences import as_csv, default_names, differences
+from harness.comparison.foreign import OURS, PERCENT, read_pairs
+from harness.comparison.names import UNSAID, Better, sign_of
+from harness.comparison.sentences import caveats, sentences
 from harness.comparison.sides import Side, measured_on, of_shared_seeds, open_side, samples_of
 from harness.progress import Progress
+from harness.refusal import Refusal
 from harness.storage.files import write_bytes
+from harness.suites.metrics import METRICS
 
-Found = list[tuple[pd.DataFrame, list[str]]]
+Found = list[tuple[pd.DataFrame, list[str]]]  # frames of `differences`, and what is said of each
 
 
 def split(models: str) -> list[str]:
@@ -25,20 +29,19 @@ def opponents(a: Side, b: Side, models: str) -> list[tuple[str, str]]:
     """Return which model of A stands against which of B.
 
     Raises:
-        LookupError: A name is not there.
-        ValueError: Nothing can be compared.
+        Refusal: A name is not there, or nothing can be compared.
     """
     names = split(models)
     if models and len(names) != 2:
-        raise ValueError(f"`--models` takes two models, a,b; got `{models}`.")
+        raise Refusal(f"`--models` takes two models, a,b; got `{models}`.")
     if names:
         a.only(model=names[:1])
         b.only(model=names[1:])
         return [(names[0], names[1])]
-    if a.path == b.path:
+    if a.path == b.path and a.models == b.models:
         if len(a.models) == 2:
             return [(a.models[0], a.models[1])]
-        raise ValueError(
+        raise Refusal(
             f"{a.path} holds {len(a.models)} models ({', '.join(a.models)}). Say which two with "
             "`--models a,b`."
         )
@@ -46,16 +49,16 @@ def opponents(a: Side, b: Side, models: str) -> list[tuple[str, str]]:
         return [(a.models[0], b.models[0])]
     both = [(m, m) for m in a.models if m in b.models]
     if not both:
-        raise ValueError(
+        raise Refusal(
             f"{a.path} and {b.path} have no model in common. Say which two with `--models a,b`; "
             f"there are {', '.join(a.models)} and {', '.join(b.models)}."
         )
     return both
 
 
-def compared(
-    a: Path,
-    b: Path,
+def compare_sides(
+    a: Path | Side,
+    b: Path | Side,
     models: str = "",
     *,
     suites: Sequence[str] = (),
@@ -63,63 +66,93 @@ def compared(
     metrics: Sequence[str] = (),
     columns: str = "",
     given: str = "",
+    better: Better = UNSAID,
     progress: Progress,
 ) -> Found:
     """Return a comparison for each pair of models, and what is said of it.
 
+    Args:
+        a: Results folder, leaderboard or any CSV; or a side that is open already.
+        models: Two names, `a,b`; "" for the models that both have, or the only two.
+        metrics: Names as `comparison.names` writes them; empty for accuracy.
+        columns: Of a CSV of others, `THEIRS=OURS,...`; `given` what it does not say, `OURS=VALUE`.
+        better: Which way is better, of metrics that do not say it themselves.
+
     Raises:
-        FileNotFoundError: There is nothing at a path.
-        LookupError: A name is not there.
-        ValueError: A file is damaged, or nothing can be compared.
+        Refusal: Something is not there, a file is damaged, or nothing can be compared.
     """
-    mapped = pairs_of("--columns", columns, (*OURS, PERCENT), 1)
-    constants = pairs_of("--given", given, OURS, 0)
-    sides = _opened(a, b, mapped, constants, suites, datasets)
-    chosen = list(metrics) or compare.metrics_of(*(list(s.rows["metric"]) for s in sides))
-    if not chosen:
-        raise ValueError(f"{a} and {b} have no metric in common. Name one with `--metric`.")
-    first, second = (side.only(metric=chosen) for side in sides)
-    found: Found = []
-    for mine, theirs in opponents(first, second, models):
-        one, other = first.only(model=[mine]), second.only(model=[theirs])
-        labels = (mine, theirs) if mine != theirs else (f"{mine} in {a}", f"{theirs} in {b}")
-        left_out: list[str] = []
-        if mine == theirs:
-            one, other, left_out = of_shared_seeds(one, other)
-        same = mine == theirs and _seeds(one) == _seeds(other)
-        frame = compare.comparison(
-            samples_of(one, progress, with_cells),
-            samples_of(other, progress, with_cells),
-            (mine, theirs),
-            labels=labels,
-            same_seeds=same,
-        )
-        if frame.empty:
-            raise ValueError(
-                f"{labels[0]} and {labels[1]} have no data set, suite and condition in common. Run "
-                "both with the same `harness run`."
+    mapped = read_pairs("--columns", columns, (*OURS, PERCENT), 1)
+    constants = read_pairs("--given", given, OURS, 0)
+    first, second = (
+        side.only(suite=suites, dataset=datasets) for side in _open(a, b, mapped, constants)
+    )
+    if metrics:
+        first, second = first.of_metrics(metrics), second.of_metrics(metrics)
+    else:
+        names = default_names(first.names, second.names, better)
+        if not names:
+            raise Refusal(
+                f"{first.path} and {second.path} have no metric in common of which one side is "
+                "better. Name one with `--metric`."
             )
-        said = [*one.notes, *other.notes, *compare.sentences(frame), *compare.caveats(frame)]
-        found.append((frame, said + left_out + _differing(one, other, labels)))
-    return found
+        first, second = first.of_names(names), second.of_names(names)
+    return [
+        _compare(first.only(model=[mine]), second.only(model=[theirs]), better, progress)
+        for mine, theirs in opponents(first, second, models)
+    ]
 
 
-def _opened(
-    a: Path,
-    b: Path,
-    columns: dict[str, str],
-    given: dict[str, str],
-    suites: Sequence[str],
-    datasets: Sequence[str],
+def _compare(
+    a: Side, b: Side, better: Better, progress: Progress
+) -> tuple[pd.DataFrame, list[str]]:
+    """The comparison of two sides of one model each, and what is said of it."""
+    (mine,), (theirs,) = a.models, b.models
+    labels = (mine, theirs) if mine != theirs else (f"{mine} in {a.path}", f"{theirs} in {b.path}")
+    left_out: list[str] = []
+    if mine == theirs:
+        a, b, left_out = of_shared_seeds(a, b)
+    frame = differences(
+        samples_of(a, progress, with_cells),
+        samples_of(b, progress, with_cells),
+        (mine, theirs),
+        labels=labels,
+        same_seeds=mine == theirs and _seeds(a) == _seeds(b),
+        better=better,
+    )
+    if frame.empty:
+        raise Refusal(
+            f"{labels[0]} and {labels[1]} have no data set, suite and condition in common. Run "
+            "both with the same `harness run`."
+        )
+    lines = [*a.notes, *b.notes, *sentences(frame), *caveats(frame), *left_out]
+    return frame, lines + _sideless(frame, better) + _differing(a, b, labels)
+
+
+def _sideless(frame: pd.DataFrame, better: Better) -> list[str]:
+    """Which metrics nobody has given a direction, and how to."""
+    return [
+        f"Nobody says which way of {metric} is better: `--better {metric}=up` or "
+        f"`--better {metric}=down` does."
+        for metric in dict.fromkeys(frame["metric"])
+        if metric not in METRICS and not sign_of(metric, better)
+    ]
+
+
+def _open(
+    a: Path | Side, b: Path | Side, columns: dict[str, str], given: dict[str, str]
 ) -> list[Side]:
-    """Both sides, the foreign ones last, since they may need to be told by the others."""
-    names = {"suite": suites, "dataset": datasets}
-    opened: dict[int, Side] = {}
-    for i in sorted((0, 1), key=lambda i: not (a, b)[i].is_dir()):
-        other = next(iter(opened.values()), None)
-        foreign = not (a, b)[i].is_dir()
-        side = open_side((a, b)[i], columns if foreign else {}, given if foreign else {}, other)
-        opened[i] = side.only(**names)
+    """Both sides, the foreign ones last, since the others may say what they do not."""
+
+    def foreign(side: Path | Side) -> bool:
+        return not isinstance(side, Side) and not side.is_dir()
+
+    both, opened = (a, b), dict[int, Side]()
+    for i in sorted((0, 1), key=lambda i: foreign(both[i])):
+        side, other = both[i], next(iter(opened.values()), None)
+        if isinstance(side, Path):
+            mapped = (columns, given) if foreign(side) else ({}, {})
+            side = open_side(side, *mapped, other)
+        opened[i] = side
     return [opened[0], opened[1]]
 
 
@@ -141,34 +174,36 @@ def _differing(a: Side, b: Side, labels: tuple[str, str]) -> list[str]:
     return said
 
 
-def write(path: Path | None, kind: str, found: Found, inputs: Sequence[Path]) -> None:
-    """Write all comparisons to a "csv" or "json" file.
+def write_csv(path: Path, found: Found, inputs: Sequence[Path]) -> None:
+    """Write all comparisons to a CSV file.
 
     Raises:
-        ValueError: The file is one of the inputs.
+        Refusal: The file is one of the inputs.
     """
-    if path is None:
-        return
     refuse_inputs(path, inputs)
-    frame = pd.concat([frame for frame, _ in found], ignore_index=True)
-    said = [line for _, lines in found for line in lines]
-    content = compare.as_json(frame, said) if kind == "json" else compare.as_csv(frame)
-    write_report(path, content)
+    write_report(path, as_csv(pd.concat([frame for frame, _ in found], ignore_index=True)))
 
 
 def write_report(path: Path, content: bytes) -> None:
-    """Write a file for people, whole or not at all; a pipe or a device as it is."""
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
-    else:
-        write_bytes(path, content)
+    """Write a file for people, whole or not at all; a pipe or a device as it is.
+
+    Raises:
+        Refusal: It cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            write_bytes(path, content)
+    except OSError as error:
+        raise Refusal(f"{path} cannot be written: {error.strerror}. Choose another file.") from None
 
 
 def refuse_inputs(path: Path | None, inputs: Sequence[Path]) -> None:
     """Refuse to write over what is read.
 
     Raises:
-        ValueError: The file is one of the inputs.
+        Refusal: The file is one of the inputs.
     """
     if path is not None and any(path.resolve() == other.resolve() for other in inputs):
-        raise ValueError(f"{path} is what is compared. Write to another file.")
+        raise Refusal(f"{path} is what is compared. Write to another file.")

@@ -2,7 +2,7 @@
 
 A published table names things otherwise: `corruption`, `severity`, `accuracy`; or it has a column
 for each severity. Columns are mapped by `--columns THEIRS=OURS`, what the file does not say is
-given by `--given OURS=VALUE`, and what was assumed is told.
+given by `--given OURS=VALUE`, and what was assumed is said.
 """
 
 import hashlib
@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from harness.analysis.groups import KINDS
-from harness.analysis.scores import SPANS
-from harness.models.registry import unknown
+from harness.refusal import Refusal, unknown
 from harness.storage.results import COLUMNS
 from harness.storage.rows import Rows, long_rows
+from harness.suites.metrics import BUILT_IN
 
-OURS = ("model", "suite", "dataset", "seed", "condition", "level", "metric", "value", "n")
+OURS = tuple(name for name in COLUMNS if name != "run")
 PERCENT = "percent"  # a value in per cent
 ALIASES = {
     "corruption": "condition",
     "severity": "level",
     "images": "n",
-} | dict.fromkeys((*SPANS, "acc"), "value")
+} | dict.fromkeys((*BUILT_IN, "acc"), "value")
 # As TFDS calls them.
 CONDITIONS = {"frosted_glass_blur": "glass_blur", "elastic": "elastic_transform"}
 MEANS = ("average", "avg", "mean", "all", "total")  # rows and columns that repeat others
@@ -31,28 +31,27 @@ SEVERITY = re.compile(r"(?:s|sev|severity)?[ _-]?([1-5])", re.IGNORECASE)
 CORRECT = "Correct the file, or map its columns with `--columns THEIRS=OURS`."
 
 
-def pairs_of(option: str, text: str, known: Sequence[str], side: int) -> dict[str, str]:
+def read_pairs(option: str, text: str, known: Sequence[str], side: int) -> dict[str, str]:
     """Return an option's `a=b,c=d` as a dict.
 
     Args:
         known: What may stand on one side: 0 the left, 1 the right.
 
     Raises:
-        LookupError: Something else stands there.
-        ValueError: It is not written so.
+        Refusal: Something else stands there, or it is not written so.
     """
     found: dict[str, str] = {}
     for part in filter(None, text.split(",")):
         left, equals, right = (word.strip() for word in part.partition("="))
         if not (left and equals and right):
-            raise ValueError(f"`{option} {text}` is not of the form a=b,c=d.")
+            raise Refusal(f"`{option} {text}` is not of the form a=b,c=d.")
         if (left, right)[side] not in known:
             raise unknown("column of ours", (left, right)[side], known)
         found[left] = right
     return found
 
 
-def translated(
+def translate(
     theirs: Rows,
     columns: Mapping[str, str],
     given: Mapping[str, str],
@@ -66,8 +65,8 @@ def translated(
         known: Likewise, what the other side of a comparison suggests.
 
     Raises:
-        LookupError: A column that is mapped is not there.
-        ValueError: Something is missing, or is no such thing; says where.
+        Refusal: A column that is mapped is not there, something is missing, or is no such thing;
+            says where.
     """
     path = theirs.path
     text = pd.DataFrame(theirs.columns, index=theirs.lines, dtype=object)
@@ -75,13 +74,14 @@ def translated(
         if name not in text:
             raise unknown(f"column in {path}", name, text.columns)
     mapped = {"value" if name == PERCENT else name for name in columns.values()}
-    aliases = {c: ALIASES[c.lower()] for c in text if c.lower() in ALIASES} | {
-        c: c for c in text if c in OURS
-    }
+    aliases = {c: ALIASES[c.lower()] for c in theirs.columns if c.lower() in ALIASES}
+    aliases |= {c: c for c in theirs.columns if c in OURS}
     names = {c: name for c, name in aliases.items() if name not in mapped} | dict(columns)
     rows, metric = _long(text, names, theirs)
     notes = []
-    said = {"seed": "0", "level": "0"} | ({} if metric is None else {"metric": metric})
+    said = {"seed": "0", "level": "0", "variant": ""} | (
+        {} if metric is None else {"metric": metric}
+    )
     assumed = {"model": path.stem, "metric": "accuracy"} | dict(known)
     # Equal runs have equal outcomes.
     rows["run"] = hashlib.sha256(text.to_csv().encode()).hexdigest()[:12]
@@ -95,7 +95,7 @@ def translated(
             if column not in said:
                 notes.append(f"{column} {assumed[column]}")
         else:
-            raise ValueError(
+            raise Refusal(
                 f"{path} does not say its `{column}`. Give `--given {column}=...`, or map one of "
                 f"its columns ({', '.join(map(ascii, text.columns))}) with `--columns "
                 f"THEIRS={column}`."
@@ -108,8 +108,8 @@ def translated(
     wrong = table["metric"] == "error"
     table.loc[wrong, "value"] = 1 - table.loc[wrong, "value"]
     table.loc[wrong, "metric"] = "accuracy"
-    told = [f"{path} does not say it, so this is assumed: {', '.join(notes)}."] if notes else []
-    return table, told
+    notes = [f"{path} does not say it, so this is assumed: {', '.join(notes)}."] if notes else []
+    return table, notes
 
 
 def _long(
@@ -119,24 +119,25 @@ def _long(
     path, taken = theirs.path, dict[str, str]()
     for column, name in names.items():
         if name in taken:
-            raise ValueError(
+            raise Refusal(
                 f"{path}: both `{taken[name]}` and `{column}` would be `{name}`. Map one of them "
                 "to another column with `--columns`, or remove it."
             )
         taken[name] = column
     kept = {column: name for column, name in names.items() if name in OURS}
     valued = [t for t, name in names.items() if name in ("value", PERCENT)]
-    metrics = {name: name for name in SPANS} | {"acc": "accuracy"}
+    metrics = {name: name for name in BUILT_IN} | {"acc": "accuracy"}
     metric = next((metrics[t.lower()] for t in valued if t.lower() in metrics), None)
     rows = text[list(kept)].rename(columns=kept)
-    levels = {c: m[1] for c in text if (m := SEVERITY.fullmatch(c.strip())) and c not in names}
+    wide = {c: SEVERITY.fullmatch(c.strip()) for c in theirs.columns if c not in names}
+    levels = {c: match[1] for c, match in wide.items() if match}
     if not valued and levels and "level" not in rows:
         parts = [rows.assign(level=lv, value=text[c]) for c, lv in levels.items()]
         return pd.concat(parts), metric
     if names and PERCENT in names.values():
         rows = rows.assign(value=[_fraction(v) for v in text[taken[PERCENT]]])
     if not valued:
-        raise ValueError(
+        raise Refusal(
             f"{path} has no column of values. Map one of its columns ("
             f"{', '.join(map(ascii, text.columns))}) with `--columns THEIRS=value`, or "
             f"`THEIRS={PERCENT}`."

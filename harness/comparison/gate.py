@@ -5,64 +5,59 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.analysis.collect import Key
-from harness.comparison.guards import Guard, guarded, judged
+from harness.comparison.guards import Guard, Margins, judge, select_guards
+from harness.comparison.names import UNSAID, Better, read_name, write_name
 from harness.comparison.sides import Side, measured_on, of_shared_seeds, open_side, samples_of
 from harness.progress import Progress
+from harness.refusal import Refusal
 
-DEFAULT = {("accuracy", ""): 0.005}
+DEFAULT = {("accuracy", "", ""): 0.005}
 EXAMPLE = 'Write it as in `[margin]`, `accuracy = 0.005`, `"accuracy/noise" = 0.01`.'
 
 
-def margins(options: Sequence[str], config: Path | None) -> dict[tuple[str, str], float]:
-    """Return margins by (metric, group), "" for all groups: of a TOML file, then of the options.
+def read_margins(options: Sequence[str], config: Path | None) -> Margins:
+    """Return margins by metric, variant and group, "" for all groups.
+
+    They are of a TOML file, then of the options, written METRIC=number, METRIC/GROUP=number or
+    METRIC(VARIANT)/GROUP=number.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: One is not of the form metric=number or metric/group=number, or negative.
+        Refusal: There is no such file, one is not written so, or it is negative.
     """
-    found: dict[tuple[str, str], float] = {}
-    if config is not None:
-        found |= _from_file(config)
+    found = {} if config is None else _from_file(config)
     for text in options:
         name, equals, number = text.rpartition("=")
         try:
-            found[_name(name)] = _margin(float(number) if equals else None)
-        except ValueError:
-            raise ValueError(
-                f"`--margin {text}` is not of the form accuracy=0.005 or accuracy/noise=0.01, with "
-                "a number >= 0."
+            found[read_name(name)] = _margin(float(number) if equals else None)
+        except (ValueError, Refusal):
+            raise Refusal(
+                f"`--margin {text}` is not of the form accuracy=0.005, accuracy/noise=0.01 or "
+                "accuracy(class 3)/noise=0.01, with a number >= 0."
             ) from None
-    return found or dict(DEFAULT)
+    return found or DEFAULT
 
 
-def _from_file(config: Path) -> dict[tuple[str, str], float]:
+def _from_file(config: Path) -> dict[tuple[str, str, str], float]:
     if not config.is_file():
-        raise FileNotFoundError(f"There is no file {config}. Check the path of `--config`.")
+        raise Refusal(f"There is no file {config}. Check the path of `--config`.")
     try:
         content = tomllib.loads(config.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{config} is not TOML: {error}. {EXAMPLE}") from None
+        raise Refusal(f"{config} is not TOML: {error}. {EXAMPLE}") from None
     extra = [name for name in content if name != "margin"]
     table = content.get("margin")
     if extra or not isinstance(table, dict) or not table:
         what = f"`{extra[0]}` means nothing" if extra else "there is no table `[margin]`"
-        raise ValueError(f"{config}: {what}. {EXAMPLE}")
+        raise Refusal(f"{config}: {what}. {EXAMPLE}")
     found = {}
     for name, value in table.items():
         try:
-            found[_name(name)] = _margin(value)
+            found[read_name(name)] = _margin(value)
         except ValueError:
-            raise ValueError(
+            raise Refusal(
                 f"{config}: `{name}` must be a number >= 0; got {value!r}. {EXAMPLE}"
             ) from None
     return found
-
-
-def _name(text: str) -> tuple[str, str]:
-    metric, _, group = (word.strip() for word in text.partition("/"))
-    if not metric:
-        raise ValueError
-    return metric, group
 
 
 def _margin(value: object) -> float:
@@ -74,38 +69,40 @@ def _margin(value: object) -> float:
 def check(
     results: Path,
     baseline: Path,
-    wanted: Mapping[tuple[str, str], float],
+    margins: Margins,
     names: Mapping[str, Sequence[str]],
     progress: Progress,
+    better: Better = UNSAID,
 ) -> tuple[list[Guard], list[str]]:
     """Return the verdicts on `results` against `baseline`, and what was left out.
 
     Args:
-        wanted: Margins by (metric, group).
+        margins: As `read_margins` returns them.
         names: Data sets, suites and models to keep of the baseline; empty ones keep all.
+        better: Which way is better, of metrics that do not say it themselves.
 
     Raises:
-        FileNotFoundError: There is nothing at a path.
-        LookupError: The baseline lacks a name.
-        ValueError: A file is damaged, or the baseline is the results.
+        Refusal: There is nothing at a path, the baseline lacks a name or is the results, or a file
+            is damaged.
     """
     if results.resolve() == baseline.resolve():
-        raise ValueError(
+        raise Refusal(
             f"The baseline {baseline} is what is checked. Give the folder of the new results with "
             "`--results`, or another baseline."
         )
-    metrics = list(dict.fromkeys(metric for metric, _ in wanted))
-    before = open_side(baseline, whole=True).only(**names).only(metric=metrics)
-    present = {name: set(before.rows[name]) for name in ("dataset", "suite", "model", "metric")}
-    now, before, left_out = of_shared_seeds(open_side(results, whole=True).among(present), before)
+    metrics = list(dict.fromkeys(write_name(*name[:2]) for name in margins))
+    before = open_side(baseline, whole=True).only(**names).of_metrics(metrics)
+    there = {name: set(before.rows[name]) for name in ("dataset", "suite", "model")}
+    now = open_side(results, whole=True).among(there).of_names(before.names)
+    now, before, left_out = of_shared_seeds(now, before)
     of_before = samples_of(before, progress)
-    guards = guarded(of_before, wanted)
+    guards = select_guards(of_before, margins, better)
     of_now = samples_of(now, progress)
-    return judged(of_now, of_before, guards, _others(now, before, guards)), left_out
+    return judge(of_now, of_before, guards, _others(now, before, guards), better), left_out
 
 
 def _others(now: Side, before: Side, guards: Mapping[Key, float]) -> dict[Key, str]:
-    """Guards whose runs tell that they are of other images or of another version."""
+    """Guards whose runs say that they are of other images or of another version."""
     mine, theirs = measured_on(now), measured_on(before)
     found = {}
     for key in guards:

@@ -22,15 +22,15 @@ from dataclasses import dataclass, replace
 from harness.analysis import Differences, Sample, difference, holm, images_needed, quantile
 from harness.analysis.collect import Key
 from harness.analysis.families import LEVEL
-from harness.analysis.groups import headline, spoken
+from harness.analysis.groups import describe_group, headline
 from harness.analysis.pairs import POWER
-from harness.analysis.scores import better
-from harness.models.registry import unknown
+from harness.comparison.names import UNSAID, Better, Name, select_names, sign_of, write_name
+from harness.refusal import Refusal, unknown
 
 PASS, WORSE, INCONCLUSIVE, MISSING = "pass", "worse", "inconclusive", "missing"
 CODES = {PASS: 0, WORSE: 1, INCONCLUSIVE: 3, MISSING: 4}  # 2 is misuse
 PRECEDENCE = (WORSE, MISSING, INCONCLUSIVE, PASS)
-Margins = Mapping[tuple[str, str], float]  # (metric, group or ""), >= 0
+Margins = Mapping[tuple[str, str, str], float]  # (metric, variant, group or ""), >= 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Guard:
 
     @property
     def name(self) -> str:
-        return f"{self.key.metric}/{self.key.group}"
+        """As `--margin` writes it."""
+        return write_name(*self.key.name, self.key.group)
 
     @property
     def reachable(self) -> bool:
@@ -71,50 +72,56 @@ class Guard:
         return self.identical or self.mde <= self.margin
 
 
-def guarded(baseline: Mapping[Key, Sample], margins: Margins) -> dict[Key, float]:
+def select_guards(
+    baseline: Mapping[Key, Sample], margins: Margins, better: Better = UNSAID
+) -> dict[Key, float]:
     """Return what is guarded, with its margin: a metric's headline groups, or those that are named.
 
     Raises:
-        LookupError: The baseline has no such metric or group.
-        ValueError: A metric has no better side.
+        Refusal: The baseline has no such metric or group, or the metric has no better side.
     """
-    of_metric: dict[str, dict[tuple, list[Key]]] = {}
+    of_name: dict[Name, dict[tuple, list[Key]]] = {}
     for key in baseline:
-        runs = of_metric.setdefault(key.metric, {})
+        runs = of_name.setdefault(key.name, {})
         runs.setdefault((key.dataset, key.suite, key.model), []).append(key)
     found: dict[Key, float] = {}
     # A named group comes after its whole metric, and takes its place.
-    for (metric, group), margin in sorted(margins.items()):
-        if metric not in of_metric:
-            raise unknown("metric in the baseline", metric, of_metric)
-        if better(metric) == 0:
-            raise ValueError(
-                f"`{metric}` has no better side, so that it cannot become worse. Guard another one."
+    for (metric, variant, group), margin in sorted(margins.items()):
+        text = write_name(metric, variant)
+        select_names(of_name, [text], "the baseline")
+        if sign_of(metric, better) == 0:
+            raise Refusal(
+                f"`{metric}` has no better side, so that it cannot become worse. Guard another "
+                f"one, or say which side is better: `--better {metric}=up`."
             )
-        groups = dict.fromkeys(k.group for keys in of_metric[metric].values() for k in keys)
+        runs = of_name[metric, variant]
+        groups = dict.fromkeys(key.group for keys in runs.values() for key in keys)
         if group and group not in groups:
-            raise unknown(f"group of {metric} in the baseline", group, groups)
-        for keys in of_metric[metric].values():
+            raise unknown(f"group of {text} in the baseline", group, groups)
+        for keys in runs.values():
             wanted = [group] if group else headline([key.group for key in keys])
             found |= {key: margin for key in keys if key.group in wanted}
     return found
 
 
-def judged(
+def judge(
     new: Mapping[Key, Sample],
     baseline: Mapping[Key, Sample],
     guards: Mapping[Key, float],
     others: Mapping[Key, str],
+    better: Better = UNSAID,
 ) -> list[Guard]:
     """Return the verdicts, in the order of the leaderboard.
 
     Args:
         others: Why a guarded mean of `new` cannot be compared although it is there.
+        better: Which way is better, of metrics that do not say it themselves.
     """
-    found = [
-        _measured(key, margin, new.get(key), baseline[key], others.get(key, ""))
-        for key, margin in sorted(guards.items(), key=lambda item: item[0].order)
-    ]
+    found = []
+    for key, margin in sorted(guards.items(), key=lambda item: item[0].order):
+        found.append(
+            _measure(key, margin, new.get(key), baseline[key], others.get(key, ""), better)
+        )
     open_ = [i for i, guard in enumerate(found) if guard.verdict == INCONCLUSIVE]
     p = holm([found[i].p_worse for i in open_])
     for i, adjusted in zip(open_, p, strict=True):
@@ -134,8 +141,10 @@ def overall(guards: list[Guard]) -> str:
     return next(v for v in PRECEDENCE if v in verdicts)
 
 
-def _measured(key: Key, margin: float, new: Sample | None, baseline: Sample, other: str) -> Guard:
-    """A guard with its numbers, not yet judged unless it is missing."""
+def _measure(
+    key: Key, margin: float, new: Sample | None, baseline: Sample, other: str, better: Better
+) -> Guard:
+    """A guard with its numbers, and its verdict if it is missing."""
     guard = Guard(key, margin, MISSING, baseline=baseline.value)
     if not math.isfinite(baseline.value):
         return replace(guard, reason="the baseline's value is not a number")
@@ -154,7 +163,7 @@ def _measured(key: Key, margin: float, new: Sample | None, baseline: Sample, oth
     if math.isnan(float(d.below)):
         reason = "single means without their images have no interval"
         return replace(guard, verdict=INCONCLUSIVE, reason=reason, p_worse=1.0)
-    d = d if better(key.metric) > 0 else d.flipped()
+    d = d if sign_of(key.metric, better) > 0 else d.flipped()
     return replace(
         guard,
         verdict=INCONCLUSIVE,
@@ -200,7 +209,8 @@ def _short(guard: Guard) -> str:
 def expectation(guard: Guard) -> str:
     """Say whether "pass" can be expected, before the verdict is known."""
     key = guard.key
-    what = f"{key.model} on {key.dataset}, {key.suite}: {key.metric} {spoken(key.group)}"
+    where = f"{write_name(*key.name)} {describe_group(key.group)}"
+    what = f"{key.model} on {key.dataset}, {key.suite}: {where}"
     if guard.verdict == MISSING:
         return f"{what}: {guard.reason}"
     if guard.identical:

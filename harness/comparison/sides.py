@@ -1,18 +1,19 @@
 """One side of a comparison: a results folder, a leaderboard, or any CSV of numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis import Sample, boards, from_row
-from harness.analysis.collect import Grouping, Key, samples
+from harness.analysis.collect import Grouping, Key, collect_samples
 from harness.analysis.groups import groups_of
 from harness.analysis.leaderboard import COLUMNS as OF_BOARD
-from harness.comparison.foreign import translated
-from harness.models.registry import unknown
+from harness.comparison.foreign import translate
+from harness.comparison.names import Name, select_names
 from harness.progress import Progress
+from harness.refusal import Refusal, unknown
 from harness.storage import results
 from harness.storage.rows import long_rows, read_rows
 
@@ -45,29 +46,46 @@ class Side:
     def models(self) -> list[str]:
         return sorted(self.rows["model"].unique())
 
+    @property
+    def names(self) -> list[Name]:
+        """The metrics and their variants."""
+        pairs = self.rows[["metric", "variant"]].drop_duplicates()
+        return list(pairs.itertuples(index=False, name=None))
+
     def only(self, **names: Sequence[str]) -> "Side":
         """Return what has these names, such as `suite=["clean"]`; an empty list keeps all.
 
         Raises:
-            LookupError: A name is not there.
+            Refusal: A name is not there.
         """
-        table, board = self.table, self.board
         for column, wanted in names.items():
             there = set(self.rows[column].unique()) if wanted else set()
             for name in wanted:
                 if name not in there:
                     raise unknown(f"{column} in {self.path}", name, there)
-            if wanted and table is not None:
-                table = table[table[column].isin(wanted)]
-            if wanted and board is not None:
-                board = board[board[column].isin(wanted)]
-        return replace(self, table=table, board=board)
+        return self.among({column: wanted for column, wanted in names.items() if wanted})
 
-    def among(self, names: Mapping[str, set[str]]) -> "Side":
+    def of_metrics(self, wanted: Sequence[str]) -> "Side":
+        """Return what has these names of metrics, written as `comparison.names` says.
+
+        Raises:
+            Refusal: A name is not there.
+        """
+        return self.of_names(select_names(self.names, wanted, str(self.path)))
+
+    def of_names(self, wanted: Sequence[Name]) -> "Side":
+        """Return the rows of these metrics and variants, be they there or not."""
+        index = pd.MultiIndex.from_frame(self.rows[["metric", "variant"]])
+        return self._with(self.rows[index.isin(wanted)])
+
+    def among(self, names: Mapping[str, Collection[str]]) -> "Side":
         """Return the rows whose names are all among these, be they there or not."""
         rows = self.rows
         for column, wanted in names.items():
             rows = rows[rows[column].isin(wanted)]
+        return self._with(rows)
+
+    def _with(self, rows: pd.DataFrame) -> "Side":
         return replace(self, table=rows) if self.board is None else replace(self, board=rows)
 
 
@@ -88,45 +106,42 @@ def open_side(
         whole: Leave out runs on a subset of the images.
 
     Raises:
-        FileNotFoundError: There is nothing.
-        LookupError: A folder holds no whole runs.
-        ValueError: A file is damaged, or cannot be understood.
+        Refusal: There is nothing, a folder holds no whole runs, or a file is damaged or cannot be
+            understood.
     """
     if path.is_dir():
-        return Side(path, table=results.chosen(path, [], [], [], whole=whole), folder=path)
+        return Side(path, table=results.select(path, [], [], [], whole=whole), folder=path)
     if not path.exists():
-        raise FileNotFoundError(
+        raise Refusal(
             f"There is nothing at {path}. Give a results folder, a CSV, or two models of one "
             "folder with `--models a,b`."
         )
     rows = read_rows(path)
-    if rows.columns.keys() >= set(OF_BOARD) and not columns:
+    if rows.columns.keys() >= set(OF_BOARD) - {"variant"} and not columns:
         return Side(path, board=boards.read(path))
-    if rows.columns.keys() >= set(results.COLUMNS) and not columns:
+    if rows.columns.keys() >= set(results.COLUMNS) - {"variant"} and not columns:
         return Side(path, table=pd.DataFrame(long_rows(rows, results.COLUMNS)))
     known = {}
     if other is not None:
         for name in ("dataset", "suite"):
             if other.rows[name].nunique() == 1:
                 known[name] = str(other.rows[name].iloc[0])
-    table, notes = translated(rows, columns or {}, given or {}, known)
+    table, notes = translate(rows, columns or {}, given or {}, known)
     return Side(path, table=table, notes=tuple(notes))
 
 
 def samples_of(side: Side, progress: Progress, grouping: Grouping = groups_of) -> dict[Key, Sample]:
     """Return a sample for each mean of a side, with its outcomes by seed where they are stored."""
     if side.board is not None:
-        return {
-            Key(r.dataset, r.suite, r.metric, r.group, r.model): from_row(
-                float(r.value), float(r.low), float(r.high), int(r.seeds), int(r.images), r.basis
-            )
-            for r in side.board.itertuples()
-        }
+        keys = side.board[list(boards.KEY)].itertuples(index=False, name=None)
+        numbers = side.board[["value", "low", "high", "seeds", "images", "basis"]]
+        rows = numbers.itertuples(index=False, name=None)
+        return {Key(*key): from_row(*row) for key, row in zip(keys, rows, strict=True)}
     assert side.table is not None
     if side.folder is None:
-        return samples(side.table, grouping=grouping)
+        return collect_samples(side.table, grouping=grouping)
     with boards.reading(side.folder, side.table, progress) as outcomes:
-        return samples(side.table, outcomes, grouping=grouping, keep=True)
+        return collect_samples(side.table, outcomes, grouping=grouping, keep=True)
 
 
 def of_shared_seeds(a: Side, b: Side) -> tuple[Side, Side, list[str]]:
@@ -139,14 +154,14 @@ def of_shared_seeds(a: Side, b: Side) -> tuple[Side, Side, list[str]]:
     mine, theirs = _runs(a.table), _runs(b.table)
     meeting = {run[:3] for run in mine & theirs}
     alone = [run for run in sorted(mine ^ theirs) if run[:3] in meeting]
-    told = [
+    lines = [
         f"{model} on {dataset}, {suite}: seed {seed} is in {(a if run in mine else b).path} alone, "
         "and left out."
         for run in alone
         for dataset, suite, model, seed in (run,)
     ]
     kept = [table[~_index(table).isin(alone)] for table in (a.table, b.table)]
-    return replace(a, table=kept[0]), replace(b, table=kept[1]), told
+    return replace(a, table=kept[0]), replace(b, table=kept[1]), lines
 
 
 def _index(table: pd.DataFrame) -> pd.MultiIndex:
@@ -158,7 +173,7 @@ def _runs(table: pd.DataFrame) -> set[tuple]:
 
 
 def measured_on(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:
-    """Return what runs were measured on, by (dataset, suite, model), as far as it is told.
+    """Return what runs were measured on, by (dataset, suite, model), as far as it is known.
 
     The images' hash, the suite's version and the seed of the images' draws.
     """
@@ -168,8 +183,8 @@ def measured_on(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:
     runs = side.table[["dataset", "suite", "model", "seed"]].drop_duplicates()
     for dataset, suite, model, seed in runs.itertuples(index=False):
         path = results.csv_path(side.folder, dataset, suite, model, seed).with_suffix(".json")
-        told = results.told(path)
-        if "data" in told:
-            seen = tuple(str(told.get(k)) for k in ("data", "version", "image_seed"))
+        beside = results.read_provenance(path)
+        if "data" in beside:
+            seen = tuple(str(beside.get(k)) for k in ("data", "version", "image_seed"))
             found.setdefault((dataset, suite, model), set()).add(seen)
     return {key: frozenset(seen) for key, seen in found.items()}

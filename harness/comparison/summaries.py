@@ -10,11 +10,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from harness.comparison.guards import INCONCLUSIVE, MISSING, PASS, WORSE, Guard, overall
+from harness.comparison.names import write_name
 
 SIGNS = {PASS: "✅", WORSE: "❌", INCONCLUSIVE: "❔", MISSING: "⛔"}
 
 
-def told(guard: Guard) -> str:
+def describe(guard: Guard) -> str:
     """Return a guard's numbers in one line."""
     if math.isnan(guard.difference):
         return guard.reason
@@ -50,9 +51,9 @@ def junit(guards: Sequence[Guard]) -> bytes:
             },
         )
         if guard.verdict in kinds:
-            message = {"message": told(guard), "type": guard.verdict}
+            message = {"message": describe(guard), "type": guard.verdict}
             ET.SubElement(case, kinds[guard.verdict], message)
-        ET.SubElement(case, "system-out").text = told(guard)
+        ET.SubElement(case, "system-out").text = describe(guard)
     ET.indent(root)
     return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
 
@@ -74,7 +75,7 @@ def markdown(guards: Sequence[Guard]) -> bytes:
     ]
     for guard in guards:
         key, known = guard.key, not math.isnan(guard.difference)
-        names = (key.dataset, key.suite, key.model, key.metric, key.group)
+        names = (key.dataset, key.suite, key.model, write_name(*key.name), key.group)
         cells = [f"{SIGNS[guard.verdict]} {guard.verdict}", *(inert(name) for name in names)]
         cells += [f"{v:.4f}" if math.isfinite(v) else "" for v in (guard.baseline, guard.new)]
         cells += [f"{guard.difference:+.4f}", f"{guard.low:+.4f} to {guard.high:+.4f}"] * known

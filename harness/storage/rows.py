@@ -42,11 +42,13 @@ class Rows:
     lines: list[int]
 
     def need(self, columns: Sequence[str]) -> None:
-        """Refuse a table without these columns.
+        """Refuse a table without these columns; without variants it has none.
 
         Raises:
             Refusal: Names the first that is not there.
         """
+        # A table of metrics without families need not have it.
+        self.columns.setdefault("variant", [""] * len(self.lines))
         missing = [c for c in columns if c not in self.columns]
         if missing:
             raise Refusal(f"{self.path} lacks the column `{missing[0]}`. {self.cure}")
@@ -106,11 +108,11 @@ def problem_of_name(text: str) -> str | None:
     if len(text) > LONGEST:
         return f"has {len(text)} characters, more than {LONGEST}"
     if not text.isprintable():
-        return f"has characters that cannot be shown: {ascii(text)}"
+        return f"has characters that cannot be shown: {text!a}"
     if text.startswith(FORMULA):
-        return f"starts like a spreadsheet formula: {ascii(text)}"
+        return f"starts like a spreadsheet formula: {text!a}"
     if text != text.strip():
-        return f"has spaces around it: {ascii(text)}"
+        return f"has spaces around it: {text!a}"
     return None
 
 
@@ -146,7 +148,7 @@ def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> Rows:
     header = rows[0]
     twice = next((c for i, c in enumerate(header) if c in header[:i]), None)
     if twice is not None:
-        raise Refusal(f"{path} has the column {ascii(twice)} twice. {cure}")
+        raise Refusal(f"{path} has the column {twice!a} twice. {cure}")
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(header):
             raise Refusal(
@@ -168,8 +170,6 @@ def long_rows(rows: Rows, columns: Sequence[str]) -> dict[str, list[Any]]:
     Raises:
         Refusal: Says what is wrong in which line.
     """
-    if "variant" not in rows.columns:  # a table of metrics without families need not have it
-        rows.columns["variant"] = [""] * len(rows.lines)
     rows.need(columns)
     made: dict[str, list[Any]] = {
         column: rows.names(column) if column in NAMES else rows.numbers(column)

@@ -17,7 +17,6 @@ A "yes" must also stand among the other questions, one family at 5 % after Holm.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
@@ -26,6 +25,7 @@ from harness.analysis.families import LEVEL
 from harness.analysis.groups import describe_group
 from harness.study.effects import Effect, Numbers, Samples, phrase, scale
 from harness.study.questions import ENOUGH, SLIGHT, WEAK, Question
+from harness.study.schema import StoredAnswer
 from harness.suites.metrics import METRICS
 
 YES, NO, UNCLEAR = "yes", "no", "cannot tell"
@@ -45,15 +45,16 @@ class Answer:
     sentence: str
     effects: tuple[Effect, ...]
 
-    def describe(self) -> dict[str, Any]:
-        """Return it as JSON, as `study.schema` reads it."""
-        return {
-            "number": self.question.number,
-            "question": self.question.text,
-            "answer": self.sentence,
-            "verdict": self.verdict,
-            "effects": [effect.describe() for effect in self.effects],
-        }
+    def store(self, runs: Sequence[str]) -> StoredAnswer:
+        """Return it as it is written, with the CSV files that its numbers come from."""
+        return StoredAnswer(
+            number=self.question.number,
+            question=self.question.text,
+            answer=self.sentence,
+            verdict=self.verdict,
+            effects=tuple(effect.store() for effect in self.effects),
+            runs=tuple(runs),
+        )
 
 
 def answer_questions(
@@ -122,7 +123,10 @@ def match(question: Question, numbers: Numbers) -> Answer:
     ]
     margin = f"{100 * ENOUGH:g} point"
     if own.low >= -ENOUGH:
-        verdict, sentence = YES, f"It is less accurate by no more than {margin}: {phrase(own)}"
+        verdict, sentence = (
+            YES,
+            f"It is less accurate by no more than {margin}: {phrase(own)}",
+        )
     elif own.high < -ENOUGH:
         verdict, sentence = NO, f"It is less accurate by more than {margin}: {phrase(own)}"
     else:

@@ -7,7 +7,6 @@ them, or of a rank correlation and none.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +14,10 @@ import pandas as pd
 from harness.analysis import Sample, difference, mean_correlation
 from harness.analysis.collect import Key
 from harness.analysis.groups import describe_group
-from harness.comparison.wording import amount, bounds
+from harness.comparison.wording import bounds, signed
 from harness.refusal import Refusal
 from harness.study.questions import ENOUGH, Quantity
+from harness.study.schema import StoredEffect
 from harness.suites.metrics import METRICS
 
 TEMPERATURE = "a temperature of equal entropy"
@@ -32,11 +32,11 @@ class Effect:
     Args:
         quantity: What is compared.
         value: In the metric's unit, rates as fractions; `low` to `high` its 95 % interval.
-        p: Of no difference, two-sided, unadjusted.
-        seeds: Of each model, and `images` behind each.
+        p: p value of no difference, two-sided, unadjusted.
+        seeds: Number of seeds of each model, and `images` behind each.
         decides: Whether the verdict rests on it.
-        p_gain: One-sided, of "the gain is at least `ENOUGH`"; `p_loss` likewise of a loss. NaN
-            where that makes no sense.
+        p_gain: One-sided p value of "the gain is at least `ENOUGH`"; `p_loss` likewise of a loss.
+            NaN where that makes no sense.
         other: Value of `against`; NaN where there is none.
     """
 
@@ -54,24 +54,24 @@ class Effect:
     p_loss: float = math.nan
     other: float = math.nan
 
-    def describe(self) -> dict[str, Any]:
-        """Return it as JSON; what is not known is null."""
-
-        def number(value: float) -> float | None:
-            return round(value, 6) if math.isfinite(value) else None
-
-        return {
-            "model": self.model,
-            "against": self.against,
-            **self.quantity._asdict(),
-            "effect": number(self.value),
-            "low": number(self.low),
-            "high": number(self.high),
-            "p": None if math.isnan(self.p) else float(f"{self.p:.3g}"),
-            "seeds": self.seeds,
-            "images": self.images,
-            "decides": self.decides,
-        }
+    def store(self) -> StoredEffect:
+        """Return it as it is written and printed, rounded once."""
+        quantity = self.quantity
+        return StoredEffect(
+            model=self.model,
+            against=self.against,
+            suite=quantity.suite,
+            metric=quantity.metric,
+            group=quantity.group,
+            variant=quantity.variant,
+            effect=round(self.value, 6),
+            low=round(self.low, 6),
+            high=round(self.high, 6),
+            p=float(f"{self.p:.3g}"),
+            seeds=self.seeds,
+            images=self.images,
+            decides=self.decides,
+        )
 
 
 @dataclass(frozen=True)
@@ -157,14 +157,12 @@ def _effect(
 
 
 def phrase(effect: Effect, against: bool = True) -> str:
-    """Return "+1.3 points [0.2, 2.4] against resnet18"."""
-    metric = effect.quantity.metric
-    unit = " points" if METRICS[metric].is_rate else ""
-    sign = "+" if effect.value >= 0 else "-"
-    text = f"{sign}{amount(metric, effect.value)}{unit}"
-    if math.isfinite(effect.low):
-        text += f" {bounds(metric, effect.low, effect.high)}"
-    return f"{text} against {effect.against}" if against else text
+    """Return "+1.3 points [0.2, 2.4] against resnet18", from the numbers that are stored."""
+    stored = effect.store()
+    text = signed(stored.metric, stored.effect)
+    if math.isfinite(stored.low):
+        text += f" {bounds(stored.metric, stored.low, stored.high)}"
+    return f"{text} against {stored.against}" if against else text
 
 
 def scale(effects: Sequence[Effect]) -> str:

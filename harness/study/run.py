@@ -1,6 +1,5 @@
-"""Run what a study needs and is not there, and write its answers: results/DATASET/study.json."""
+"""Run what a study needs and is not there, and answer its questions."""
 
-import json
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -19,12 +18,11 @@ from harness.running.execute import execute
 from harness.running.options import Options
 from harness.running.plan import Job, plan
 from harness.storage import results
-from harness.storage.files import safe, write_bytes
+from harness.storage.files import safe
 from harness.storage.provenance import command_line, commit
 from harness.study.answers import Answer, answer_questions
 from harness.study.questions import CLEAN, Question, suites_of
-
-FILE = "study.json"
+from harness.study.schema import Study
 
 
 @dataclass(frozen=True)
@@ -149,13 +147,15 @@ def models_to_draw(questions: Sequence[Question]) -> dict[str, list[str]]:
     return {suite: list(names) for suite, names in found.items()}
 
 
-def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, scale: str) -> Path:
-    """Write the answers to `root`/DATASET/study.json, each with the files that its numbers are of.
+def store_answers(
+    made: Sequence[Answer], root: Path, dataset: str, seeds: int, scale: str
+) -> Study:
+    """Return the answers as they are written, each with the files that its numbers are of.
 
     Beside each of these lies a JSON with the same name: weights, command, commit, cells.
     """
     folder = root / safe(dataset)
-    questions = []
+    stored = []
     for answer in made:
         runs = [
             results.csv_path(root, dataset, suite, model, seed).relative_to(folder).as_posix()
@@ -163,17 +163,8 @@ def write(made: Sequence[Answer], root: Path, dataset: str, seeds: int, scale: s
             for suite in suites
             for seed in range(seeds)
         ]
-        questions.append(answer.describe() | {"runs": runs})
-    content = {
-        "scale": scale,
-        "dataset": dataset,
-        "command": command_line(),
-        "commit": commit()[0] or "",
-        "questions": questions,
-    }
-    path = folder / FILE
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-    return path
+        stored.append(answer.store(runs))
+    return Study(scale, dataset, command_line(), commit()[0] or "", tuple(stored))
 
 
 def label(first: Job, options: Options, seeds: int) -> str:

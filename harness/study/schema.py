@@ -165,7 +165,7 @@ def _name(name: str, value: Any) -> str:
 
 def _verdict(name: str, value: Any) -> str:
     if _text(name, value) not in VERDICTS:
-        raise _Problem(f"`{name}` must be one of {', '.join(VERDICTS)}; got {ascii(value)}")
+        raise _Problem(f"`{name}` must be one of {', '.join(VERDICTS)}; got {value!a}")
     return value
 
 

@@ -2,45 +2,44 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from rich.table import Table
-
-from harness.comparison.wording import amount, bounds, chance
-from harness.study.answers import Answer
-from harness.study.effects import Effect
-from harness.suites.metrics import METRICS, full_title
+from harness.comparison.wording import bounds, chance, signed
+from harness.present.sheet import Column, Row, Sheet, metric_title
+from harness.study.schema import StoredEffect, Study
 
 
-def describe_answers(answers: Sequence[Answer]) -> Iterator[str | Table]:
-    """Yield each question, its verdict and its sentence, then the effects behind it."""
-    for answer in answers:
-        yield f"{answer.question.number}  {answer.question.text}"
-        yield f"   {answer.verdict}. {answer.sentence}"
+def describe_study(study: Study) -> Iterator[str | Sheet]:
+    """Yield each question, its verdict and its answer, then the effects behind it."""
+    for answer in study.questions:
+        yield f"{answer.number}  {answer.question}"
+        yield f"   {answer.verdict}. {answer.answer}"
         if answer.effects:
-            yield effects_table(answer.effects)
+            yield effects_sheet(f"question {answer.number}", answer.effects)
         yield ""
+    yield f"{study.scale}."
 
 
-def effects_table(effects: Sequence[Effect]) -> Table:
+def interval(value: Any, row: Row) -> str:
+    """The 95 % interval of a difference, "" where it is not known."""
+    low, high = row["low"], row["high"]
+    return bounds(row["metric"], low, high) if math.isfinite(low) else ""
+
+
+COLUMNS = (
+    Column("decides", "", lambda value, row: "*" if value else ""),
+    Column("against", "against"),
+    Column("metric", "metric", metric_title, drop=1),
+    Column("group", "condition", drop=2),
+    Column("effect", "difference", lambda value, row: signed(row["metric"], value), right=True),
+    Column("low", "95 % interval", interval, right=True),
+    Column("p", "p", lambda value, row: chance(value), drop=3, right=True),
+    Column("seeds", "seeds", drop=4, right=True),
+    Column("images", "n", drop=4, right=True),
+)
+
+
+def effects_sheet(name: str, effects: Sequence[StoredEffect]) -> Sheet:
     """A row for each difference; the ones that decide have a star."""
-    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
-    for heading in ("", "against", "metric", "condition"):
-        table.add_column(heading)
-    for heading in ("difference", "95 % interval", "p", "seeds", "n"):
-        table.add_column(heading, justify="right")
-    for effect in effects:
-        metric = effect.quantity.metric
-        unit = " points" if METRICS[metric].is_rate else ""
-        sign = "+" if effect.value >= 0 else "-"
-        table.add_row(
-            "*" if effect.decides else "",
-            effect.against,
-            full_title(effect.quantity.metric, effect.quantity.variant),
-            effect.quantity.group,
-            f"{sign}{amount(metric, effect.value)}{unit}",
-            bounds(metric, effect.low, effect.high) if math.isfinite(effect.low) else "",
-            "" if math.isnan(effect.p) else chance(effect.p),
-            str(effect.seeds),
-            str(effect.images),
-        )
-    return table
+    return Sheet(COLUMNS, [asdict(effect) for effect in effects], (), name)

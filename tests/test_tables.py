@@ -1,19 +1,17 @@
 """What `harness table` prints, writes and makes again."""
 
-import io
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from harness.analysis.groups import FAMILIES
 from harness.cli import app
-from harness.present.tables import calibration_table, marked
 from harness.storage.results import csv_path, read, write
 from harness.suites.base import Measurement
 
@@ -30,7 +28,7 @@ def words(result: Result) -> str:
     return re.sub(r"\s+", " ", result.stdout)
 
 
-def test_ranks_are_printed_as_ties(tmp_path: Path, answered) -> None:
+def test_ranks_are_printed_as_ties(tmp_path: Path, answered: Callable[..., Path]) -> None:
     for model, accuracy in (("resnet18", 0.9), ("pde_aug", 0.9), ("poor", 0.6)):
         for seed in range(3):
             answered(tmp_path, model, seed, accuracy=accuracy)
@@ -39,7 +37,9 @@ def test_ranks_are_printed_as_ties(tmp_path: Path, answered) -> None:
     assert found in said and "mce" not in said
 
 
-def test_the_leaderboard_is_of_everything_whatever_is_printed(tmp_path: Path, answered) -> None:
+def test_the_leaderboard_is_of_everything_whatever_is_printed(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
     answered(tmp_path, "a")
     answered(tmp_path, "b", suite="clean", kinds=())
     result = table("--results", tmp_path, "--suite", "clean", "--write")
@@ -49,7 +49,9 @@ def test_the_leaderboard_is_of_everything_whatever_is_printed(tmp_path: Path, an
     assert table("--results", tmp_path / "none", "--write").exit_code == 2
 
 
-def test_mce_is_printed_against_its_reference_where_all_is_there(tmp_path: Path, answered) -> None:
+def test_mce_is_printed_against_its_reference_where_all_is_there(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
     for model, accuracy in (("resnet18", 0.8), ("mine", 0.9)):
         answered(tmp_path, model, kinds=FAMILIES["common"], accuracy=accuracy)
     said = words(table("--results", tmp_path))
@@ -63,7 +65,9 @@ def test_mce_is_printed_against_its_reference_where_all_is_there(tmp_path: Path,
     assert result.exit_code == 2 and "the reference `part`; missing: defocus_blur, glass_" in line
 
 
-def test_validation_corruptions_are_shown_and_enter_no_mean(tmp_path: Path, answered) -> None:
+def test_validation_corruptions_are_shown_and_enter_no_mean(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
     answered(tmp_path, "m", kinds=("fog", "spatter"), fall=0.05)
     frame = read(tmp_path)
     means = frame[frame.metric == "accuracy"].groupby("condition")["value"].mean()
@@ -74,27 +78,27 @@ def test_validation_corruptions_are_shown_and_enter_no_mean(tmp_path: Path, answ
 
 
 def test_any_suite_is_printed_as_rows_of_its_leaderboard(tmp_path: Path) -> None:
-    key = {"model": "ode", "suite": "nfe", "dataset": "d", "seed": 0, "run": "r"}
+    key = {"model": "ode", "suite": "mine", "dataset": "d", "seed": 0, "run": "r"}
     measured = [
-        Measurement(solver, steps, metric, value, 50)
+        Measurement(solver, steps, metric, "", value, 50)
         for solver in ("euler", "rk4")
-        for steps in range(1, 6)
+        for steps in (1, 2, 4, 8, 16)
         for metric, value in (("accuracy", 0.5), ("nfe", 4.0 * steps), ("entropy", 1.5))
     ]
-    write(csv_path(tmp_path, "d", "nfe", "ode", 0), key, measured, {})
+    write(csv_path(tmp_path, "d", "mine", "ode", 0), key, measured, {})
     said = words(table("--results", tmp_path))
-    assert "d accuracy euler 1 ode 0.5 0.3664 to 0.6336 1 1 50" in said
-    assert "15 more rows: `harness table --write` writes all of them." in said
+    assert "d accuracy % euler 1 ode 50.0 36.6-63.4 1 1 50" in said
+    assert "15 more rows: `--json` prints all of them." in said
     assert table("--results", tmp_path, "--write").exit_code == 0
     board = pd.read_csv(tmp_path / "leaderboard.csv").set_index(["metric", "group"])
-    assert len(board) == 30 and board.loc[("nfe", "rk4 5"), "value"] == 20
-    assert pd.isna(board.loc[("nfe", "rk4 5"), "low"])
+    assert len(board) == 30 and board.loc[("nfe", "rk4 16"), "value"] == 64
+    assert board["low"].isna()[("nfe", "rk4 16")]
 
 
-def test_tables_are_made_again_from_cells(tmp_path: Path, answered) -> None:
+def test_tables_are_made_again_from_cells(tmp_path: Path, answered: Callable[..., Path]) -> None:
     paths = [answered(tmp_path, "m", seed) for seed in range(3)]
     whole = [path.read_bytes() for path in paths]
-    paths[0].write_bytes(whole[0].replace(b"accuracy,0.", b"accuracy,0.0"))
+    paths[0].write_bytes(whole[0].replace(b"accuracy,,0.", b"accuracy,,0.0"))
     paths[1].unlink()
     said = words(table("--results", tmp_path, "--rescore"))
     assert f"{paths[0]} is made again. {paths[1]} is made again. 1 tables are what their" in said
@@ -116,7 +120,9 @@ def test_tables_are_made_again_from_cells(tmp_path: Path, answered) -> None:
         ({"run": None}, "its JSON is not what `harness run` writes"),
     ],
 )
-def test_what_cannot_be_made_again_stays(tmp_path: Path, answered, edit: dict, reason) -> None:
+def test_what_cannot_be_made_again_stays(
+    tmp_path: Path, answered: Callable[..., Path], edit: dict, reason: str
+) -> None:
     path = answered(tmp_path, "m")
     beside = path.with_suffix(".json")
     told = {k: v for k, v in (json.loads(beside.read_text()) | edit).items() if v is not None}
@@ -128,7 +134,7 @@ def test_what_cannot_be_made_again_stays(tmp_path: Path, answered, edit: dict, r
     assert path.read_bytes() == before
 
 
-def test_nothing_to_make_again_is_said(tmp_path: Path, answered) -> None:
+def test_nothing_to_make_again_is_said(tmp_path: Path, answered: Callable[..., Path]) -> None:
     result = table("--results", tmp_path, "--rescore")
     assert result.exit_code == 2 and "There are no runs in" in result.stderr
     path = answered(tmp_path, "m")
@@ -136,30 +142,3 @@ def test_nothing_to_make_again_is_said(tmp_path: Path, answered) -> None:
     said = words(table("--results", tmp_path, "--rescore"))
     assert f"{path} stays as it is: its cell `clean 0` is not here. 0 tables are what" in said
     assert len(read(tmp_path)) == 64
-
-
-def test_transductive_models_are_marked() -> None:
-    assert marked("coin") == "coin \u2020" and marked("coin(num_steps=3)").endswith("\u2020")
-    assert marked("resnet18") == "resnet18" and marked("coin_steps0") == "coin_steps0"
-    assert marked("timm/vit") == "timm/vit"
-
-
-def test_calibration_is_shown_clean_corrupted_and_as_a_ratio() -> None:
-    rows = [
-        ("digits", "resnet18", condition, metric, value)
-        for condition, factor in (("clean", 1), ("fog", 2), ("snow", 4))
-        for metric, value in (
-            ("nll", 0.1 * factor),
-            ("brier", 0.2 * factor),
-            ("ece", 0.01 * factor),
-        )
-    ]
-    frame = pd.DataFrame(rows, columns=["dataset", "model", "condition", "metric", "value"])
-    console = Console(width=200, file=io.StringIO())
-    console.print(calibration_table(frame))
-    words = console.file.getvalue().splitlines()[1].split()
-    assert words == ["digits", "resnet18", "0.100", "0.300", "3.00", "0.200", "0.600", "3.00"] + [
-        "0.010",
-        "0.030",
-        "3.00",
-    ]

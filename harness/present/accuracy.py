@@ -8,7 +8,7 @@ from harness.analysis.corruption_error import REFERENCE, is_complete, mean_corru
 from harness.analysis.groups import CORRUPTED, describe_group, with_corrupted
 from harness.analysis.leaderboard import of_samples
 from harness.analysis.means import by_condition
-from harness.present.board import rows_of
+from harness.present.board import board_sheets, rows_of
 from harness.present.request import Means, Request, by_run, counts, estimate
 from harness.present.sheet import (
     COUNTS,
@@ -42,6 +42,8 @@ def accuracy_sheets(request: Request) -> list[Sheet]:
     if set(frame["condition"]) == {"clean"}:
         return [clean_sheet(request, runs)]
     board = of_samples({key: s for key, s in found.items() if key.group != CORRUPTED})
+    if not any(key.group == CORRUPTED for key in found):
+        return severity_sheets(accuracy) + board_sheets(request)
     several = board[board.groupby(["dataset", "group"])["model"].transform("size") > 1]
     sheets = [summary_sheet(request, runs, several)]
     if request.detail or len(runs) == 1:
@@ -67,8 +69,7 @@ def clean_sheet(request: Request, runs: Runs) -> Sheet:
         *(number(m, title, fixed(3), drop=4) for m, title in SCORES.items()),
         *COUNTS,
     ]
-    shown = [c for c in columns if c.key != "top5" or any("top5" in row for row in rows)]
-    return Sheet(shown, rows, (), "clean")
+    return Sheet(columns, rows, (), "clean")
 
 
 def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:

@@ -1,6 +1,6 @@
 """The suite attention: what maps look like, how far corruption moves them, what diffusion does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from harness.analysis.groups import headline
 from harness.analysis.sample import Sample
@@ -29,7 +29,8 @@ EXPLAINED = (
 )
 ROWS = 40  # that a terminal shows
 NUMBER, SIGNED = by_metric(PERCENT, fixed(3)), by_metric(fixed(1, 100, "+"), fixed(3, 1, "+"))
-Cells = dict[tuple[str, str, str], dict[str, Sample]]  # (metric, layer, group) to kinds of maps
+What = tuple[str, str, str]  # metric, layer, group
+Found = tuple[Row, What, dict[str, Sample]]  # whose, of what, by kind of map
 
 
 def attention_sheets(request: Request) -> list[Sheet]:
@@ -38,20 +39,22 @@ def attention_sheets(request: Request) -> list[Sheet]:
     clean = (frame["condition"] == "clean") & frame["metric"].isin([*METRICS, "gain"])
     kept = (clean | (frame["metric"] == "instability")) & frame["variant"].map(_is_whole)
     runs = by_run(request.samples(frame[kept]))
-    cells = [
-        (names, key, kinds)
-        for names, _ in request.runs()
-        for key, kinds in _cells(runs[names["dataset"], names["model"]]).items()
-    ]
-    found = {kind for _, _, kinds in cells for kind in kinds} - {*KINDS, OVER, "over sharp"}
-    grids = sorted(found, key=lambda kind: (-len(kind), kind), reverse=False)
+    attending: list[Found] = []
+    looking: list[Found] = []
+    for names, _ in request.runs():
+        cells = _cells(runs[names["dataset"], names["model"]])
+        into = attending if any("sharp" in kinds for kinds in cells.values()) else looking
+        into += [(names, key, kinds) for key, kinds in cells.items()]
+    found = {kind for _, _, kinds in looking for kind in kinds} - {"used"}
+    grids = sorted(found, key=lambda kind: (-len(kind), kind))
     columns = [number(k, k, NUMBER, drop) for k, drop in zip(KINDS, (4, 6, 5), strict=True)]
     columns.append(number("over_matched", OVER, SIGNED, interval=2))
+    titles = {kind: kind.replace("gradcam", "Grad-CAM") for kind in grids}
     sheets = [
-        _sheet([(n, key, k) for n, key, k in cells if k.keys() & {"sharp"}], columns, EXPLAINED),
+        _sheet(attending, columns, EXPLAINED),
         _sheet(
-            [(n, key, k) for n, key, k in cells if k.keys() & found],
-            [number(kind, kind.replace("gradcam", "Grad-CAM"), NUMBER) for kind in grids],
+            [row for row in looking if row[2].keys() & found],
+            [number(kind, title, NUMBER) for kind, title in titles.items()],
             "Grad-CAM: where the blocks of each resolution look.",
         ),
     ]
@@ -64,10 +67,10 @@ def _is_whole(variant: str) -> bool:
     return not is_bound(variant) and not any(own)
 
 
-def _cells(means: Means) -> Cells:
+def _cells(means: Means) -> dict[What, dict[str, Sample]]:
     """The samples of one model by what they are of, its maps beside each other."""
     groups = headline(group for _, _, group in means)
-    cells: Cells = {}
+    cells: dict[What, dict[str, Sample]] = {}
     for (metric, variant, group), sample in means.items():
         if group in groups and not group.startswith("noise+blur"):
             kind, *layer = parts_of(variant) or ["used"]
@@ -76,11 +79,7 @@ def _cells(means: Means) -> Cells:
     return dict(sorted(cells.items(), key=lambda item: METRICS.index(item[0][0])))
 
 
-def _sheet(
-    cells: Iterable[tuple[Row, tuple[str, str, str], dict[str, Sample]]],
-    columns: Sequence[Column],
-    note: str,
-) -> Sheet:
+def _sheet(cells: Sequence[Found], columns: Sequence[Column], note: str) -> Sheet:
     rows = []
     for names, (metric, layer, group), kinds in cells:
         row = dict(names) | {"metric": metric, "variant": layer, "group": group}

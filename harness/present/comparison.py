@@ -6,6 +6,8 @@ from dataclasses import asdict
 import pandas as pd
 
 from harness.comparison.guards import Guard
+from harness.comparison.names import write_name
+from harness.comparison.wording import chance
 from harness.present.board import ROWS, rows_of
 from harness.present.sheet import (
     DATASET,
@@ -35,15 +37,11 @@ def comparison_table(frame: pd.DataFrame) -> Sheet:
         number("value_a", str(frame["a"].iloc[0]), NUMBER, drop=6),
         number("value_b", str(frame["b"].iloc[0]), NUMBER, drop=5),
         number("difference", "difference", SIGNED, interval=2),
-        number("p_holm", "p (Holm)", _chance, drop=3),
+        number("p_holm", "p (Holm)", lambda p, row: chance(p), drop=3),
         number("mde", "detectable", _detectable, drop=7),
         number("images_a", "n", _images, drop=8),
     ]
     return Sheet(columns, rows, (), "comparison", limit=ROWS, records=rows_of(frame))
-
-
-def _chance(p: float, row: Row) -> str:
-    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
 def _detectable(value: float, row: Row) -> str:
@@ -63,7 +61,7 @@ def check_table(guards: Sequence[Guard]) -> Sheet:
         DATASET,
         Column("suite", "suite"),
         MODEL,
-        Column("metric", "metric"),
+        Column("metric", "metric", lambda name, row: write_name(name, row["variant"])),
         Column("group", "condition"),
         number("baseline", "before", fixed(4), drop=5),
         number("new", "now", fixed(4), drop=4),

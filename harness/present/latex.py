@@ -36,12 +36,12 @@ def to_latex(*tables: "Sheet | pd.DataFrame") -> str:
 
 def _tabular(sheet: Sheet) -> str:
     lines = [
-        r"\begin{tabular}{" + "".join("r" if c.right else "l" for c in sheet.columns) + "}",
+        r"\begin{tabular}{" + "".join("r" if c.right else "l" for c in sheet.filled) + "}",
         r"\toprule",
-        " & ".join(escape(c.title) for c in sheet.columns) + r" \\",
+        " & ".join(escape(c.title) for c in sheet.filled) + r" \\",
         r"\midrule",
     ]
-    body = [" & ".join(_cell(c, row) for c in sheet.columns) + r" \\" for row in sheet.rows]
+    body = [" & ".join(_cell(c, row) for c in sheet.filled) + r" \\" for row in sheet.rows]
     if sheet.total:
         body.insert(-1, r"\midrule")
     notes = [f"% {' '.join(note.split())}" for note in sheet.sentences]

@@ -107,6 +107,11 @@ class Sheet:
     records: Sequence[Row] | None = None
 
     @property
+    def filled(self) -> list[Column]:
+        """The columns in which something stands."""
+        return [c for c in self.columns if any(c.text(row) for row in self.rows)]
+
+    @property
     def sentences(self) -> list[str]:
         """What is said below the table: the notes, and what the mark of a model means."""
         marked = any(is_transductive(str(row.get("model", ""))) for row in self.rows)

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from harness.present.sheet import Sheet
+from harness.present.sheet import Sheet, words
 
 GAP = 2  # between columns
 NARROW = 12  # characters that prose keeps
@@ -30,13 +30,18 @@ def encodable(text: str, encoding: str) -> str:
 
 @dataclass(frozen=True)
 class _Strip:
-    """One column as it is printed: its texts, and how readily it is left out."""
+    """One column as it is printed: its texts, and how readily it is left out.
+
+    Args:
+        constant: Whether it names the same in each of several rows, which can be said once.
+    """
 
     title: str
     texts: list[str]
     right: bool
     drop: int
     prose: bool
+    constant: bool = False
 
     @property
     def natural(self) -> int:
@@ -50,27 +55,28 @@ class _Strip:
         widest = min(widest, NARROW) if self.prose else widest
         return max(widest, *(cell_len(word) for word in self.title.split(" ")))
 
-    @property
-    def constant(self) -> bool:
-        """Whether it says the same in each of several rows, which can be said once."""
-        same = len(set(self.texts)) == 1 and len(self.texts) > 1
-        return same and self.texts[0] != "" and not (self.right and self.drop == 0)
-
 
 def strips(sheet: Sheet, encoding: str) -> list[_Strip]:
     """Return the columns of a sheet as texts."""
     found = []
     rows = sheet.rows[: sheet.limit]
-    for column in sheet.columns:
+    for column in sheet.filled:
         texts = [encodable(column.text(row), encoding) for row in rows]
         title = encodable(column.title, encoding)
-        found.append(_Strip(title, texts, column.right, column.drop, column.prose))
+        names = column.form is words or not column.right
+        constant = names and len(texts) > 1 and len(set(texts)) == 1
+        found.append(_Strip(title, texts, column.right, column.drop, column.prose, constant))
         if column.interval:
-            ends = [column.bounds(row) for row in rows]
-            apart = " to " if any("-" in low + high for low, high in ends) else "-"
-            texts = [f"{low}{apart}{high}" if low or high else "" for low, high in ends]
+            texts = [interval(*column.bounds(row)) for row in rows]
             found.append(_Strip("95 % interval", texts, True, column.interval, False))
     return found
+
+
+def interval(low: str, high: str) -> str:
+    """Return "93.1-96.1"; "-0.1 to 0.2" where a sign would look like the dash."""
+    if not low and not high:
+        return ""
+    return f"{low} to {high}" if {"-", "+"} & {*low, *high} else f"{low}-{high}"
 
 
 def fit(columns: Sequence[_Strip], width: int) -> tuple[list[_Strip], list[int], list[_Strip]]:
@@ -87,10 +93,14 @@ def fit(columns: Sequence[_Strip], width: int) -> tuple[list[_Strip], list[int],
     while spare() < 0 and (loose := [c for c in kept if c.constant or c.drop]):
         kept.remove(max(loose, key=lambda c: (c.constant, c.drop, kept.index(c))))
     widths, left = [c.least for c in kept], spare()
-    # Where there is room, numbers get unbroken headings first, then names, then prose.
-    for i in sorted(range(len(kept)), key=lambda i: (kept[i].prose, -i)):
-        more = max(0, min(left, kept[i].natural - widths[i]))
-        widths[i], left = widths[i] + more, left - more
+    # Where there is room, headings are whole again, from the right; then prose has longer lines.
+    for i in reversed(range(len(kept))):
+        if not kept[i].prose and kept[i].natural - widths[i] <= left:
+            widths[i], left = kept[i].natural, left - kept[i].natural + widths[i]
+    prose = [i for i, c in enumerate(kept) if c.prose]
+    while left > 0 and any(kept[i].natural > widths[i] for i in prose):
+        widths[max(prose, key=lambda i: kept[i].natural - widths[i])] += 1
+        left -= 1
     # Only names are left to break, the widest first.
     names = [i for i, c in enumerate(kept) if not c.right]
     while left < 0 and any(widths[i] > LEAST for i in names):

@@ -4,14 +4,15 @@ Nothing heavy is imported before a call, so that `import harness` is quick.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Literal, Union
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from harness.comparison.sides import Side
     from harness.progress import Progress
 
     Model = str | nn.Module | Callable[..., nn.Module]
@@ -75,16 +76,17 @@ def evaluate(
     >>> import harness
     >>> net = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
     >>> table = harness.evaluate(net, "clean", "digits", limit=50, name="linear")
-    >>> table.loc[table["metric"] == "accuracy", ["model", "dataset", "condition", "n"]].head(1)
-        model dataset condition   n
-    0  linear  digits     clean  50
+    >>> table.loc[table["metric"] == "nll", ["model", "dataset", "condition", "metric", "n"]]
+        model dataset condition metric   n
+    1  linear  digits     clean    nll  50
     """
     from harness.models.in_memory import source_of
-    from harness.refusal import user_input
+    from harness.refusal import Refusal, user_input
     from harness.running.execute import execute
     from harness.running.options import Options
     from harness.running.plan import plan
     from harness.storage.files import data_folder
+    from harness.storage.rows import problem_of_name
 
     if isinstance(seeds, int):
         seeds = range(seeds)
@@ -99,6 +101,10 @@ def evaluate(
         device=device,
         image_seed=image_seed,
     )
+    if name and isinstance(model, str):
+        raise Refusal(f"`{model}` has a name already. Leave out `name={name!r}`.")
+    if name and (problem := problem_of_name(name)):
+        raise Refusal(f"`name` {problem}. Give a name that can stand in a table.")
     with user_input():
         source = model if isinstance(model, str) else source_of(model, name)
     jobs = plan([source], _several(dataset), list(seeds or []), _several(suite), options)
@@ -149,6 +155,11 @@ def load_results(path: str | Path = "results") -> "pd.DataFrame":
 
     Raises:
         harness.refusal.Refusal: There are no results, or a file is damaged.
+
+    >>> import harness
+    >>> harness.load_results("no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    harness.refusal.Refusal: There are no results in no/such/folder. Run `harness run ...
     """
     from harness.storage.results import select
 
@@ -170,6 +181,17 @@ def leaderboard(table: Table) -> "pd.DataFrame":
 
     Raises:
         harness.refusal.Refusal: There are no results, or a file is damaged.
+
+    >>> import harness, torch
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
+    >>> for parameter in net.parameters():
+    ...     _ = nn.init.zeros_(parameter)
+    >>> board = harness.leaderboard(harness.evaluate(net, limit=50, name="always 0"))
+    >>> nll = board.loc[board["metric"] == "nll", ["model", "value", "seeds", "images"]]
+    >>> print(nll.round(3).to_string(index=False))
+       model  value  seeds  images
+    always 0  2.303      1      50
     """
     from harness.analysis import boards
     from harness.analysis.leaderboard import leaderboard as of_table
@@ -181,6 +203,73 @@ def leaderboard(table: Table) -> "pd.DataFrame":
         return of_table(frame, outcomes)
 
 
-def compare(a: Table, b: Table | None = None, **given: Any) -> "pd.DataFrame":
-    """Return effects with intervals."""
-    raise NotImplementedError
+def compare(
+    a: Table,
+    b: Table | None = None,
+    models: str = "",
+    *,
+    suites: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    better: Mapping[str, Literal["up", "down"]] = {},
+    progress: bool = False,
+) -> "pd.DataFrame":
+    """Compare two models, image by image where their answers are known.
+
+    Args:
+        a: Frame of `evaluate` or `load_results`, results folder, leaderboard or any CSV of numbers.
+        b: The same; None is that of `a`.
+        models: "a,b", a model of `a` and one of `b`; "" for those that both have, or the only two.
+        suites: Names to keep; empty keeps all. `datasets` likewise.
+        metrics: Names, such as "accuracy" or "accuracy(class 3)"; empty is accuracy.
+        better: Which way is better, of metrics that do not say it themselves.
+        progress: Whether to print on stderr what is being done.
+
+    Returns:
+        A row for each group of conditions and each condition: a and b (the models), value_a,
+        value_b, difference (a less b), low and high of its 95 % interval, p and p_holm (adjusted
+        within its family of rows), mde (the smallest difference that would be found with power
+        80 %), paired (image by image), identical, seeds and images of both sides. The same in
+        sentences, with what limits them, is in `frame.attrs["sentences"]`.
+
+    Raises:
+        harness.refusal.Refusal: Nothing can be compared, or a file is damaged.
+
+    >>> import harness, torch
+    >>> from torch import nn
+    >>> def constant(answer):
+    ...     net = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
+    ...     _ = nn.init.zeros_(net[2].weight), net[2].bias.data.copy_(torch.eye(10)[answer])
+    ...     return harness.evaluate(net, limit=50, name=f"always {answer}")
+    >>> effects = harness.compare(constant(0), constant(1))
+    >>> effects.loc[effects["family"] == "groups", ["a", "b", "metric", "difference", "paired"]]
+              a         b    metric  difference  paired
+    0  always 0  always 1  accuracy       -0.08    True
+    """
+    import pandas as pd
+
+    from harness.comparison.compare import compare_sides
+
+    first = _side(a, "the first table")
+    found = compare_sides(
+        first,
+        first if b is None else _side(b, "the second table"),
+        models,
+        suites=suites,
+        datasets=datasets,
+        metrics=metrics,
+        better=better,
+        progress=_progress(progress),
+    )
+    frame = pd.concat([part for part, _ in found], ignore_index=True)
+    frame.attrs["sentences"] = [line for _, lines in found for line in lines]
+    return frame
+
+
+def _side(table: Table, name: str) -> "Path | Side":
+    from harness.comparison.sides import Side
+
+    if isinstance(table, str | Path):
+        return Path(table)
+    folder = table.attrs.get(FOLDER)
+    return Side(Path(name), table=table, folder=folder and Path(folder))

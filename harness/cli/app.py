@@ -30,7 +30,8 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(refusal.code) from None
     except KeyboardInterrupt:
         typer.echo(
-            "\nInterrupted. Finished work is kept; run the same command again to continue.", err=True
+            "\nInterrupted. Finished work is kept; run the same command again to continue.",
+            err=True,
         )
         raise typer.Exit(130) from None
 

@@ -57,7 +57,32 @@ def compare(
     results: Results = Path("results"),
 ) -> None:
     """Compare two models, folders or CSVs, image by image where the answers are stored."""
-    ...
+    from harness.comparison.compare import compare_sides, refuse_inputs, write_csv
+    from harness.comparison.names import read_better
+    from harness.present.comparison import comparison_table
+
+    first, second = a or results, b or a or results
+    refuse_inputs(csv, (first, second))
+    found = compare_sides(
+        first,
+        second,
+        models,
+        suites=suites,
+        datasets=datasets,
+        metrics=metrics,
+        columns=columns,
+        given=given,
+        better=read_better(better),
+        progress=progress_on_stderr(context),
+    )
+    if csv is not None:
+        write_csv(csv, found, (first, second))
+    if json:
+        print_sheets([comparison_table(frame) for frame, _ in found], json)
+    for frame, lines in [] if json else found:
+        print_sheets([comparison_table(frame)])
+        print_lines(lines)
+    print_lines([csv] if csv else [], apart=json)
 
 
 @app.command(
@@ -81,4 +106,31 @@ def check(
     results: Results = Path("results"),
 ) -> None:
     """Check results against a baseline: 0 pass, 1 worse, 3 inconclusive, 4 missing, 2 misuse."""
-    ...
+    from harness.comparison import gate, summaries
+    from harness.comparison.compare import refuse_inputs, write_report
+    from harness.comparison.guards import CODES, expectation, overall, remarks
+    from harness.comparison.names import read_better
+    from harness.present.comparison import check_table
+
+    for path in (junit, markdown):
+        refuse_inputs(path, (baseline, results))
+    names = {"suite": suites, "dataset": datasets, "model": models}
+    guards, left_out = gate.check(
+        results,
+        baseline,
+        gate.read_margins(margin, config),
+        names,
+        progress_on_stderr(context),
+        better=read_better(better),
+    )
+    print_lines([*left_out, *(expectation(guard) for guard in guards)], apart=json)
+    print_sheets([check_table(guards)], json)
+    print_lines(remarks(guards), apart=json)
+    for path, content in ((junit, summaries.junit), (markdown, summaries.markdown)):
+        if path is not None:
+            write_report(path, content(guards))
+            print_lines([path], apart=json)
+    verdict = overall(guards)
+    count = sum(guard.verdict == verdict for guard in guards)
+    print_lines([f"{verdict}: {count} of {len(guards)} guards."], apart=json)
+    raise typer.Exit(CODES[verdict])

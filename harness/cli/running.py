@@ -34,9 +34,7 @@ from harness.cli.options import (
 )
 
 Weights = Annotated[Path | None, option(WHAT, "A safetensors file of weights.")]
-MayTrain = Annotated[
-    bool, option(TRAINING, "Train what has no weights yet.", "--train/--no-train")
-]
+MayTrain = Annotated[bool, option(TRAINING, "Train what has no weights yet.", "--train/--no-train")]
 Source = Annotated[
     str, option(EVALUATION, "harness, or imagecorruptions to compare.", "--corruption-source")
 ]

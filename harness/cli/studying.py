@@ -36,14 +36,10 @@ Preset = Annotated[
 ]
 OtherDataset = Annotated[str | None, option(WHAT, "In place of the preset's.")]
 Count = Annotated[int | None, option(WHAT, "Number of seeds, in place of the preset's.")]
-Numbers = Annotated[
-    list[str], option(WHAT, "1, 2a, 2b, 3, 4a, 4b \\[all]; repeats.", "--question")
-]
+Numbers = Annotated[list[str], option(WHAT, "1, 2a, 2b, 3, 4a, 4b \\[all]; repeats.", "--question")]
 MayRun = Annotated[
     bool,
-    option(
-        TRAINING, "Train and evaluate what is missing.", "--run/--no-run", "--train/--no-train"
-    ),
+    option(TRAINING, "Train and evaluate what is missing.", "--run/--no-run", "--train/--no-train"),
 ]
 Workers = Annotated[int, option(EVALUATION, "Networks trained at once; 0: one for each CPU core.")]
 Stored = Annotated[

@@ -116,4 +116,3 @@ class _Speeds:
 def _kind(device: str) -> str:
     """A device's name without its number of threads."""
     return device.partition(",")[0]
-

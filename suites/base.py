@@ -166,7 +166,8 @@ class Suite(Generic[C]):
             solvers err.
         variant: What is added to the data set's name in tables, so that other images are never
             taken for those of the data set's own; "" for nothing.
-        table: Of a user's suite: (its rows as a DataFrame) to a rich Table; None for the general one.
+        table: Of a user's suite: (its rows as a DataFrame) to a DataFrame or a `Sheet` of
+            `harness.present`; None for its leaderboard.
         figure: Likewise to a matplotlib Figure; None for the general one.
     """
 

@@ -247,6 +247,10 @@ def test_a_suites_own_table_is_printed() -> None:
     assert printed(sheet, 80).split() == ["model", "value", "net", "0.875"]
     (own,) = tables(frame, table=lambda rows: summary([rows["model"].iloc[0]]))
     assert own.name == "summary"
+    with pytest.raises(
+        Refusal, match="`table` of the suite mine must return a DataFrame or a Sheet; g"
+    ):
+        tables(frame, table=lambda rows: "words")
     assert suite_tables(Path("nowhere"), "other", [], [], QUIET, frame=frame) == []
 
 
@@ -339,6 +343,9 @@ def test_headline_means_leave_out_validation_corruptions() -> None:
     row = calibration.rows[0]
     assert row["nll_corrupted"] == pytest.approx(0.7) and row["nll_ratio"] == pytest.approx(1.4)
     assert row["ece_corrupted"] == pytest.approx(0.3) and row["brier"] is None
+    rain = [("net", "rain", 1, "accuracy", "", 0.25)]
+    row = tables(long(rows + rain, "robustness"))[1].rows[0]
+    assert row["corrupted"] == pytest.approx(0.7) and row["rain 1"] == 0.25
     alone = long([r for r in rows if r[1] != "fog"], "robustness")
     assert [sheet.name for sheet in tables(alone)] == ["severity", "leaderboard"]
 

@@ -5,7 +5,7 @@ import pandas as pd
 from harness.analysis.boards import reading
 from harness.analysis.collect import collect_samples
 from harness.analysis.corruption_error import REFERENCE, is_complete, mean_corruption_error
-from harness.analysis.groups import CORRUPTED, describe_group, with_corrupted
+from harness.analysis.groups import CORRUPTED, ORDER, describe_group, with_corrupted
 from harness.analysis.leaderboard import of_samples
 from harness.analysis.means import by_condition
 from harness.present.board import board_sheets, rows_of
@@ -23,6 +23,7 @@ from harness.present.sheet import (
     number,
     ranks,
 )
+from harness.storage.results import ordered
 from harness.suites.catalog import COMMON, FAMILIES
 
 SCORES = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}
@@ -78,7 +79,10 @@ def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:
     Args:
         board: Leaderboard of the accuracies of several models.
     """
-    families = [f for f in FAMILIES if any(("accuracy", "", f) in of for of in runs.values())]
+    groups = {g: None for of in runs.values() for metric, _, g in of if metric == "accuracy"}
+    # A user's corruption is in no family, and in no mean.
+    own = [g for g in groups if g.partition("@")[0] not in (*ORDER, CORRUPTED)]
+    families = [*(f for f in FAMILIES if f in groups), *own]
     ranked = _ranked(board)
     rows = []
     for names, _ in request.runs():
@@ -203,9 +207,8 @@ def mce_sheets(request: Request, accuracy: pd.DataFrame) -> list[Sheet]:
             for m in ("mce", "relative_mce")
             for end in ("", " low", " high")
         }
-        rows = rows_of(found.rename(columns=names).assign(reference=reference))
-        place = {m: i for i, m in enumerate(dict.fromkeys(request.frame["model"]))}
-        rows.sort(key=lambda row: place[row["model"]])
+        found = ordered(found, dict.fromkeys(part["model"])).assign(reference=reference)
+        rows = rows_of(found.rename(columns=names))
         columns = [
             DATASET,
             MODEL,

@@ -15,6 +15,7 @@ from harness.present.request import Request
 from harness.present.sheet import Sheet
 from harness.present.stability import stability_sheets
 from harness.progress import Progress
+from harness.refusal import Refusal
 from harness.storage.results import ordered, read
 
 # By suite; any other has rows of its leaderboard.
@@ -50,7 +51,7 @@ def suite_tables(
         table: Of a user's suite: its rows to a sheet or a frame.
 
     Raises:
-        Refusal: Cells of the reference that was named are missing.
+        Refusal: Cells of the reference that was named are missing, or `table` gives no table.
     """
     frame = read(results) if frame is None else frame
     kept = frame["suite"] == suite
@@ -62,5 +63,10 @@ def suite_tables(
         return []
     if table is not None:
         made = table(rows)
+        if not isinstance(made, Sheet | pd.DataFrame):
+            raise Refusal(
+                f"The `table` of the suite {suite} must return a DataFrame or a Sheet; got "
+                f"{type(made).__name__}."
+            )
         return [made if isinstance(made, Sheet) else sheet_of(made)]
     return TABLES.get(suite, board_sheets)(Request(results, rows, progress, detail, reference))

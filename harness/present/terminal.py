@@ -28,7 +28,7 @@ def encodable(text: str, encoding: str) -> str:
     return text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Strip:
     """One column as it is printed: its texts, and how readily it is left out.
 
@@ -66,8 +66,8 @@ def strips(sheet: Sheet, encoding: str) -> list[_Strip]:
         names = column.form is words or not column.right
         constant = names and len(texts) > 1 and len(set(texts)) == 1
         found.append(_Strip(title, texts, column.right, column.drop, column.prose, constant))
-        if column.interval:
-            texts = [interval(*column.bounds(row)) for row in rows]
+        texts = [interval(*column.bounds(row)) for row in rows]
+        if column.interval and any(texts):
             found.append(_Strip("95 % interval", texts, True, column.interval, False))
     return found
 
@@ -90,7 +90,7 @@ def fit(columns: Sequence[_Strip], width: int) -> tuple[list[_Strip], list[int],
     def spare() -> int:
         return width - sum(c.least for c in kept) - GAP * (len(kept) - 1)
 
-    while spare() < 0 and (loose := [c for c in kept if c.constant or c.drop]):
+    while spare() < 0 and (loose := [c for c in kept if c.constant or c.drop]) and kept[1:]:
         kept.remove(max(loose, key=lambda c: (c.constant, c.drop, kept.index(c))))
     widths, left = [c.least for c in kept], spare()
     # Where there is room, headings are whole again, from the right; then prose has longer lines.
@@ -106,8 +106,7 @@ def fit(columns: Sequence[_Strip], width: int) -> tuple[list[_Strip], list[int],
     while left < 0 and any(widths[i] > LEAST for i in names):
         widths[max(names, key=lambda i: widths[i])] -= 1
         left += 1
-    shown = {id(c) for c in kept}
-    return kept, widths, [c for c in columns if id(c) not in shown]
+    return kept, widths, [c for c in columns if c not in kept]
 
 
 @dataclass(frozen=True)

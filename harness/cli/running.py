@@ -98,9 +98,12 @@ def run(
     root, names = options.root, list(dict.fromkeys(job.source.name for job in jobs))
     sets = list(dict.fromkeys(file.dataset for file in written))
     own = {one.name: one.suite for job in jobs for one in job.evaluations}
-    for name, suite in own.items():
-        tables = suite_tables(root, name, names, sets, progress, table=suite.table)
-        print_sheets(tables, json)
+    tables = [
+        table
+        for name, suite in own.items()
+        for table in suite_tables(root, name, names, sets, progress, table=suite.table)
+    ]
+    print_sheets(tables, json)
     drawers = {name: suite.figure for name, suite in own.items() if suite.figure}
     figures = draw(root, list(own), sets, options.data, names, figures=drawers)
     print_lines([*(file.path for file in written), *figures], apart=json)

@@ -22,13 +22,13 @@ import pytest
 from scipy.stats import norm
 
 from harness.analysis import Sample, detectable, difference, from_outcomes, pairwise, rank_intervals
-from harness.analysis.collect import Key, samples
+from harness.analysis.collect import Key, collect_samples
 from harness.analysis.groups import with_cells
 from harness.analysis.leaderboard import as_csv, leaderboard
-from harness.comparison.differences import comparison
-from harness.comparison.guards import CODES, judged
+from harness.comparison.differences import differences
+from harness.comparison.guards import CODES, judge
 from harness.storage.results import COLUMNS
-from harness.suites.corruptions import CORRUPTIONS
+from harness.suites.catalog import CORRUPTIONS
 
 RATE = (0.0, 1.0)
 RHO = 0.6
@@ -115,7 +115,7 @@ def discordant(
     )
 
 
-KEY = Key("d", "s", "accuracy", "noise", "m")
+KEY = Key("d", "s", "accuracy", "", "noise", "m")
 
 
 def verdicts(
@@ -126,7 +126,7 @@ def verdicts(
     found = dict.fromkeys(CODES, 0)
     for _ in range(draws):
         base, new = discordant(random, n, psi, drop, cells)
-        (guard,) = judged({KEY: new}, {KEY: base}, {KEY: margin}, {})
+        (guard,) = judge({KEY: new}, {KEY: base}, {KEY: margin}, {})
         found[guard.verdict] += 1
     return {verdict: count / draws for verdict, count in found.items()}
 
@@ -147,7 +147,7 @@ def retrained(n: int, seeds: int, ratio: float, drop: float, margin: float, draw
             )
             for less in (0.0, drop)
         )
-        worse += judged({KEY: new}, {KEY: base}, {KEY: margin}, {})[0].verdict == "worse"
+        worse += judge({KEY: new}, {KEY: base}, {KEY: margin}, {})[0].verdict == "worse"
     return worse / draws
 
 
@@ -171,13 +171,13 @@ def equal_pair(cells: int, n: int, draws: int) -> float:
     random = np.random.default_rng([cells, n])
     wrong = 0
     for _ in range(draws):
-        keys = [Key("d", "s", "accuracy", f"euler {k}", "") for k in range(cells)]
+        keys = [Key("d", "s", "accuracy", "", f"euler {k}", "") for k in range(cells)]
         sides = [{}, {}]
         for key in keys:
             u = images(random, n)
             for side in sides:
                 side[key] = from_outcomes(networks(random, u, ONE, 1, 0.0), key.group, RATE)
-        frame = comparison(*sides, ("", ""), labels=("a", "b"))
+        frame = differences(*sides, ("", ""), labels=("a", "b"))
         wrong += bool((frame["better"] != "").any())
     return wrong / draws
 
@@ -345,8 +345,8 @@ def many(models: int, seeds: int) -> pd.DataFrame:
             for kind in CORRUPTIONS:
                 for level in range(1, 6):
                     value = round(base - 0.03 * level + random.normal() * 0.003, 6)
-                    row = (f"model{m}", "robustness", "cifar10", s, kind.__name__, level)
-                    rows.append((*row, "accuracy", value, 10_000, f"r{m}-{s}"))
+                    row = (f"model{m}", "robustness", "cifar10", s, kind, level)
+                    rows.append((*row, "accuracy", "", value, 10_000, f"r{m}-{s}"))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -361,8 +361,8 @@ def test_speed_of_200_models(benchmark) -> None:
         took = time.process_time() - start
         start = time.process_time()
         pair = table[table["model"].isin(["model0", "model1"])]
-        found = samples(pair, grouping=with_cells)
-        frame = comparison(found, found, ("model0", "model1"))
+        found = collect_samples(pair, grouping=with_cells)
+        frame = differences(found, found, ("model0", "model1"))
         compared = time.process_time() - start
         assert len(frame) > 95 and len(content) > 100_000
         line = f"{len(table)} rows to a leaderboard of {len(board)}: {took:.1f} s"

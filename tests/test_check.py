@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from typer.testing import CliRunner, Result
 from harness.analysis import RATE, Sample, from_outcomes, from_row, images_needed
 from harness.analysis.collect import Key
 from harness.cli import app
-from harness.comparison.gate import margins
+from harness.comparison.gate import read_margins
 from harness.comparison.guards import (
     CODES,
     INCONCLUSIVE,
@@ -25,13 +26,14 @@ from harness.comparison.guards import (
     WORSE,
     Guard,
     expectation,
-    guarded,
-    judged,
+    judge,
     overall,
+    select_guards,
 )
 from harness.comparison.summaries import junit, markdown
+from harness.refusal import Refusal
 
-KEY = Key("d", "s", "accuracy", "noise", "m")
+KEY = Key("d", "s", "accuracy", "", "noise", "m")
 
 
 def check(*arguments: object) -> Result:
@@ -50,7 +52,7 @@ def sample(hits: int, n: int = 1000, lost: int = 0, gained: int = 0, on: str = "
 
 
 def verdict(new: Sample | None, base: Sample, margin: float, **others) -> Guard:
-    (guard,) = judged({KEY: new} if new else {}, {KEY: base}, {KEY: margin}, others)
+    (guard,) = judge({KEY: new} if new else {}, {KEY: base}, {KEY: margin}, others)
     return guard
 
 
@@ -97,25 +99,29 @@ def test_a_mean_without_an_interval_is_inconclusive() -> None:
 
 
 def test_a_loss_is_worse_when_it_grows() -> None:
-    key = Key("d", "s", "nll", "clean", "m")
+    key = Key("d", "s", "nll", "", "clean", "m")
     losses = np.random.default_rng(0).gamma(1, size=(1, 1000))
     base, grown = (from_outcomes(x, "x", (0.0, math.inf)) for x in (losses, losses + 0.2))
     noisy = from_outcomes(losses + np.random.default_rng(1).normal(0.2, 0.1, 1000), "x", (0, 9.0))
-    assert judged({key: noisy}, {key: base}, {key: 0.1}, {})[0].verdict == WORSE
-    better = judged({key: base}, {key: noisy}, {key: 0.1}, {})[0]
+    assert judge({key: noisy}, {key: base}, {key: 0.1}, {})[0].verdict == WORSE
+    better = judge({key: base}, {key: noisy}, {key: 0.1}, {})[0]
     assert better.verdict == PASS and better.difference == pytest.approx(0.2, abs=0.02)
+    unknown = replace(key, metric="regret")
+    for way, verdict_ in (("down", WORSE), ("up", PASS)):
+        given = {unknown: noisy}, {unknown: base}, {unknown: 0.1}, {}
+        assert judge(*given, better={"regret": way})[0].verdict == verdict_
     assert grown.value > base.value
 
 
 def test_worse_is_adjusted_for_the_number_of_guards_and_pass_is_not() -> None:
     base = sample(900)
     edge = sample(900, lost=26, gained=11)  # one-sided p about 0.7 %
-    keys = [Key("d", "s", "accuracy", f"euler {k}", "m") for k in range(6)]
-    alone = judged({keys[0]: edge}, {keys[0]: base}, {keys[0]: 0.0}, {})
+    keys = [Key("d", "s", "accuracy", "", f"euler {k}", "m") for k in range(6)]
+    alone = judge({keys[0]: edge}, {keys[0]: base}, {keys[0]: 0.0}, {})
     assert alone[0].verdict == WORSE and 0.025 / 6 < alone[0].p_worse < 0.025
     fine = sample(900, lost=3, gained=4)
     new = {k: edge if k == keys[0] else fine for k in keys}
-    many = judged(new, dict.fromkeys(keys, base), dict.fromkeys(keys, 0.0), {})
+    many = judge(new, dict.fromkeys(keys, base), dict.fromkeys(keys, 0.0), {})
     assert many[0].verdict == INCONCLUSIVE and overall(many) == INCONCLUSIVE
 
 
@@ -130,27 +136,41 @@ def test_the_worst_verdict_decides() -> None:
 
 def test_a_margin_guards_the_headline_groups_or_the_one_that_is_named() -> None:
     groups = ("clean", "noise", "blur", "gaussian_noise", "defocus_blur")
-    keys = {Key("d", "s", m, g, "m"): sample(9) for m in ("accuracy", "nll") for g in groups}
-    found = guarded(keys, {("accuracy", ""): 0.005, ("accuracy", "noise"): 0.01})
+    keys = {Key("d", "s", m, "", g, "m"): sample(9) for m in ("accuracy", "nll") for g in groups}
+    found = select_guards(keys, {("accuracy", "", ""): 0.005, ("accuracy", "", "noise"): 0.01})
     assert {k.group: m for k, m in found.items()} == {"clean": 0.005, "noise": 0.01, "blur": 0.005}
-    found = guarded(keys, {("nll", "gaussian_noise"): 0.1})
+    found = select_guards(keys, {("nll", "", "gaussian_noise"): 0.1})
     assert {(k.metric, k.group) for k in found} == {("nll", "gaussian_noise")}
-    with pytest.raises(LookupError, match="no metric in the baseline called `acuracy`. Did you"):
-        guarded(keys, {("acuracy", ""): 0.1})
-    with pytest.raises(LookupError, match="no group of accuracy in the baseline called `nois`"):
-        guarded(keys, {("accuracy", "nois"): 0.1})
-    other = {Key("d", "s", "entropy", "clean", "m"): sample(9)}
-    with pytest.raises(ValueError, match="`entropy` has no better side"):
-        guarded(other, {("entropy", ""): 0.1})
+    with pytest.raises(Refusal, match="no metric in the baseline called `acuracy`. Did you"):
+        select_guards(keys, {("acuracy", "", ""): 0.1})
+    with pytest.raises(Refusal, match="no group of accuracy in the baseline called `nois`"):
+        select_guards(keys, {("accuracy", "", "nois"): 0.1})
+    by_class = {Key("d", "s", "accuracy", f"class {k}", "clean", "m"): sample(9) for k in (0, 3)}
+    found = select_guards(keys | by_class, {("accuracy", "class 3", ""): 0.1})
+    assert {(k.variant, k.group) for k in found} == {("class 3", "clean")}
+    with pytest.raises(Refusal, match=r"called `accuracy\(class 4\)`. Did you mean `accuracy\(cl"):
+        select_guards(keys | by_class, {("accuracy", "class 4", ""): 0.1})
+    other = {Key("d", "s", "entropy", "", "clean", "m"): sample(9)}
+    with pytest.raises(Refusal, match="`entropy` has no better side"):
+        select_guards(other, {("entropy", "", ""): 0.1})
+    assert list(select_guards(other, {("entropy", "", ""): 0.1}, {"entropy": "down"}).values()) == [
+        0.1
+    ]
 
 
 def test_margins_are_read_from_toml_and_options(tmp_path: Path) -> None:
     config = tmp_path / "check.toml"
     config.write_text('[margin]\naccuracy = 0.01\n"accuracy/noise" = 0.02\n')
-    assert margins(["accuracy=0.005", "nll/clean = 1"], config) == {
-        ("accuracy", ""): 0.005, ("accuracy", "noise"): 0.02, ("nll", "clean"): 1.0,
+    assert read_margins(["accuracy=0.005", "nll/clean = 1"], config) == {
+        ("accuracy", "", ""): 0.005, ("accuracy", "", "noise"): 0.02, ("nll", "", "clean"): 1.0,
     }  # fmt: skip
-    assert margins([], None) == {("accuracy", ""): 0.005}
+    assert read_margins([], None) == {("accuracy", "", ""): 0.005}
+    config.write_text('[margin]\n"accuracy(class 3)/noise" = 0.02\n')
+    assert read_margins(["accuracy(class 3)=0.01", "gain(over sharp) / fog 3=0"], config) == {
+        ("accuracy", "class 3", "noise"): 0.02,
+        ("accuracy", "class 3", ""): 0.01,
+        ("gain", "over sharp", "fog 3"): 0.0,
+    }
     for content, message in (
         ("margin = 1", "there is no table"),
         ("[margins]\na = 1", "`margins` means nothing"),
@@ -161,20 +181,20 @@ def test_margins_are_read_from_toml_and_options(tmp_path: Path) -> None:
         ("", "there is no table"),
     ):
         config.write_text(content)
-        with pytest.raises(ValueError, match=message):
-            margins([], config)
+        with pytest.raises(Refusal, match=message):
+            read_margins([], config)
     for option in ("accuracy", "accuracy=", "=1", "accuracy=-1", "accuracy=nan", "accuracy=x"):
-        with pytest.raises(ValueError, match="is not of the form accuracy=0.005 or accuracy/noise"):
-            margins([option], None)
-    with pytest.raises(FileNotFoundError, match="There is no file .*gone.toml"):
-        margins([], tmp_path / "gone.toml")
+        with pytest.raises(Refusal, match="is not of the form accuracy=0.005, accuracy/noise"):
+            read_margins([option], None)
+    with pytest.raises(Refusal, match="There is no file .*gone.toml"):
+        read_margins([], tmp_path / "gone.toml")
 
 
 GUARDS = [
     Guard(KEY, 0.01, PASS, "", 0.9, 0.91, 0.01, 0.0, 0.02, mde=0.01, images=100),
     Guard(KEY, 0.01, WORSE, "", 0.9, 0.8, -0.1, -0.12, -0.08, mde=0.01, images=100),
     Guard(KEY, 0.01, INCONCLUSIVE, "too few", 0.9, 0.9, 0.0, -0.1, 0.1, mde=0.2, images=100),
-    Guard(Key("d", "s", "nll", "clean", "m"), 0.1, MISSING, "gone", baseline=1.0),
+    Guard(Key("d", "s", "nll", "", "clean", "m"), 0.1, MISSING, "gone", baseline=1.0),
 ]
 
 
@@ -190,9 +210,17 @@ def test_junit_counts_and_names_every_guard() -> None:
     assert cases[3].find("error").get("type") == "missing" and cases[0].find("failure") is None
 
 
+def test_a_variant_is_named_as_its_margin_is() -> None:
+    guard = Guard(Key("d", "s", "accuracy", "class 3", "noise", "m"), 0.1, MISSING, "gone")
+    (case,) = ET.fromstring(junit([guard]))[0]
+    assert case.get("name") == "accuracy(class 3)/noise"
+    assert "accuracy&#40;class 3&#41;" in markdown([guard]).decode()
+    assert expectation(guard) == "m on d, s: accuracy(class 3) under noise: gone"
+
+
 def test_names_from_files_are_inert_in_xml_and_markdown() -> None:
     name = "<script>alert(1)</script>|[x](http://y)`&\"'"
-    guard = Guard(Key("d", "s", "accuracy", "clean", name), 0.0, PASS, name, 1, 1, 0, 0, 0)
+    guard = Guard(Key("d", "s", "accuracy", "", "clean", name), 0.0, PASS, name, 1, 1, 0, 0, 0)
     (case,) = ET.fromstring(junit([guard]))[0]
     assert case.get("classname") == f"d.s.{name}"
     text = markdown([guard]).decode()
@@ -265,7 +293,7 @@ def test_what_is_missing_is_its_own_verdict(both, answered, tmp_path: Path) -> N
     assert result.exit_code == 4 and "its images or the version of its suite" in result.stdout
     lost = tmp_path / "lost"
     path = answered(lost, "m", n=400)
-    path.write_text(re.sub("(clean,0,accuracy,)[0-9.]+", r"\1nan", path.read_text()))
+    path.write_text(re.sub("(clean,0,accuracy,,)[0-9.]+", r"\1nan", path.read_text()))
     result = check("--baseline", base, "--results", lost, "--model", "m")
     assert result.exit_code == 4 and "the new value is not a number" in result.stdout
 
@@ -310,6 +338,8 @@ def test_a_leaderboard_is_a_baseline(both: tuple[Path, Path]) -> None:
         (("--baseline", "base", "--margin", "acc=1"), "no metric in .*base called `acc`"),
         (("--baseline", "base", "--margin", "accuracy/nois=1"), "Did you mean `noise`"),
         (("--baseline", "base", "--margin", "accuracy"), "is not of the form accuracy=0.005"),
+        (("--baseline", "base", "--better", "auroc=more"), "is not of the form auroc=up or fpr95"),
+        (("--baseline", "base", "--better", "nll=up"), "nll is better down. Leave it out"),
         (("--baseline", "base", "--model", "n"), "There is no model in base called `n`"),
         (("--baseline", "base", "--config", "gone"), "There is no file gone"),
         (("--baseline", "base", "--junit", "new/d"), "Is a directory|directory"),
@@ -324,13 +354,17 @@ def test_misuse_leaves_with_2(both, monkeypatch, arguments, message: str) -> Non
     assert result.exit_code == 2 and re.search(message, text), result.output
 
 
-def test_a_crash_leaves_with_2_and_not_with_worse(both, monkeypatch) -> None:
-    def crash(*args: object) -> None:
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr("harness.comparison.gate.judged", crash)
-    result = check("--baseline", both[0], "--results", both[1])
-    assert result.exit_code == 2 and "ZeroDivisionError: a bug" in result.stderr
+def test_a_crash_is_no_verdict(both, tmp_path: Path) -> None:
+    code = (
+        "from harness.cli import main\n"
+        "from harness.comparison import gate\n"
+        "gate.judge = lambda *args: {}['low']\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, "check", "--baseline", "base", "--results", "new"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
+    assert done.returncode == 70 and "KeyError: 'low'" in done.stderr
+    assert "Traceback" in done.stderr and "This is a bug in harness" in done.stderr
 
 
 def test_the_exit_code_is_that_of_the_process(both, answered, tmp_path: Path) -> None:

@@ -9,14 +9,22 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from harness.analysis import Sample, from_row
 from harness.analysis.collect import Key
 from harness.cli import app
-from harness.comparison.compare import split, write_report
-from harness.comparison.differences import bounds, chance, comparison, metrics_of, sentences
-from harness.comparison.foreign import pairs_of
+from harness.comparison.compare import compare_sides, split, write_report
+from harness.comparison.differences import default_names, differences
+from harness.comparison.foreign import read_pairs
+from harness.comparison.names import read_better, read_name, write_name
+from harness.comparison.sentences import sentences
+from harness.comparison.sides import Side
+from harness.comparison.wording import amount, bounds, chance, signed
+from harness.progress import Progress
+from harness.refusal import Refusal
+from harness.storage.results import read
 
 NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
 
@@ -41,7 +49,7 @@ def refused(result: Result, message: str) -> None:
 
 
 def key(group: str, metric: str = "accuracy", model: str = "a") -> Key:
-    return Key("d", "s", metric, group, model)
+    return Key("d", "s", metric, "", group, model)
 
 
 def mean(value: float, half: float = 0.01, seeds: int = 1) -> Sample:
@@ -49,7 +57,7 @@ def mean(value: float, half: float = 0.01, seeds: int = 1) -> Sample:
 
 
 def between(a: dict[str, Sample], b: dict[str, Sample], metric: str = "accuracy") -> pd.DataFrame:
-    return comparison(
+    return differences(
         {key(g, metric, "x"): s for g, s in a.items()},
         {key(g, metric, "y"): s for g, s in b.items()},
         ("x", "y"),
@@ -61,7 +69,7 @@ def test_a_sentence_says_who_is_better_where_and_by_how_much() -> None:
         {"clean": mean(0.95), "noise": mean(0.8), "blur": mean(0.60), "noise+blur": mean(0.7)},
         {"clean": mean(0.952), "noise": mean(0.7), "blur": mean(0.65), "noise+blur": mean(0.685)},
     )
-    frame.loc[3, "better"] = ""
+    frame.loc[3, ["better", "p_holm"]] = "", 0.06
     assert sentences(frame) == [
         "d, s: x is more accurate than y under noise by 10.0 points [8.6, 11.4]; y is more "
         "accurate than x under blur by 5.0 points [3.6, 6.4]; the difference under noise and blur, "
@@ -72,7 +80,7 @@ def test_a_sentence_says_who_is_better_where_and_by_how_much() -> None:
 
 def test_a_difference_that_holm_takes_away_keeps_its_sign() -> None:
     frame = between({"noise": mean(0.7)}, {"noise": mean(0.715)})
-    frame.loc[0, "better"] = ""
+    frame.loc[0, ["better", "p_holm"]] = "", 0.06
     said = "the difference under noise, -1.5 points [-2.9, -0.1], is not significant beside the"
     assert said in sentences(frame)[0]
 
@@ -109,10 +117,25 @@ def test_small_words() -> None:
     assert bounds("accuracy", -0.001, 0.002) == "[-0.10, 0.20]"
     assert bounds("nll", -0.5, 0.25) == "[-0.5, 0.25]"
     assert (chance(0.034), chance(0.0)) == ("0.034", "< 0.0001")
-    assert metrics_of(["nll", "accuracy"], ["accuracy"]) == ["accuracy"]
-    assert metrics_of(["nfe", "entropy"], ["entropy", "nfe"]) == ["nfe"]
+    accuracy, nll, nfe, entropy = ((name, "") for name in ("accuracy", "nll", "nfe", "entropy"))
+    assert default_names([nll, accuracy], [accuracy]) == [accuracy]
+    assert default_names([nfe, entropy], [entropy, nfe]) == [nfe]
+    assert default_names([nfe, entropy], [entropy], {"entropy": "down"}) == [entropy]
+    assert (amount("accuracy", -0.0131), amount("nll", -0.25)) == ("1.3", "0.25")
+    assert (signed("accuracy", 0.0131), signed("nll", -0.25)) == ("+1.3 points", "-0.25")
+    assert read_name(" accuracy (class 3) / noise ") == ("accuracy", "class 3", "noise")
+    assert read_name(write_name("gain", "over sharp", "rk(2) 4")) == (
+        "gain",
+        "over sharp",
+        "rk(2) 4",
+    )
+    with pytest.raises(Refusal, match=r"`\(x\)` is no metric's name. Write it as in accuracy"):
+        read_name("(x)")
+    assert read_better(["auroc=up", "fpr95 = down", "nll=down"]) == {
+        "auroc": "up", "fpr95": "down", "nll": "down",
+    }  # fmt: skip
     assert split("rk(method='heun', steps=2), b") == ["rk(method='heun', steps=2)", "b"]
-    assert pairs_of("--columns", "a=value, b = level", ("value", "level"), 1) == {
+    assert read_pairs("--columns", "a=value, b = level", ("value", "level"), 1) == {
         "a": "value", "b": "level",
     }  # fmt: skip
 
@@ -198,19 +221,19 @@ def test_other_images_are_told(two: Path, answered) -> None:
 
 
 def test_all_rows_are_written_as_csv_and_json(two: Path) -> None:
-    paths = two.parent / "out/c.csv", two.parent / "out/c.json"
-    result = harness("compare", two, "--csv", paths[0], "--json", paths[1])
-    assert result.stdout.strip().splitlines()[-2:] == [str(p) for p in paths]
-    with paths[0].open(newline="") as file:
+    path = two.parent / "out/c.csv"
+    result = harness("compare", two, "--csv", path)
+    assert result.stdout.strip().splitlines()[-1] == str(path)
+    with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    content = json.loads(paths[1].read_text())
-    assert len(rows) == len(content["rows"]) == 2 + 15
-    assert float(rows[0]["difference"]) == pytest.approx(content["rows"][0]["difference"], abs=1e-6)
-    assert content["rows"][0]["paired"] is True and content["rows"][0]["only_a"] is None
-    assert any("is more accurate than" in line for line in content["said"])
-    before = paths[0].read_bytes()
-    harness("compare", two, "--csv", paths[0])
-    assert paths[0].read_bytes() == before
+    content = json.loads(harness("compare", two, "--json").stdout)
+    assert len(rows) == len(content) == 2 + 15
+    assert float(rows[0]["difference"]) == pytest.approx(content[0]["difference"], abs=1e-6)
+    assert content[0]["paired"] is True and content[0]["only_a"] is None
+    assert rows[0]["variant"] == content[0]["variant"] == ""
+    before = path.read_bytes()
+    harness("compare", two, "--csv", path)
+    assert path.read_bytes() == before
 
 
 PUBLISHED = """corruption,s1,s2,s3,s4,s5,mean
@@ -283,6 +306,10 @@ def test_what_is_not_understood_is_refused(two: Path, content: str, options, mes
 
 
 def test_misuse_is_one_sentence(two: Path, answered) -> None:
+    refused(
+        harness("compare", two, "--csv", two / "d"),
+        "d cannot be written: Is a directory. Choose an",
+    )
     refused(harness("compare", two / "none"), "There is nothing at .*none. Give a results folder")
     refused(harness("compare", two, "--models", "good,por"), "no model in .*Did you mean `poor`")
     refused(harness("compare", two, "--models", "good"), "`--models` takes two models, a,b; got")
@@ -304,6 +331,64 @@ def test_quick_runs_can_be_compared(tmp_path: Path, answered) -> None:
     for model, accuracy in (("a", 0.95), ("b", 0.6)):
         answered(tmp_path / "quick", model, accuracy=accuracy, limit=200)
     assert "a is more accurate than b" in told(harness("compare", tmp_path / "quick"))
+
+
+def test_variants_are_compared_by_name(tmp_path: Path, answered) -> None:
+    for model, accuracy in (("a", 0.95), ("b", 0.6)):
+        answered(tmp_path, model, suite="clean", kinds=(), accuracy=accuracy, n=400)
+    out = tmp_path / "c.csv"
+    said = told(harness("compare", tmp_path, "--metric", "accuracy(class 3)", "--csv", out))
+    assert "d, clean: a is better in accuracy(class 3) than b on clean images by" in said
+    assert pd.read_csv(out)[["metric", "variant"]].values.tolist() == [["accuracy", "class 3"]]
+    refused(harness("compare", tmp_path, "--metric", "accuracy(class 11)"), "Did you mean `accur")
+
+
+def test_frames_are_sides(two: Path) -> None:
+    table = read(two)
+    good, poor = (Side(two, table[table["model"] == m], folder=two) for m in ("good", "poor"))
+    ((frame, said),) = compare_sides(good, poor, progress=Progress(Console(stderr=True)))
+    ((other, lines),) = compare_sides(two, two, progress=Progress(Console(stderr=True)))
+    pd.testing.assert_frame_equal(frame, other)
+    assert said == lines and frame.paired.all()
+
+
+def unknown_metric(path: Path, value: float) -> Path:
+    rows = [f"fog,{s},{value - 0.01 * s + 0.001 * k},{k}" for s in range(1, 6) for k in range(3)]
+    path.write_text("\n".join(["corruption,severity,auroc,seed", *rows]) + "\n")
+    return path
+
+
+def test_an_unknown_metric_is_better_as_the_caller_says(tmp_path: Path) -> None:
+    a, b = unknown_metric(tmp_path / "a.csv", 0.9), unknown_metric(tmp_path / "b.csv", 0.8)
+    given = ["dataset=d", "suite=s", "metric=auroc", "n=100"]
+    command = ("compare", a, b, "--columns", "auroc=value", "--given", ",".join(given))
+    refused(harness(*command), "no metric in common of which one side is better. Name one with")
+    command += ("--metric", "auroc")
+    said = told(harness(*command))
+    assert (
+        "the difference in auroc under fog is 0.1 [" in said
+        and "is better" not in said.split("Nobody")[0]
+    )
+    assert "Nobody says which way of auroc is better: `--better auroc=up` or" in said
+    assert "a is better in auroc than b under fog by 0.1" in told(
+        harness(*command, "--better", "auroc=up")
+    )
+    assert "b is better in auroc than a" in told(harness(*command, "--better", "auroc=down"))
+    assert "a is better in auroc than b" in told(harness(*command[:-2], "--better", "auroc=up"))
+    refused(harness(*command, "--better", "auroc"), "`--better auroc` is not of the form auroc=up")
+
+
+def test_a_users_corruption_has_its_severities_in_one_group(tmp_path: Path, answered) -> None:
+    for model, accuracy in (("a", 0.95), ("b", 0.7)):
+        answered(tmp_path, model, kinds=(*NOISE, "rain"), accuracy=accuracy)
+    out = tmp_path / "c.csv"
+    said = told(harness("compare", tmp_path, "--csv", out))
+    assert re.search(
+        "a is more accurate than b on clean images by .*, under noise by .*, under rain", said
+    )
+    rows = pd.read_csv(out)
+    assert list(rows[rows.family == "groups"].group) == ["clean", "noise", "rain"]
+    assert set(rows[rows.family == "cells"].group) >= {f"rain {s}" for s in range(1, 6)}
 
 
 def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:

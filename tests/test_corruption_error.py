@@ -13,6 +13,7 @@ from harness.analysis.corruption_error import (
 )
 from harness.analysis.groups import groups_of
 from harness.analysis.outcomes import StoredOutcomes
+from harness.refusal import Refusal
 from harness.storage.results import COLUMNS, read
 
 
@@ -24,10 +25,11 @@ def table(errors: dict[str, dict[str, list[float]]], clean: dict[str, float]) ->
         for kind in KINDS:
             of = of_kind.get(kind, of_kind["else"])
             rows += [(model, kind, s, 1 - e) for s, e in enumerate(of, 1)]
-    full = [(m, "s", "d", 0, c, level, "accuracy", v, 1000, "r") for m, c, level, v in rows]
+    full = [(m, "s", "d", 0, c, level, "accuracy", "", v, 1000, "r") for m, c, level, v in rows]
     return pd.DataFrame(full, columns=list(COLUMNS))
 
 
+ACCURACY = ("accuracy", "")
 MINE, THEIRS = [0.1, 0.2, 0.3, 0.4, 0.5], [0.2, 0.4, 0.4, 0.5, 0.5]
 
 
@@ -74,13 +76,13 @@ def test_published_errors_of_alexnet_are_a_reference() -> None:
 def test_a_reference_without_all_cells_is_refused() -> None:
     frame = table({"mine": {"else": MINE}, "theirs": {"else": THEIRS}}, {"mine": 0, "theirs": 0})
     lost = frame[~((frame.model == "theirs") & frame.condition.isin(["fog", "frost"]))]
-    with pytest.raises(ValueError, match="the reference `theirs`; missing: frost, fog. Run `harn"):
+    with pytest.raises(Refusal, match="the reference `theirs`; missing: frost, fog. Run `harn"):
         mean_corruption_error(lost, "theirs")
     assert not is_complete(lost, "theirs") and is_complete(lost, "mine")
     one = frame[~((frame.model == "theirs") & (frame.condition == "fog") & (frame.level == 5))]
-    with pytest.raises(ValueError, match="missing: fog"):
+    with pytest.raises(Refusal, match="missing: fog"):
         mean_corruption_error(one, "theirs")
-    with pytest.raises(ValueError, match="missing: clean, gaussian_noise"):
+    with pytest.raises(Refusal, match="missing: clean, gaussian_noise"):
         mean_corruption_error(frame, "nobody")
     # A model without all cells has no mCE, and does not spoil that of others.
     assert list(mean_corruption_error(lost, "mine")["model"]) == ["mine"]
@@ -88,18 +90,18 @@ def test_a_reference_without_all_cells_is_refused() -> None:
 
 def test_a_denominator_that_is_not_positive_is_refused() -> None:
     perfect = {"mine": {"else": MINE}, "theirs": {"else": THEIRS, "fog": [0.0] * 5}}
-    with pytest.raises(ValueError, match="under fog are 0, which nothing can be divided by"):
+    with pytest.raises(Refusal, match="under fog are 0, which nothing can be divided by"):
         mean_corruption_error(table(perfect, {"mine": 0, "theirs": 0}), "theirs")
     better = {"mine": {"else": MINE}, "theirs": {"else": THEIRS, "fog": [0.05] * 5}}
-    with pytest.raises(ValueError, match="under fog exceed its clean ones by -0.05"):
+    with pytest.raises(Refusal, match="under fog exceed its clean ones by -0.05"):
         mean_corruption_error(table(better, {"mine": 0, "theirs": 0.1}), "theirs")
-    with pytest.raises(ValueError, match="add up to 0, which nothing"):
+    with pytest.raises(Refusal, match="add up to 0, which nothing"):
         corruption_error([0.1], [0.0])
 
 
 def test_several_suites_are_refused() -> None:
     frame = table({"mine": {"else": MINE}}, {"mine": 0})
-    with pytest.raises(ValueError, match="of one suite on one data set"):
+    with pytest.raises(Refusal, match="of one suite on one data set"):
         mean_corruption_error(pd.concat([frame, frame.assign(suite="other")]), "mine")
 
 
@@ -117,13 +119,13 @@ def test_its_interval_holds_what_other_images_would_give(tmp_path: Path, answere
     # A bootstrap over the images, kinds and severities of an image together.
     random, stored = np.random.default_rng(0), StoredOutcomes(tmp_path)
     groups = groups_of(frozenset((k, float(s)) for k in KINDS for s in range(1, 6)))
-    of = {m: stored("d", "robustness", m, 0, groups, ("accuracy",)) for m in ("mine", "theirs")}
+    of = {m: stored("d", "robustness", m, 0, groups, (ACCURACY,)) for m in ("mine", "theirs")}
     drawn = []
     for _ in range(500):
         rows = random.integers(0, 300, 300)
         ce = [
-            (1 - of["mine"]["accuracy", k][0][rows].mean())
-            / (1 - of["theirs"]["accuracy", k][0][rows].mean())
+            (1 - of["mine"][ACCURACY, k][0][rows].mean())
+            / (1 - of["theirs"][ACCURACY, k][0][rows].mean())
             for k in KINDS
         ]
         drawn.append(100 * sum(ce) / 15)

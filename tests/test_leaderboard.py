@@ -7,20 +7,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from harness.analysis import wilson
 from harness.analysis.boards import FILE, read, sentence, write
-from harness.analysis.collect import samples
-from harness.analysis.groups import groups_of, headline, place, spoken, with_cells, with_corrupted
-from harness.analysis.leaderboard import COLUMNS, as_csv, leaderboard, summary
+from harness.analysis.collect import collect_samples, is_rate, span
+from harness.analysis.groups import (
+    describe_group,
+    groups_of,
+    headline,
+    place,
+    single_cells,
+    with_cells,
+    with_corrupted,
+)
+from harness.analysis.leaderboard import COLUMNS, as_csv, leaderboard
 from harness.analysis.outcomes import StoredOutcomes, of_images
-from harness.analysis.scores import better, is_rate, span
 from harness.progress import Progress
+from harness.refusal import Refusal
 from harness.storage.results import COLUMNS as LONG
-from harness.storage.results import COLUMNS as TABLE_COLUMNS
 from harness.storage.results import read as read_results
-from harness.suites.corruptions import BLUR, COMMON, NOISE
+from harness.suites.catalog import COMMON, FAMILIES
+
+NOISE, BLUR = FAMILIES["noise"], FAMILIES["blur"]
 
 
 def progress() -> Progress:
@@ -31,18 +39,19 @@ def progress() -> Progress:
 
 def table(rows: list[tuple], metric: str = "accuracy", n: int = 100) -> pd.DataFrame:
     """Rows (model, seed, condition, level, value) as a long table."""
-    full = [(m, "s", "d", seed, c, level, metric, v, n, "r") for m, seed, c, level, v in rows]
+    full = [(m, "s", "d", seed, c, level, metric, "", v, n, "r") for m, seed, c, level, v in rows]
     return pd.DataFrame(full, columns=list(LONG))
 
 
-def row(board: pd.DataFrame, group: str, model: str, metric: str = "accuracy") -> pd.Series:
-    chosen = board[(board.group == group) & (board.model == model) & (board.metric == metric)]
+def row(board: pd.DataFrame, group: str, model: str, variant: str = "") -> pd.Series:
+    chosen = board[(board.group == group) & (board.model == model) & (board.metric == "accuracy")]
+    chosen = chosen[chosen.variant == variant]
     assert len(chosen) == 1
     return chosen.iloc[0]
 
 
 def cells(kinds, levels=(1, 2, 3, 4, 5)) -> frozenset:
-    return frozenset({("clean", 0.0)} | {(k.__name__, float(lv)) for k in kinds for lv in levels})
+    return frozenset({("clean", 0.0)} | {(k, float(lv)) for k in kinds for lv in levels})
 
 
 def test_groups_are_named_by_the_cells_they_hold() -> None:
@@ -71,17 +80,38 @@ def test_any_other_suites_conditions_stand_alone_by_level() -> None:
 def test_cells_and_means_are_extra_groups() -> None:
     assert with_cells(cells(NOISE))["shot_noise 3"] == (("shot_noise", 3.0),)
     assert "shot_noise 3" not in headline(with_cells(cells(NOISE)))
+    assert len(single_cells(with_cells(cells(NOISE)))) == 15
     assert headline(groups_of(cells(NOISE))) == ["clean", "noise"]
     assert len(with_corrupted(cells(NOISE[:1]))["corrupted"]) == 5
-    assert spoken("common") == "under the 15 common corruptions"
-    assert spoken("noise@1,3") == "under noise at severity 1, 3"
-    assert spoken("euler 4") == "under euler 4"
+    assert describe_group("common") == "under the 15 common corruptions"
+    assert describe_group("noise@1,3") == "under noise at severity 1, 3"
+    assert describe_group("euler 4") == "under euler 4"
 
 
-def test_a_metrics_name_says_its_better_side_and_its_values() -> None:
-    names = ["accuracy", "accuracy_class_3", "robust_accuracy", "nll", "nfe", "peak_mib", "entropy"]
-    assert [better(name) for name in names] == [1, 1, 1, -1, -1, -1, 0]
-    assert span("nll", False)[0] == 0 and span("ece", False) == (0, math.inf)
+def test_a_users_corruption_is_grouped_as_a_built_in_one_is_and_enters_no_mean() -> None:
+    rain = [("rain", float(lv)) for lv in range(1, 6)]
+    found = with_cells(cells(NOISE) | set(rain))
+    assert found["rain"] == tuple(rain) and found["rain 3"] == (("rain", 3.0),)
+    assert headline(found) == ["clean", "noise", "rain"]
+    assert {g for g in single_cells(found) if "rain" in g} == {f"rain {lv}" for lv in range(1, 6)}
+    assert len(with_corrupted(cells(NOISE) | set(rain))["corrupted"]) == 15
+    assert "corrupted" not in with_corrupted(frozenset(rain))
+    # At other severities as built-in ones beside it; the steps of a solver are no severities.
+    few = groups_of(cells(NOISE, (1, 3)) | {("rain", 1.0), ("rain", 3.0), ("euler", 1.0)})
+    assert few["rain@1,3"] == (("rain", 1.0), ("rain", 3.0)) and "euler 1" in few
+    assert describe_group("rain@1,3") == "under rain at severity 1, 3"
+    alone = groups_of(frozenset(("euler", float(steps)) for steps in (1, 2, 4, 8, 16)))
+    assert list(alone) == ["euler 1", "euler 2", "euler 4", "euler 8", "euler 16"]
+
+
+def test_validation_corruptions_enter_no_mean() -> None:
+    found = with_corrupted(cells([*NOISE, *FAMILIES["validation"]]))
+    assert len(found["corrupted"]) == 15 and len(found["validation"]) == 20
+    assert "corrupted" not in with_corrupted(cells(FAMILIES["validation"]))
+
+
+def test_a_rate_lies_in_its_range_and_an_unknown_one_counts_images() -> None:
+    assert span(("nll", ""), False)[0] == 0 and span(("ece", ""), False) == (0, math.inf)
     n = np.full(2, 40)
     assert is_rate("accuracy", np.array([0.123, 0.5]), n)
     assert is_rate("flipped", np.array([0.125, 0.5]), n)  # counts of 40 images
@@ -129,14 +159,14 @@ def test_a_seed_without_a_cell_does_not_count_and_one_that_is_nan_is_not_hidden(
     assert math.isnan(lost.value) and pd.isna(lost.rank_low) and lost.seeds == 2
     assert row(leaderboard(broken), "fog@1,2", "b").rank_high == 1
     assert as_csv(leaderboard(broken)).decode().splitlines()[3] == (
-        "d,s,accuracy,\"fog@1,2\",a,,,,2,100,,,,rates"
+        "d,s,accuracy,,\"fog@1,2\",a,,,,2,100,,,,rates"
     )  # fmt: skip
 
 
 def test_the_order_of_rows_changes_no_byte() -> None:
     random = np.random.default_rng(0)
     rows = [
-        (f"m{m}", s, k.__name__, lv, round(random.random(), 6))
+        (f"m{m}", s, k, lv, round(random.random(), 6))
         for m in range(3) for s in range(2) for k in COMMON for lv in range(1, 6)
     ]  # fmt: skip
     whole = table(rows)
@@ -164,7 +194,7 @@ def test_a_clean_suites_class_rates_are_read_from_images(tmp_path: Path, answere
     path = answered(tmp_path, "m", suite="clean", kinds=())
     board = leaderboard(read_results(tmp_path), StoredOutcomes(tmp_path))
     assert set(board.basis) == {"images"}
-    third = row(board, "clean", "m", "accuracy_class_3")
+    third = row(board, "clean", "m", "class 3")
     assert third.images == 20 and (third.low, third.high) == pytest.approx(
         wilson(third.value * 20, 20), rel=0.02
     )
@@ -173,20 +203,27 @@ def test_a_clean_suites_class_rates_are_read_from_images(tmp_path: Path, answere
 
 def test_an_array_of_a_metrics_name_is_its_outcomes() -> None:
     arrays = {
-        "indices": torch.arange(3),
-        "labels": torch.zeros(3),
-        "nfe": torch.tensor([8, 14, 20]),
+        "indices": np.arange(3),
+        "labels": np.array([0, 1, 0]),
+        "nfe": np.array([8, 14, 20]),
+        "nfe:fewest": np.array([2.0, math.nan, 4.0]),
     }
-    values, positions = of_images("nfe", arrays)
+    found = of_images(("nfe", ""), arrays)
+    assert found is not None
+    values, positions = found
     assert values.tolist() == [8, 14, 20] and positions.tolist() == [0, 1, 2]
-    assert of_images("accuracy", arrays) is None and of_images("entropy", arrays) is None
+    assert of_images(("accuracy", ""), arrays) is None and of_images(("tau", ""), arrays) is None
+    found = of_images(("nfe", "fewest"), arrays)
+    assert found is not None and found[0].tolist() == [2, 4] and found[1].tolist() == [0, 2]
+    found = of_images(("nfe", "class 0"), arrays)
+    assert found is not None and found[0].tolist() == [8, 20]
 
 
 def test_models_on_other_images_are_not_paired(tmp_path: Path, answered) -> None:
     answered(tmp_path, "a", data="some images")
     answered(tmp_path, "b", data="some images")
     answered(tmp_path, "c", data="other images")
-    found = samples(read_results(tmp_path), StoredOutcomes(tmp_path))
+    found = collect_samples(read_results(tmp_path), StoredOutcomes(tmp_path))
     on = {key.model: sample.on for key, sample in found.items() if key.group == "noise"}
     assert on["a"] == on["b"] != on["c"]
 
@@ -196,7 +233,7 @@ def test_cells_that_do_not_say_what_the_table_says_are_left_out(
 ) -> None:
     path = answered(tmp_path, "m")
     lines = path.read_text().splitlines()
-    lines[1] = lines[1].replace(lines[1].split(",")[7], "1.000000")
+    lines[1] = lines[1].replace(lines[1].split(",")[8], "1.000000")
     path.write_text("\n".join(lines) + "\n")
     board = leaderboard(read_results(tmp_path), StoredOutcomes(tmp_path))
     assert row(board, "clean", "m").basis == "rates" and row(board, "noise", "m").basis == "images"
@@ -226,34 +263,22 @@ def test_a_run_with_a_limit_never_enters(tmp_path: Path, answered) -> None:
     assert set(write(tmp_path, progress()).model) == {"whole"}
     assert set(read_results(tmp_path).model) == {"whole", "part"}
     answered(tmp_path / "quick", "part", limit=20)
-    with pytest.raises(LookupError, match="There are no results in .*quick"):
+    with pytest.raises(Refusal, match="There are no results in .*quick"):
         write(tmp_path / "quick", progress())
-
-
-def test_the_summary_is_of_accuracy_under_all_corruptions() -> None:
-    found = samples(table(ROWS), grouping=with_corrupted)
-    a, b = summary(found).to_dict("records")
-    assert (a["model"], a["seeds"], a["n"]) == ("a", 2, 100)
-    assert a["clean"] == pytest.approx(0.95) and a["value"] == pytest.approx(0.6)
-    assert a["relative"] == pytest.approx(0.6 / 0.95)
-    assert a["low"] < 0.6 < a["high"]
-    assert b["value"] == 0.5 and b["relative"] == 1.0 and b["seeds"] == 1
-    noisy = [("m", 0, k.__name__, lv, 0.5) for k in NOISE for lv in range(1, 6)]
-    assert summary(samples(table(noisy), grouping=with_corrupted)).loc[0, "noise"] == 0.5
 
 
 def test_bounds_are_no_means_and_correlations_reach_below_zero() -> None:
     rows = [
-        ("m", "nfe", "d", seed, "dopri5", 1e-3, metric, value, 100, "run")
+        ("m", "nfe", "d", seed, "dopri5", 1e-3, *name, value, 100, "run")
         for seed, shift in ((0, 0.0), (1, 0.02))
-        for metric, value in (
-            ("nfe_rho_loss", -0.2 + shift),
-            ("nfe_rho_loss_low", -0.3 + shift),
-            ("nfe_rho_loss_high", -0.1 + shift),
-            ("log10_growth_b_p90", 0.5),
+        for name, value in (
+            (("nfe_rho", "loss"), -0.2 + shift),
+            (("nfe_rho", "loss, low"), -0.3 + shift),
+            (("nfe_rho", "loss, high"), -0.1 + shift),
+            (("log10_growth", "b, p90"), 0.5),
         )
     ]
-    board = leaderboard(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)))
-    assert list(board["metric"]) == ["nfe_rho_loss"]
+    board = leaderboard(pd.DataFrame(rows, columns=list(LONG)))
+    assert list(board["variant"]) == ["loss"]
     assert -1 <= board["low"].item() < -0.19 < board["high"].item() <= 1
     assert board["rank_low"].isna().all(), "neither side is better"

@@ -4,21 +4,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.refusal import Refusal
 from harness.storage.results import COLUMNS, csv_path, ordered, read, run_key, write
 from harness.suites.base import Measurement
 
 KEY = {"model": "m", "suite": "s", "dataset": "d", "seed": 0, "run": "abc"}
 ROWS = [
-    Measurement("clean", 0, "accuracy", 2 / 3, 3),
-    Measurement("linf_pgd", 8 / 255, "accuracy", 1 / 3, 3),
+    Measurement("clean", 0, "accuracy", "", 2 / 3, 3),
+    Measurement("linf_pgd", 8 / 255, "accuracy", "", 1 / 3, 3),
 ]
 
 
-def test_ten_columns_come_back(tmp_path: Path) -> None:
+def test_eleven_columns_come_back(tmp_path: Path) -> None:
     path = csv_path(tmp_path, "d", "s", "m", 0)
     assert write(path, KEY, ROWS, {"command": "harness run"})
     frame = read(tmp_path)
-    assert tuple(frame.columns) == COLUMNS and len(COLUMNS) == 10
+    assert tuple(frame.columns) == COLUMNS and len(COLUMNS) == 11
     assert frame["value"].tolist() == [0.666667, 0.333333]
     assert frame["level"].tolist() == [0, 0.0313725]
     assert path == tmp_path / "d" / "s" / "m" / "seed0.csv"
@@ -52,10 +53,10 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     path = csv_path(tmp_path, "d", "s", "m", 0)
     path.parent.mkdir(parents=True)
     path.write_text("")
-    with pytest.raises(ValueError, match="seed0.csv is damaged: .* Remove it and run it again"):
+    with pytest.raises(Refusal, match="seed0.csv is damaged: .* Remove it and run it again"):
         read(tmp_path)
     pd.DataFrame({"model": ["m"]}).to_csv(path)
-    with pytest.raises(ValueError, match="lacks the column `suite`. Remove it and run it again"):
+    with pytest.raises(Refusal, match="lacks the column `suite`. Remove it and run it again"):
         read(tmp_path)
 
 

@@ -12,9 +12,10 @@ from harness.analysis.boards import read as read_board
 from harness.analysis.boards import write as write_board
 from harness.cli import app
 from harness.progress import Progress
+from harness.refusal import Refusal
+from harness.storage.arrays import write_arrays
 from harness.storage.cells import CellStore
-from harness.storage.files import write_tensors
-from harness.storage.results import read, told
+from harness.storage.results import read, read_provenance
 from harness.storage.rows import problem_of_name, read_rows
 
 HEAD = "model,suite,dataset,seed,condition,level,metric,value,n,run"
@@ -35,7 +36,7 @@ def put(tmp_path: Path):
 
 
 def test_a_sound_table_is_read(put, tmp_path: Path) -> None:
-    put(HEAD, ROW, "m,s,d,0,clean,0,nll,nan,100,r", "m,s,d,0,growth,1,gain,inf,100,r")
+    put(HEAD, ROW, "m,s,d,0,clean,0,nll,nan,100,r", "m,s,d,0,growth,1,log10_growth,inf,100,r")
     frame = read(tmp_path)
     assert frame["value"].tolist()[0] == 0.9 and frame["value"].isna().tolist()[1]
     assert (frame["seed"].tolist(), frame["level"].tolist()) == ([0] * 3, [0, 0, 1])
@@ -53,7 +54,7 @@ def test_a_sound_table_is_read(put, tmp_path: Path) -> None:
         (ROW.replace("0.9", "-0.1"), r"line 3: `accuracy` must lie in \[0, 1\]; got -0.1"),
         (ROW.replace(",100,", ",0,"), "line 3: `n` must be a whole number >= 1; got '0'"),
         (ROW.replace(",100,", ",1e2,"), "line 3: `n` must be a whole number >= 1; got '1e2'"),
-        (ROW.replace(",100,", ",١٠٠,"), "line 3: `n` must be a whole number >= 1"),
+        (ROW.replace(",100,", ",\u0661\u0660\u0660,"), "line 3: `n` must be a whole number >= 1"),
         (ROW.replace("d,0,", "d,-1,"), "line 3: `seed` must be a whole number >= 0; got '-1'"),
         (ROW.replace("clean,0,", "clean,inf,"), "line 3: `level` must be a number; got 'inf'"),
         (ROW.replace("clean,0,", "clean,,"), "line 3: `level` must be a number; got ''"),
@@ -77,7 +78,7 @@ def test_a_sound_table_is_read(put, tmp_path: Path) -> None:
 )
 def test_a_bad_line_is_refused_with_its_number(put, tmp_path: Path, line, message) -> None:
     put(HEAD, ROW, line)
-    with pytest.raises(ValueError, match=rf"seed0.csv.*{message}") as error:
+    with pytest.raises(Refusal, match=rf"seed0.csv.*{message}") as error:
         read(tmp_path)
     assert "Remove it and run it again." in str(error.value)
 
@@ -98,17 +99,17 @@ def test_a_bad_line_is_refused_with_its_number(put, tmp_path: Path, line, messag
 )
 def test_a_bad_file_is_refused(put, tmp_path: Path, lines, end: str, message: str) -> None:
     put(*lines, end=end)
-    with pytest.raises(ValueError, match=rf"seed0.csv .*{message}.*Remove it and run it again"):
+    with pytest.raises(Refusal, match=rf"seed0.csv .*{message}.*Remove it and run it again"):
         read(tmp_path)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path, put) -> None:
     path = put(HEAD, ROW)
     path.write_bytes(path.read_bytes() + b"\xff\xfe\x00\n")
-    with pytest.raises(ValueError, match="seed0.csv is damaged: line 3 is not UTF-8"):
+    with pytest.raises(Refusal, match="seed0.csv is damaged: line 3 is not UTF-8"):
         read(tmp_path)
     path.write_bytes(b"\x89PNG\r\n\x1a\n\x00")
-    with pytest.raises(ValueError, match="seed0.csv is damaged: line 1 is not UTF-8"):
+    with pytest.raises(Refusal, match="seed0.csv is damaged: line 1 is not UTF-8"):
         read(tmp_path)
 
 
@@ -119,13 +120,13 @@ def test_cutting_a_file_anywhere_never_gives_other_numbers(tmp_path: Path, answe
         path.write_bytes(whole[:cut])
         try:
             found = read(tmp_path)
-        except ValueError:
+        except Refusal:
             continue
         raise AssertionError(f"cut at {cut}, and read as {len(found)} of {len(sound)} rows")
     ends = [i + 1 for i, byte in enumerate(whole[:-1]) if byte == 10]
     for cut in random.Random(0).sample(ends, 10):  # whole lines
         path.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match="rows, its JSON says .*: it was cut off or edited"):
+        with pytest.raises(Refusal, match="rows, its JSON says .*: it was cut off or edited"):
             read(tmp_path)
 
 
@@ -145,8 +146,8 @@ def test_cutting_a_file_anywhere_never_gives_other_numbers(tmp_path: Path, answe
 )
 def test_json_that_is_not_ours_is_refused(put, content: str, message: str) -> None:
     path = put(content, end="", place="d/s/m/seed0.json")
-    with pytest.raises(ValueError, match=f"seed0.json is damaged: .*|{message}") as error:
-        told(path)
+    with pytest.raises(Refusal, match=f"seed0.json is damaged: .*|{message}") as error:
+        read_provenance(path)
     assert message in str(error.value)
 
 
@@ -165,7 +166,7 @@ def test_looking_at_a_cell_changes_no_file(tmp_path: Path, caplog) -> None:
     store.path(key).parent.mkdir(parents=True)
     store.path(key).write_text("no cell")
     assert store.look(key) is None and store.path(key).read_text() == "no cell"
-    write_tensors(store.path(key), {}, {"weights": "another"})
+    write_arrays(store.path(key), {}, {"weights": "another"})
     assert store.look(key) is None and "is another cell than its name says" in caplog.text
     assert store.look("cd" * 32) is None
 
@@ -177,7 +178,7 @@ def test_names_are_shown_as_they_are(put, tmp_path: Path) -> None:
     assert result.exit_code == 0 and name in result.stdout
 
 
-def test_what_is_no_name_is_told() -> None:
+def test_what_is_no_name_is_read_provenance() -> None:
     assert problem_of_name("timm/hf-hub:owner/name.v1(depth=3, act='relu')") is None
     assert problem_of_name("Übung 1") is None
     assert "formula" in str(problem_of_name("+1"))
@@ -189,22 +190,22 @@ def test_a_damaged_leaderboard_is_refused(tmp_path: Path, answered) -> None:
     path = tmp_path / "leaderboard.csv"
     lines = path.read_text().splitlines()
     for bad, message in (
-        (lines[:1] + [lines[1].replace("clean", "-1+1")], "`group` starts like a spreadsheet"),
-        (lines[:1] + [lines[1].replace(",200,", ",many,")], "line 2: `images` must be a whole"),
-        ([*lines[:2], lines[1]], "lines 2 and 3 are of the same dataset, suite, metric, group"),
+        ([*lines[:1], lines[1].replace("clean", "-1+1")], "`group` starts like a spreadsheet"),
+        ([*lines[:1], lines[1].replace(",200,", ",many,")], "line 2: `images` must be a whole"),
+        ([*lines[:2], lines[1]], "lines 2 and 3 are of the same dataset, suite, metric, variant"),
         ([line.rpartition(",")[0] for line in lines], "lacks the column `basis`"),
     ):
         path.write_text("\n".join(bad) + "\n")
-        with pytest.raises(ValueError, match=f"{message}.*Make it again with `harness table --wr"):
+        with pytest.raises(Refusal, match=f"{message}.*Make it again with `harness table --wr"):
             read_board(path)
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="There is no file .*none.csv. Check the path"):
+    with pytest.raises(Refusal, match="There is no file .*none.csv. Check the path"):
         read_rows(tmp_path / "none.csv")
-    assert told(tmp_path / "none.json") == {}
+    assert read_provenance(tmp_path / "none.json") == {}
 
 
 def test_json_of_a_run_comes_back(put) -> None:
     path = put(json.dumps({"cells": {"clean 0": "0" * 64}, "limit": 0}), place="d/s/m/seed0.json")
-    assert told(path) == {"cells": {"clean 0": "0" * 64}, "limit": 0}
+    assert read_provenance(path) == {"cells": {"clean 0": "0" * 64}, "limit": 0}

@@ -105,7 +105,7 @@ def collect_samples(
                     which = [k for k, (row, _, _) in enumerate(rows) if group in groups[row]]
                     columns = [here.column[c] for c in groups[rows[which[0]][0]][group]]
                     at = np.ix_([rows[k][0] for k in which], columns)
-                    key = Key(dataset, suite, *metric, group, model)
+                    key = Key(dataset, suite, metric[0], metric[1], group, model)
                     found[key] = _sample(
                         key,
                         here.values[i][at],

@@ -1,0 +1,104 @@
+"""One interval for one number: what figures, tables and reports take their numbers from."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.analysis.leaderboard import leaderboard
+from harness.analysis.numbers import (
+    COLUMNS,
+    cell_differences,
+    cell_intervals,
+    cell_samples,
+    differences_of,
+    intervals_of,
+    means_of,
+    shared_corruptions,
+)
+from harness.analysis.outcomes import StoredOutcomes
+from harness.storage.results import read
+from harness.suites.catalog import FAMILIES
+
+
+@pytest.fixture
+def three(tmp_path: Path, answered) -> Path:
+    """Three models of two seeds on noise, a validation corruption and one of a user."""
+    for model, accuracy in (("base", 0.8), ("good", 0.9), ("poor", 0.7)):
+        for seed in range(2):
+            kinds = (*FAMILIES["noise"], "spatter", "rain")
+            answered(tmp_path, model, seed, accuracy=accuracy, kinds=kinds)
+    return tmp_path
+
+
+def test_intervals_are_those_of_the_leaderboard(three: Path) -> None:
+    table, outcomes = read(three), StoredOutcomes(three)
+    found = cell_intervals(table, outcomes)
+    assert tuple(found.columns) == COLUMNS and set(found.basis) == {"images"}
+    board = leaderboard(table, outcomes)
+    board = board[board.metric == "accuracy"]
+    both = found.merge(board, on=["model", "group"], suffixes=("", "_board"))
+    assert set(both.group) == {"clean", "noise", *FAMILIES["noise"], "spatter", "rain"}
+    for name in ("value", "low", "high", "seeds"):
+        assert list(both[name]) == list(both[f"{name}_board"])
+
+
+def test_every_cell_and_every_level_of_a_mean_has_its_row(three: Path) -> None:
+    table = read(three)
+    rows = cell_intervals(table).query("model == 'good'").set_index("group")
+    assert rows.loc["clean", ["condition", "level"]].tolist() == ["clean", 0]
+    assert rows.loc["shot_noise 3", ["condition", "level"]].tolist() == ["shot_noise", 3]
+    assert rows.loc["rain 2", ["condition", "level"]].tolist() == ["rain", 2]
+    assert rows.loc["mean 4", ["condition", "level"]].tolist() == ["mean", 4]
+    assert rows.loc["rain", "condition"] == "rain" and math.isnan(rows.loc["rain", "level"])
+    assert math.isnan(rows.loc["noise", "level"]) and "blur" not in rows.index
+    assert (rows.low <= rows.value).all() and (rows.value <= rows.high).all()
+    assert set(cell_intervals(table, metric=None).metric) == {"accuracy", "nll", "brier", "ece"}
+
+
+def test_validation_and_users_corruptions_enter_no_mean(three: Path) -> None:
+    table = read(three)
+    assert shared_corruptions(table) == list(FAMILIES["noise"])
+    rows = cell_intervals(table).query("model == 'good'").set_index("group")
+    assert (
+        rows.value["mean"] == rows.value["noise"] and rows.value["mean 2"] == rows.value["noise 2"]
+    )
+    others = table[table.condition.isin(["clean", "spatter", "rain"])]
+    assert "mean" not in means_of(others) and "mean" not in set(cell_intervals(others).group)
+    # A corruption that one model lacks is no part of what models are compared by.
+    lacks = table[(table.model != "poor") | (table.condition != "shot_noise")]
+    assert shared_corruptions(lacks) == ["gaussian_noise", "impulse_noise"]
+
+
+def test_differences_are_paired_and_of_the_same_numbers(three: Path) -> None:
+    table, outcomes = read(three), StoredOutcomes(three)
+    found = cell_differences(table, outcomes, "base")
+    assert tuple(found.columns) == (*COLUMNS, "p", "paired")
+    assert set(found.model) == {"good", "poor"} and found.paired.all()
+    samples = cell_samples(table, outcomes)
+    pd.testing.assert_frame_equal(differences_of(samples, "base"), found)
+    values = intervals_of(samples).set_index(["model", "group"])["value"]
+    for row in found.itertuples():
+        assert row.value == values[row.model, row.group] - values["base", row.group]
+        assert row.low < row.high
+    noise = found[found.group == "noise"].set_index("model")
+    assert noise.low["good"] > 0 > noise.high["poor"] and noise.p["good"] < 0.05
+    alone = cell_differences(table, None, "base")
+    assert not alone.paired.any() and list(alone.value) == list(found.value)
+    assert cell_differences(table, None, "nobody").empty
+
+
+def test_analysis_and_comparison_import_nothing_heavy() -> None:
+    code = """
+import importlib, pkgutil, sys
+for room in ("harness.analysis", "harness.comparison"):
+    for module in pkgutil.iter_modules(importlib.import_module(room).__path__):
+        importlib.import_module(f"{room}.{module.name}")
+heavy = {"torch", "timm", "torchvision", "matplotlib", "scipy.stats"} & sys.modules.keys()
+sys.exit(", ".join(sorted(heavy)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -369,7 +369,7 @@ def test_many_models_get_no_wall_of_severities(
     folder = told_folder(tmp_path, [f"m{i:02}" for i in range(40)])
     sheets = suite_tables(folder, "robustness", [], [], QUIET, detail=True)
     assert [sheet.name for sheet in sheets] == ["severity", "summary", "calibration"]
-    assert "of 40 models: name some with `--model`." in printed(sheets[0], 80)
+    assert "of 40 models: name some by `--model`." in printed(sheets[0], 80)
     assert len(json.loads(to_json(sheets[0]))) == 40 * 3
     assert len(printed(sheets[1], 80).splitlines()) <= 40 + 12
     assert "and 28 more." in sheets[1].notes[0]

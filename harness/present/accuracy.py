@@ -1,5 +1,7 @@
 """Suites that ask for answers, clean or corrupted: accuracy, calibration, corruption error."""
 
+from statistics import fmean
+
 import pandas as pd
 
 from harness.analysis.boards import reading
@@ -134,38 +136,51 @@ def _sentence(ranked: pd.DataFrame) -> str:
 
 def severity_sheets(accuracy: pd.DataFrame) -> list[Sheet]:
     """Return accuracy by corruption and severity, a table for each of a few models."""
-    parts = [part for _, part in accuracy.groupby(["dataset", "model"], sort=False)]
-    if len(parts) <= SINGLE:
-        return [severity_sheet(part) for part in parts]
-    note = f"Accuracy by corruption and severity of {len(parts)} models: name some with `--model`."
-    rows = [row for part in parts for row in severity_sheet(part).rows]
+    runs: dict[tuple[str, str, str], dict[str, dict[float, float]]] = {}
+    for row in by_condition(accuracy).to_dict("records"):
+        of = runs.setdefault((row["dataset"], row["suite"], row["model"]), {})
+        if row["condition"] != "clean":
+            of.setdefault(row["condition"], {})[row["level"]] = row["value"]
+    sheets = [severity_sheet(*names, of) for names, of in runs.items() if of]
+    if len(sheets) <= SINGLE:
+        return sheets
+    note = f"Accuracy by corruption and severity of {len(sheets)} models: name some by `--model`."
+    rows = [row for sheet in sheets for row in sheet.rows]
     return [Sheet([], [], [note], "severity", records=rows)]
 
 
-def severity_sheet(frame: pd.DataFrame) -> Sheet:
+def severity_sheet(
+    dataset: str, suite: str, model: str, of: dict[str, dict[float, float]]
+) -> Sheet:
     """Return accuracy of one model by corruption and severity; the last row is the mean.
 
     Validation corruptions never enter a mean, unless there is nothing else.
+
+    Args:
+        of: Accuracies by corruption and level.
     """
-    averaged = by_condition(frame)
-    corrupted = averaged[averaged["condition"] != "clean"]
-    wide = corrupted.pivot_table(index="condition", columns="level", values="value", sort=False)
-    wide = wide[sorted(wide.columns)]
-    common = [name for name in wide.index if name in COMMON]
-    whole = wide.loc[common or list(wide.index)]
-    wide = wide.assign(mean=wide.mean(axis=1))
-    wide.loc["mean"] = [*whole.mean(), whole.stack().mean()]
-    model = str(frame["model"].iloc[0])
-    names = {"dataset": frame["dataset"].iloc[0], "suite": frame["suite"].iloc[0], "model": model}
-    keys = {level: f"severity_{level:g}" for level in wide.columns if level != "mean"}
-    rows = [names | row for row in rows_of(wide.rename(columns=keys).reset_index())]
-    levels = [
-        # The mildest, the middle and the strongest say most.
-        number(key, key.replace("_", " "), PERCENT, drop=(4, 6, 3, 5, 2)[i % 5])
-        for i, key in enumerate(keys.values())
+    common = [kind for kind in of if kind in COMMON] or list(of)
+    levels = sorted({level for values in of.values() for level in values})
+    inside = {lv: [of[kind][lv] for kind in common if lv in of[kind]] for lv in levels}
+    whole = {level: fmean(values) for level, values in inside.items() if values}
+    overall = fmean(value for values in inside.values() for value in values)
+    means = {kind: fmean(values.values()) for kind, values in of.items()} | {"mean": overall}
+    rows = [
+        {"dataset": dataset, "suite": suite, "model": model, "condition": kind}
+        | {f"severity_{level:g}": value for level, value in sorted(values.items())}
+        | {"mean": means[kind]}
+        for kind, values in (of | {"mean": whole}).items()
     ]
-    name = Column("condition", f"{marked(model, {})}, accuracy %", prose=True)
-    return Sheet([name, *levels, number("mean", "mean", PERCENT)], rows, (), "severity", total=True)
+    columns = [
+        Column("condition", f"{marked(model, {})}, accuracy %", prose=True),
+        # The mildest, the middle and the strongest say most.
+        *(
+            number(f"severity_{lv:g}", f"severity {lv:g}", PERCENT, drop=(4, 6, 3, 5, 2)[i % 5])
+            for i, lv in enumerate(levels)
+        ),
+        number("mean", "mean", PERCENT),
+    ]
+    return Sheet(columns, rows, (), "severity", total=True)
 
 
 def calibration_sheet(request: Request, runs: Runs) -> Sheet:

@@ -1,74 +1,144 @@
-"""What the README shows is so."""
+"""What the READMEs show is so: tables, names, links, commands, examples."""
 
 import json
 import re
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from harness import (
-    models,  # noqa: F401  fills the registry
-    suites,  # noqa: F401
-)
 from harness.analysis import boards
 from harness.analysis.groups import groups_of
 from harness.analysis.leaderboard import leaderboard
 from harness.cli import app
-from harness.models.base import MODELS
+from harness.comparison.wording import bounds, signed
+from harness.models.catalog import CATALOG
 from harness.storage.results import read
-from harness.suites.base import SUITES
-from harness.suites.datasets import DATASETS
+from harness.study.schema import StoredEffect, read_study
+from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
+from harness.suites.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+PATHS = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("*/README.md")),
+    *sorted(ROOT.glob("results/*/README.md")),
+    *sorted(ROOT.glob(".github/*.md")),
+]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PATHS}
+README = TEXTS["README.md"]
+GUARD = ".github/workflows/guard.yml"
 STUDIES = sorted(ROOT.glob("results/*/study.json"))
 INTERVAL = re.compile(r"\d+\.\d-\d+\.\d")
+# In a code block, or between backticks.
+COMMAND = re.compile(r"(?:^ *(?:- run: )?|`|&& )(harness [a-z][^`\n]*)", re.MULTILINE)
 
 
-def block(after: str) -> str:
+def block(text: str, after: str) -> str:
     """The first fenced block after some words."""
-    return README[README.index(after) :].split("```")[1].partition("\n")[2]
+    return text[text.index(after) :].split("```")[1].partition("\n")[2]
 
 
-def block_of_rows(after: str) -> list[str]:
+def rows_of(text: str, after: str) -> list[str]:
     """The rows of the first table after some words, without its head."""
-    lines = README[README.index(after) :].splitlines()[3:]
-    return lines[: lines.index("")]
+    lines = text[text.index(after) :].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    return lines[first + 2 : lines.index("", first)]
 
 
-@pytest.mark.parametrize("name", [*MODELS, *SUITES, *DATASETS])
-def test_everything_there_is_is_named(name: str) -> None:
-    assert f"`{name}`" in README
+def names_in(rows: list[str]) -> set[str]:
+    """The words between backticks in the cells of a table, but for options and links."""
+    return {name for row in rows for name in re.findall(r"`([^`-][^`]*)`", row)}
 
 
-@pytest.mark.parametrize("command", re.findall(r"<!-- table: harness (.*) -->", README))
+def marked(kind: str) -> list[tuple[str, str]]:
+    """What follows the marks of a kind, with the README that it stands in."""
+    return [
+        (name, what)
+        for name, text in TEXTS.items()
+        for what in re.findall(rf"<!-- {kind}: (.*) -->", text)
+    ]
+
+
+def test_readmes_are_found() -> None:
+    expected = {"README.md", "results/README.md", "results/cifar10/README.md"}
+    assert expected | {"harness/README.md", "tests/README.md"} <= TEXTS.keys()
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_link_leads_to_a_file(name: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", TEXTS[name])
+    for link in links:
+        if not link.startswith(("http", "#")):
+            target = ((ROOT / name).parent / link.partition("#")[0]).resolve()
+            assert target.exists(), link
+            if target.suffix == ".png":
+                assert target.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_models_are_those_of_the_catalog() -> None:
+    rows = rows_of(README, "## Models")
+    assert names_in(rows) == set(CATALOG)
+    for row in rows:
+        models, nulls = (names_in([cell]) for cell in (row.split("|")[1], row.split("|")[-2]))
+        known = {null for model in models for null in CATALOG[model].nulls}
+        assert not models or nulls <= known | {"resnet18_slot"}, row
+
+
+def test_the_suites_and_data_sets_are_those_of_the_catalog() -> None:
+    assert names_in(rows_of(README, "| suite |")) - set(CORRUPTIONS) == set(SUITES)
+    shown = names_in([row.split("|")[1] for row in rows_of(README, "| data set |")])
+    assert shown == {*DATASETS, "imagefolder:PATH"}
+
+
+@pytest.mark.parametrize("name, command", marked("table"))
 def test_a_table_is_the_one_that_the_program_makes(
-    command: str, monkeypatch: pytest.MonkeyPatch
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    made = CliRunner().invoke(app, command.split()).stdout
+    made = CliRunner().invoke(app, command.split()[1:]).stdout
     # The interval is narrower where the per-image answers are stored, which are not in git.
     made_words = [INTERVAL.sub("", line).split() for line in made.splitlines()]
-    lines = block(f"<!-- table: harness {command} -->").splitlines()
+    lines = block(TEXTS[name], f"<!-- table: {command} -->").splitlines()
     shown = [INTERVAL.sub("", line).split() for line in lines]
     assert len(shown) >= 4
     assert [line for line in shown if line not in made_words] == []
 
 
+def describe_effect(effect: StoredEffect) -> str:
+    """One difference as the short table has it."""
+    metric, value = METRICS[effect.metric], signed(effect.metric, effect.effect)
+    text = f"{metric.title} {value} {bounds(effect.metric, effect.low, effect.high)}"
+    against = f"`{effect.against}`" if effect.against in CATALOG else effect.against
+    return text if against == "no relation" else f"{text} against {against}"
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
 def test_the_answers_are_those_of_the_study(path: Path) -> None:
-    study = json.loads(path.read_text())
-    shown = block_of_rows(f"<!-- study: {path.relative_to(ROOT).as_posix()}")
+    study, text = read_study(path), TEXTS[f"results/{path.parent.name}/README.md"]
     expected = [
-        f"| {q['number']} | {q['question']} | **{q['verdict']}** | {q['answer']} |"
-        for q in study["questions"]
+        f"| {q.number} | {q.question} | **{q.verdict}** | {q.answer} |" for q in study.questions
     ]
-    assert len(expected) == 6 and shown == expected
-    assert study["scale"] in README
+    assert len(expected) == 6 and rows_of(text, "<!-- study:") == expected
+    assert study.scale in text
+
+
+@pytest.mark.parametrize("name, file", marked("answers"))
+def test_the_short_answers_are_those_of_the_study(name: str, file: str) -> None:
+    study = read_study(ROOT / file)
+    expected = []
+    for q in study.questions:
+        # The strongest rival is the one with the smallest difference.
+        effect = min((e for e in q.effects if e.decides), key=lambda e: e.effect)
+        expected.append(f"| {q.number} | {q.question} | {q.verdict} | {describe_effect(effect)} |")
+    assert rows_of(TEXTS[name], "<!-- answers:") == expected
+    assert study.scale in TEXTS[name]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
@@ -85,7 +155,11 @@ def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
             assert re.fullmatch("[0-9a-f]{40}", made["environment"]["commit"])
             assert made["command"].startswith("harness ") and made["images"] > 0
             assert re.fullmatch("[0-9a-f]{64}", made["weights"])
-            rows.append(pd.read_csv(path.parent / file, dtype={"level": float, "run": str}))
+            rows.append(
+                pd.read_csv(
+                    path.parent / file, dtype={"level": float, "run": str}, keep_default_na=False
+                )
+            )
             where = rows[-1][["condition", "level"]].drop_duplicates().itertuples(index=False)
             assert {f"{c} {level:g}" for c, level in where} == set(made["cells"])
         frame = pd.concat(rows)
@@ -111,54 +185,78 @@ def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
     "folder, training",
     [("results", "3 epochs, 3 seeds"), ("results/baseline", "26 epochs, 1 seed")],
 )
-def test_the_baseline_stands_beside_published_numbers(folder: str, training: str) -> None:
+def test_the_baseline_is_compared_with_published_numbers(folder: str, training: str) -> None:
     table = read(ROOT / folder)
-    asked = [table[c] == v for c, v in (("model", "resnet18"), ("suite", "robustness"))]
-    asked += [table["dataset"] == "cifar10", table["metric"] == "accuracy"]
-    table = table[np.logical_and.reduce(asked)].assign(value=100 * table["value"])
+    key = {"model": "resnet18", "suite": "robustness", "dataset": "cifar10", "metric": "accuracy"}
+    same = np.logical_and.reduce([table[column] == word for column, word in key.items()])
+    table = table[same].assign(value=100 * table["value"])
     groups = groups_of(frozenset(zip(table["condition"], table["level"], strict=True)))
     cells = table.set_index(["condition", "level"])
-    chosen = cells.loc[pd.MultiIndex.from_tuples(groups["noise+blur"])].reset_index()
-    assert len(chosen) == 35 * table["seed"].nunique()
-    numbers = [cells.loc["clean", "value"].mean(), *chosen.groupby("level")["value"].mean()]
-    shown = " | ".join(f"{x:.1f}" for x in (*numbers, chosen["value"].mean()))
+    corrupted = cells.loc[pd.MultiIndex.from_tuples(groups["noise+blur"])].reset_index()
+    assert len(corrupted) == 35 * table["seed"].nunique()
+    numbers = [cells.loc["clean", "value"].mean(), *corrupted.groupby("level")["value"].mean()]
+    shown = " | ".join(f"{x:.1f}" for x in (*numbers, corrupted["value"].mean()))
     row = f"| `resnet18`, width 16, {training} | {shown} |"
-    assert row in block_of_rows("<!-- published -->"), row
+    assert row in rows_of(TEXTS["results/baseline/README.md"], "<!-- published -->"), row
 
 
 def test_the_leaderboard_is_of_the_results_that_are_there() -> None:
     # Its intervals are narrower where the per-image answers are stored, which are not in git.
-    same = ["dataset", "suite", "metric", "group", "model", "value", "seeds", "images"]
+    same = ["dataset", "suite", "metric", "variant", "group", "model", "value", "seeds", "images"]
     written = boards.read(ROOT / "results" / boards.FILE)[same]
     made = leaderboard(read(ROOT / "results", whole=True))[same]
     message = "Run `harness table --write`, and commit results/leaderboard.csv."
     assert written.round(6).equals(made.round(6)), message
 
 
-def test_the_figure_is_there() -> None:
-    for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (ROOT / path).read_bytes()[:4] == b"\x89PNG"
+def commands() -> Iterator[tuple[str, str]]:
+    """Every command that a README shows, with its name."""
+    for name, text in {**TEXTS, GUARD: (ROOT / GUARD).read_text(encoding="utf-8")}.items():
+        for line in COMMAND.findall(text.replace(">\n", "")):
+            yield name, line
+
+
+def problem(line: str) -> str:
+    """What the program does not know of a command; "" if it knows all."""
+    command: Any = typer.main.get_command(app)
+    words = line.split()[1:]
+    while hasattr(command, "commands") and words[0].islower():  # `harness COMMAND --help`
+        if words[0] not in command.commands:
+            return f"there is no command {words[0]}"
+        command = command.commands[words.pop(0)]
+    known = {"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}
+    unknown = [o for o in re.findall(r"(?<!\S)--[a-z][a-z-]*", " ".join(words)) if o not in known]
+    return f"there is no option {unknown[0]}" if unknown else ""
+
+
+def test_the_commands_and_their_options_exist() -> None:
+    found = list(commands())
+    assert len(found) > 30 and len({line.split()[1] for _, line in found}) >= 12
+    assert [(name, line, problem(line)) for name, line in found if problem(line)] == []
 
 
 @pytest.mark.parametrize(
-    "package, registry, name", [("models", MODELS, "halved"), ("suites", SUITES, "dark")]
+    "line", ["harness rune", "harness run --modle a", "harness list kinds", "harness check --bar"]
 )
-def test_the_examples_work(package, registry, name: str, tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / f"{name}.py").write_text(block(f"`{package}/{name}.py`"))
-    monkeypatch.setattr(sys.modules[package], "__path__", [str(tmp_path)])
-    try:
-        test: dict = {}
-        exec(block(f"`tests/test_{name}.py`"), test)
-        assert name in registry
-        for key, function in test.items():
-            if key.startswith("test_"):
-                function()
-    finally:
-        registry._entries.pop(name, None)
-        sys.modules.pop(f"{package}.{name}", None)
+def test_a_command_that_is_not_there_is_found(line: str) -> None:
+    assert problem(line)
 
 
-def test_the_commands_exist() -> None:
-    helped = CliRunner().invoke(app, ["--help"]).stdout
-    for command in re.findall(r"^harness (\w+)", block("## Use"), re.M):
-        assert command in helped
+def test_the_examples_in_python_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(examples) >= 2
+    names: dict = {}
+    for example in examples:
+        exec(example, names)
+    assert set(names["table"]["model"]) == {"net"} and len(names["board"]) > 10
+    assert names["corrupted"].shape == names["smoothed"].shape == names["images"].shape
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_margins_of_the_example_are_read(tmp_path: Path) -> None:
+    from harness.comparison.gate import read_margins
+
+    (tmp_path / "check.toml").write_text(block(README, "--config check.toml"))
+    margins = read_margins([], tmp_path / "check.toml")
+    assert sorted(margins.values()) == [0.005, 0.01] == sorted(margins.values())

@@ -1,14 +1,17 @@
 """One interval for one number: what figures, tables and reports take their numbers from."""
 
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from harness.analysis.leaderboard import leaderboard
+from harness.analysis import boards
+from harness.analysis.leaderboard import as_csv, leaderboard
 from harness.analysis.numbers import (
     COLUMNS,
     cell_differences,
@@ -20,6 +23,7 @@ from harness.analysis.numbers import (
     shared_corruptions,
 )
 from harness.analysis.outcomes import StoredOutcomes
+from harness.progress import Progress
 from harness.storage.results import read
 from harness.suites.catalog import FAMILIES
 
@@ -89,6 +93,28 @@ def test_differences_are_paired_and_of_the_same_numbers(three: Path) -> None:
     alone = cell_differences(table, None, "base")
     assert not alone.paired.any() and list(alone.value) == list(found.value)
     assert cell_differences(table, None, "nobody").empty
+
+
+def test_without_cells_a_mean_keeps_the_interval_that_its_images_gave(three: Path) -> None:
+    table, progress = read(three), Progress(Console(stderr=True))
+    with boards.reading(three, table, progress) as outcomes:
+        before = cell_intervals(table, outcomes)
+    content = as_csv(boards.write(three, progress))
+    shutil.rmtree(three / "cells")
+    with boards.reading(three, table, progress) as outcomes:
+        after = cell_intervals(table, outcomes)
+    means = before.group.isin(["clean", "noise", "mean", "rain"])
+    for name in ("value", "low", "high"):
+        assert list(after[means][name]) == pytest.approx(list(before[means][name]), abs=1e-6)
+    assert set(after[means].basis) == {"images"} and "rates" in set(after[~means].basis)
+    # Not where the table says something else, or the leaderboard is damaged.
+    moved = table.assign(value=table["value"].clip(upper=0.5))
+    with boards.reading(three, moved, progress) as outcomes:
+        assert set(cell_intervals(moved, outcomes).query("group == 'clean'").basis) == {"rates"}
+    assert as_csv(boards.write(three, progress)) != content, "it is made from what is there"
+    (three / boards.FILE).write_text("no leaderboard")
+    with boards.reading(three, table, progress) as outcomes:
+        assert "images" not in set(cell_intervals(table, outcomes).basis)
 
 
 def test_analysis_and_comparison_import_nothing_heavy() -> None:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.analysis.collect import Key
 from harness.analysis.leaderboard import COLUMNS, COUNTS, KEY, as_csv, leaderboard
 from harness.analysis.outcomes import StoredOutcomes
+from harness.analysis.sample import Sample, from_row
 from harness.progress import Progress
+from harness.refusal import Refusal
 from harness.storage.files import write_bytes
 from harness.storage.results import cells_root, select
 from harness.storage.rows import read_rows
@@ -26,7 +29,7 @@ def write(results: Path, progress: Progress) -> pd.DataFrame:
         Refusal: A file is damaged.
     """
     table = select(results, [], [], [], whole=True)
-    with reading(results, table, progress) as outcomes:
+    with reading(results, table, progress, alone=True) as outcomes:
         board = leaderboard(table, outcomes)
     content, path = as_csv(board), results / FILE
     if not path.is_file() or path.read_bytes() != content:
@@ -35,15 +38,44 @@ def write(results: Path, progress: Progress) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def reading(results: Path, table: pd.DataFrame, progress: Progress) -> Iterator[StoredOutcomes]:
-    """Give the outcomes of a table's runs, and show how far their reading is if it takes long."""
+def reading(
+    results: Path, table: pd.DataFrame, progress: Progress, *, alone: bool = False
+) -> Iterator[StoredOutcomes]:
+    """Give the outcomes of a table's runs, and show how far their reading is if it takes long.
+
+    A mean whose outcomes are not stored has the interval that the folder's leaderboard, made where
+    they were, has of it.
+
+    Args:
+        alone: Leave the leaderboard out.
+    """
+
+    def known() -> dict[Key, Sample]:
+        return {} if alone else _of_images(results / FILE)
+
     key = ["dataset", "suite", "model", "seed", "condition", "level"]
     count = len(table[key].drop_duplicates())
     if count < MANY or not cells_root(results).is_dir():
-        yield StoredOutcomes(results)
+        yield StoredOutcomes(results, board=known)
         return
     with progress.task(f"read {results}", count) as task:
-        yield StoredOutcomes(results, task.advance)
+        yield StoredOutcomes(results, task.advance, known)
+
+
+def _of_images(path: Path) -> dict[Key, Sample]:
+    """The means of a leaderboard that its images are behind; none where it is damaged."""
+    try:
+        return {k: s for k, s in samples_of(read(path)).items() if s.basis == "images"}
+    except Refusal:
+        return {}
+
+
+def samples_of(board: pd.DataFrame) -> dict[Key, Sample]:
+    """Return a leaderboard's means, of which no outcomes are known."""
+    keys = board[list(KEY)].itertuples(index=False, name=None)
+    numbers = board[["value", "low", "high", "seeds", "images", "basis"]]
+    rows = numbers.itertuples(index=False, name=None)
+    return {Key(*key): from_row(*row) for key, row in zip(keys, rows, strict=True)}
 
 
 def sentence(board: pd.DataFrame) -> str:

@@ -8,13 +8,13 @@ not a number makes the mean not a number.
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from harness.analysis.groups import Where, groups_of, place
+from harness.analysis.groups import Where, groups_of, name_of, place
 from harness.analysis.sample import RATE, Sample, from_outcomes, from_table
 from harness.suites.metrics import METRICS, span_of
 
@@ -70,6 +70,10 @@ class Outcomes(Protocol):
         """
         ...
 
+    def known(self, key: Key) -> Sample | None:
+        """Return what a leaderboard knows of a mean whose outcomes are not stored."""
+        ...
+
 
 def collect_samples(
     table: pd.DataFrame,
@@ -115,6 +119,9 @@ def collect_samples(
                         keep,
                         [rows[k] for k in which],
                     )
+                    if outcomes is not None and found[key].images is None:
+                        own = replace(key, group=name_of(groups[rows[which[0]][0]][group]))
+                        found[key] = _sharpen(found[key], outcomes.known(own))
     return dict(sorted(found.items(), key=lambda item: item[0].order))
 
 
@@ -151,6 +158,15 @@ def _sample(
             key.group,
         )
     return from_table(values, n, limits, seed_names=names, runs=runs)
+
+
+def _sharpen(sample: Sample, known: Sample | None) -> Sample:
+    """A table's sample with the interval that its images gave, if it is of the same numbers."""
+    if known is None or (known.seeds, known.n) != (sample.seeds, sample.n):
+        return sample
+    if not abs(known.value - sample.value) <= 1e-6:
+        return sample
+    return replace(sample, low=known.low, high=known.high, basis=known.basis)
 
 
 def is_rate(metric: str, values: np.ndarray, n: np.ndarray) -> bool:

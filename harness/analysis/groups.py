@@ -62,6 +62,12 @@ def _kinds(cells: frozenset[Where]) -> list[str]:
     return own + [c for c in levels if c not in own and levels[c] in severities]
 
 
+def name_of(cells: Iterable[Where]) -> str:
+    """Return the group that holds just these cells; "" where there is none."""
+    found = groups_of(frozenset(cells))
+    return next((name for name, inside in found.items() if len(inside) == len(set(cells))), "")
+
+
 CORRUPTED = "corrupted"  # of `with_corrupted`: no name says which cells these are
 
 

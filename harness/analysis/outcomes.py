@@ -7,13 +7,15 @@ written: a results folder can be another person's.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.analysis.collect import Groups, Name, Stored
+from harness.analysis.collect import Groups, Key, Name, Stored
 from harness.analysis.groups import Where
+from harness.analysis.sample import Sample
 from harness.storage.cells import CellStore
 from harness.storage.files import canonical
 from harness.storage.results import cells_root, csv_path, read_provenance
@@ -57,12 +59,19 @@ class StoredOutcomes:
     """The outcomes of the runs in a results folder.
 
     Args:
-        advance: Told 1 after each cell.
+        advance: Called with 1 after each cell.
+        board: Gives what a leaderboard knows of means whose outcomes are not stored.
     """
 
-    def __init__(self, results: Path, advance: Callable[[int], None] = lambda n: None) -> None:
+    def __init__(
+        self,
+        results: Path,
+        advance: Callable[[int], None] = lambda n: None,
+        board: Callable[[], Mapping[Key, Sample]] = dict,
+    ) -> None:
         self._results, self._advance = results, advance
         self._store = CellStore(cells_root(results))
+        self._board = lru_cache(board)
 
     def __call__(
         self,
@@ -96,6 +105,10 @@ class StoredOutcomes:
                 for group in inside:
                     sums[metric, group].add(found, description)
         return {k: s.mean() for k, s in sums.items() if s.whole}
+
+    def known(self, key: Key) -> Sample | None:
+        """Return what the leaderboard knows of a mean."""
+        return self._board().get(key)
 
 
 class _Sum:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis import Sample, boards, from_row
+from harness.analysis import Sample, boards
 from harness.analysis.collect import Grouping, Key, collect_samples
 from harness.analysis.groups import groups_of
 from harness.analysis.leaderboard import COLUMNS as OF_BOARD
@@ -133,10 +133,7 @@ def open_side(
 def samples_of(side: Side, progress: Progress, grouping: Grouping = groups_of) -> dict[Key, Sample]:
     """Return a sample for each mean of a side, with its outcomes by seed where they are stored."""
     if side.board is not None:
-        keys = side.board[list(boards.KEY)].itertuples(index=False, name=None)
-        numbers = side.board[["value", "low", "high", "seeds", "images", "basis"]]
-        rows = numbers.itertuples(index=False, name=None)
-        return {Key(*key): from_row(*row) for key, row in zip(keys, rows, strict=True)}
+        return boards.samples_of(side.board)
     assert side.table is not None
     if side.folder is None:
         return collect_samples(side.table, grouping=grouping)

@@ -1,6 +1,7 @@
 """Differences, intervals and p values as a person reads them."""
 
 import math
+from decimal import ROUND_HALF_UP, Decimal
 
 from harness.suites.metrics import METRICS
 
@@ -9,7 +10,7 @@ def amount(metric: str, value: float) -> str:
     """Return the size of a difference, of rates in points: "1.3"."""
     if not METRICS[metric].is_rate:
         return f"{abs(value):.3g}"
-    return f"{100 * abs(value):.{_digits(value)}f}"
+    return _points(abs(value), _digits(value))
 
 
 def unit(metric: str) -> str:
@@ -29,12 +30,20 @@ def bounds(metric: str, low: float, high: float) -> str:
     if not METRICS[metric].is_rate:
         return f"[{low:.3g}, {high:.3g}]"
     digits = _digits(max(abs(low), abs(high)))
-    return f"[{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
+    return f"[{_points(low, digits)}, {_points(high, digits)}]"
 
 
 def chance(p: float) -> str:
     """Return a p value."""
     return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
+def _points(rate: float, digits: int) -> str:
+    """A rate in points; a half is rounded up as by hand: 0.0225 is 2.3, of which 100 * is 2.25."""
+    if not math.isfinite(rate):
+        return f"{rate}"
+    points = (100 * Decimal(str(float(rate)))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{points:f}"
 
 
 def _digits(rate: float) -> int:

@@ -17,8 +17,8 @@ def source_of(model: nn.Module | Callable[..., nn.Module], name: str = "") -> So
     """Return the source of a module, which is evaluated as it is, or of a builder.
 
     Args:
-        model: Images (N, 3, H, W) in [0, 1] to logits; or `(num_classes=...)`, and `width=...` where
-            it scales, to such a module.
+        model: Images (N, 3, H, W) in [0, 1] to logits; or `(num_classes=...)`, and `width=...`
+            where it scales, to such a module.
         name: Name in tables; "" takes that of the builder or of the module's class.
 
     Raises:

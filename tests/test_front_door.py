@@ -85,7 +85,7 @@ def test_a_table_without_its_folder_is_compared_unpaired() -> None:
     tables = [harness.evaluate(net(seed), limit=40, name=f"n{seed}") for seed in (0, 1)]
     for table in tables:
         table.attrs.clear()
-    assert not harness.compare(*tables)["paired"].any()
+    assert not harness.compare(tables[0], tables[1])["paired"].any()
     both = harness.compare(pd.concat(tables), models="n0,n1")
     assert list(both["a"].unique()) == ["n0"] and list(both["b"].unique()) == ["n1"]
 
@@ -105,7 +105,7 @@ def test_folders_are_compared_and_ranked(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    "given, message",
     [
         ({"model": "pde_agu"}, "no model called `pde_agu`. Did you mean `pde_aug`"),
         ({"suite": "claen"}, "no suite called `claen`. Did you mean `clean`"),

@@ -41,7 +41,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, told_folder: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    "arguments, code",
     [
         (["list", "models"], 0),
         (["list", "models", "--long"], 0),

@@ -37,7 +37,7 @@ def refusals() -> Iterator[None]:
 
 
 class Commands(TyperGroup):
-    """All commands: what they refuse is one sentence, and anything else that they raise is a bug."""
+    """All commands. What they refuse is one sentence; all else that they raise is a bug."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments, with the options for every command put in front."""
@@ -114,7 +114,9 @@ def print_sheets(sheets: Iterable[Any], json: bool = False, latex: bool = False)
 
         typer.echo(to_latex(*sheets))
     else:
-        for sheet in sheets:
+        for i, sheet in enumerate(sheets):
+            if i:
+                show("")
             show(sheet)
 
 
@@ -128,10 +130,10 @@ def progress_on_stderr(context: typer.Context) -> "Progress":
     """Return the progress of this command, as `--quiet` and `--verbose` say."""
     from rich.console import Console
 
-    from harness.progress import Progress
+    from harness.progress import Level, Progress
 
     given = context.find_root().params
-    level = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
+    level: Level = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
     return Progress(Console(stderr=True), level)
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.cli.options import data_folder
 from harness.models.base import MODELS
 from harness.running.evaluate import Evaluated, batch_size_for, folding, observe
 from harness.running.recipes import recipe_for
 from harness.running.train import train
 from harness.storage import checkpoints
+from harness.storage.files import data_folder
 from harness.suites.base import Cell
 from harness.suites.clean import clean
 from harness.suites.datasets import Split, load

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from harness.cli.options import data_folder
 from harness.models.base import MODELS
 from harness.running.recipes import learning_rate, recipe_for
 from harness.running.repeatable import initialize
 from harness.running.train import held_accuracy, train
+from harness.storage.files import data_folder
 from harness.suites.datasets import Split, load
 
 pytestmark = pytest.mark.bench

@@ -219,7 +219,9 @@ def test_weights_of_other_settings_are_refused(here: Path) -> None:
         (("--model", "gone.py:tiny"), "There is no file gone.py for the model"),
     ],
 )
-def test_bad_input_is_one_sentence_before_any_work(here: Path, arguments, message) -> None:
+def test_bad_input_is_one_sentence_before_any_work(
+    here: Path, arguments: tuple[str, ...], message: str
+) -> None:
     refused(harness(*RUN, *arguments), message)
     assert not (here / "results/checkpoints").exists() and not (here / "results/cells").exists()
 
@@ -232,8 +234,8 @@ def test_numbers_that_are_none_are_one_sentence_and_lose_nothing(here: Path) -> 
     assert not list((here / "results").rglob(".*"))
 
 
-def test_an_interruption_is_one_sentence(here: Path, monkeypatch) -> None:
-    def interrupt(*args, **kwargs) -> None:
+def test_an_interruption_is_one_sentence(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("harness.running.execute.observe", interrupt)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import options as opt
 from harness.cli.app import app, print_sheets
-from harness.cli.options import Json, examples
 
 listing = typer.Typer(no_args_is_help=True, help="List what there is, by name.")
 app.add_typer(listing, name="list")
@@ -13,14 +13,16 @@ app.add_typer(listing, name="list")
 
 @listing.command(
     name="models",
-    epilog=examples("harness list models --long", "harness list models --family baseline --long"),
+    epilog=opt.examples(
+        "harness list models --long", "harness list models --family baseline --long"
+    ),
 )
 def list_models(
     long: Annotated[
         bool, typer.Option("--long", help="Equations, sizes, papers and null models, too.")
     ] = False,
     family: Annotated[str | None, typer.Option(help="Only models of this family.")] = None,
-    json: Json = False,
+    json: opt.Json = False,
 ) -> None:
     """List the models that are built in."""
     from harness.present.lists import models_sheet
@@ -32,7 +34,7 @@ def list_names(kind: str, what: str) -> None:
     """Add the command that lists the names of one kind."""
 
     @listing.command(name=kind, help=f"List the {what}.")
-    def list_kind(json: Json = False) -> None:
+    def list_kind(json: opt.Json = False) -> None:
         from harness.present.lists import names_sheet
 
         print_sheets([names_sheet(kind)], json)
@@ -44,7 +46,7 @@ list_names("corruptions", "corruptions")
 list_names("metrics", "metrics, and which way is better")
 
 
-@app.command(epilog=examples("harness cite pde_aug", "harness cite harness"))
+@app.command(epilog=opt.examples("harness cite pde_aug", "harness cite harness"))
 def cite(
     name: Annotated[str, typer.Argument(help="A model that is built in, or harness.")],
 ) -> None:

@@ -1,6 +1,7 @@
 """Options that several commands take, and what stands behind their defaults."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,12 +10,16 @@ import typer
 if TYPE_CHECKING:
     from harness.running.options import Options
 
-WHAT, TRAINING, EVALUATION, OUTPUT = "What", "Training", "Evaluation", "Output"
-
 
 def option(panel: str, help: str, *names: str) -> Any:
     """Return an option that `--help` shows in `panel`."""
     return typer.Option(*names, help=help, rich_help_panel=panel)
+
+
+what = partial(option, "What")
+training = partial(option, "Training")
+evaluation = partial(option, "Evaluation")
+output = partial(option, "Output")
 
 
 def examples(*commands: str) -> str:
@@ -23,49 +28,39 @@ def examples(*commands: str) -> str:
 
 
 MODEL = "A name, timm/NAME, or path/to/file.py:NAME"
-Models = Annotated[list[str], option(WHAT, f"{MODEL}; repeats.", "--model")]
-Suites = Annotated[list[str], option(WHAT, "A name, as `harness list suites`; repeats.", "--suite")]
-Dataset = Annotated[str, option(WHAT, "A name, or imagefolder:PATH.")]
-Datasets = Annotated[list[str], option(WHAT, "A name, or imagefolder:PATH; repeats.", "--dataset")]
-Seed = Annotated[int, option(WHAT, "Training seed.")]
-Seeds = Annotated[
-    list[int], option(WHAT, "Training seed; repeats \\[0, or that of --weights].", "--seed")
-]
+Models = Annotated[list[str], what(f"{MODEL}; repeats.", "--model")]
+Suites = Annotated[list[str], what("A name, as `harness list suites`; repeats.", "--suite")]
+Dataset = Annotated[str, what("A name, or imagefolder:PATH.")]
+Datasets = Annotated[list[str], what("A name, or imagefolder:PATH; repeats.", "--dataset")]
+Seed = Annotated[int, what("Training seed.")]
+Seeds = Annotated[list[int], what("Training seed; repeats \\[0, or that of --weights].", "--seed")]
 Corruptions = Annotated[
-    list[str], option(EVALUATION, "A corruption or a family of them; repeats.", "--corruption")
+    list[str], evaluation("A corruption or a family of them; repeats.", "--corruption")
 ]
 Constants = Annotated[
-    str, option(EVALUATION, "Severities as of cifar10_c or imagenet_c; auto: by image size.")
+    str, evaluation("Severities as of cifar10_c or imagenet_c; auto: by image size.")
 ]
-ImageSeed = Annotated[int, option(EVALUATION, "Seed of the random draws on test images.")]
-Width = Annotated[
-    int | None, option(TRAINING, "Channels; 64: ResNet-18 \\[the data set's default].")
-]
-Epochs = Annotated[
-    int | None, option(TRAINING, "Passes over the training set \\[the recipe's default].")
-]
+ImageSeed = Annotated[int, evaluation("Seed of the random draws on test images.")]
+Width = Annotated[int | None, training("Channels; 64: ResNet-18 \\[the data set's default].")]
+Epochs = Annotated[int | None, training("Passes over the training set \\[the recipe's default].")]
 RecipeName = Annotated[
     str | None,
-    option(TRAINING, "fast: 26 epochs; full: 80; ruthotto_haber \\[fast].", "--recipe"),
+    training("fast: 26 epochs; full: 80; ruthotto_haber \\[fast].", "--recipe"),
 ]
 Compile = Annotated[
-    bool, option(TRAINING, "Compile networks: for many epochs or seeds on a GPU.", "--compile")
+    bool, training("Compile networks: for many epochs or seeds on a GPU.", "--compile")
 ]
-Limit = Annotated[
-    int, option(EVALUATION, "Number of test images, 0 for all; written to results/quick/.")
-]
-Device = Annotated[str, option(EVALUATION, "auto, cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[
-    str, option(EVALUATION, "float32, or bfloat16 for suites that need logits alone.")
-]
+Limit = Annotated[int, evaluation("Number of test images, 0 for all; written to results/quick/.")]
+Device = Annotated[str, evaluation("auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, evaluation("float32, or bfloat16 for suites that need logits alone.")]
 Data = Annotated[
     Path | None,
-    option(WHAT, "Folder of data files \\[HARNESS_DATA, or ~/.cache/harness/data]."),
+    what("Folder of data files \\[HARNESS_DATA, or ~/.cache/harness/data]."),
 ]
-Results = Annotated[Path, option(OUTPUT, "Folder that everything is written below.")]
-Json = Annotated[bool, option(OUTPUT, "Print JSON in place of a table.", "--json")]
+Results = Annotated[Path, output("Folder that everything is written below.")]
+Json = Annotated[bool, output("Print JSON in place of a table.", "--json")]
 DryRun = Annotated[
-    bool, option(OUTPUT, "Print what would be done, and about how long; do nothing.", "--dry-run")
+    bool, output("Print what would be done, and about how long; do nothing.", "--dry-run")
 ]
 
 

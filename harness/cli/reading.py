@@ -5,23 +5,12 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import options as opt
 from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
-from harness.cli.options import (
-    OUTPUT,
-    WHAT,
-    Data,
-    Datasets,
-    Json,
-    Models,
-    Results,
-    Suites,
-    examples,
-    option,
-)
 
 
 @app.command(
-    epilog=examples(
+    epilog=opt.examples(
         "harness table --suite robustness --dataset digits",
         "harness table --suite clean --latex > table.tex",
         "harness table --write",
@@ -29,21 +18,21 @@ from harness.cli.options import (
 )
 def table(
     context: typer.Context,
-    suites: Suites = [],
-    datasets: Datasets = [],
-    models: Models = [],
+    suites: opt.Suites = [],
+    datasets: opt.Datasets = [],
+    models: opt.Models = [],
     reference: Annotated[
-        str | None, option(WHAT, "Model that mCE is relative to \\[resnet18].")
+        str | None, opt.what("Model that mCE is relative to \\[resnet18].")
     ] = None,
     rescore: Annotated[
-        bool, option(WHAT, "Make the CSVs again from stored answers first.", "--rescore")
+        bool, opt.what("Make the CSVs again from stored answers first.", "--rescore")
     ] = False,
     write: Annotated[
-        bool, option(OUTPUT, "Write results/leaderboard.csv, of all results.", "--write")
+        bool, opt.output("Write results/leaderboard.csv, of all results.", "--write")
     ] = False,
-    json: Json = False,
-    latex: Annotated[bool, option(OUTPUT, "Print LaTeX in place of a table.", "--latex")] = False,
-    results: Results = Path("results"),
+    json: opt.Json = False,
+    latex: Annotated[bool, opt.output("Print LaTeX in place of a table.", "--latex")] = False,
+    results: opt.Results = Path("results"),
 ) -> None:
     """Print the results of suites: means, intervals, ranks; write the leaderboard."""
     from harness.analysis import boards
@@ -69,17 +58,18 @@ def table(
         print_lines([boards.sentence(board), results / boards.FILE], apart=json or latex)
 
 
-@app.command(epilog=examples("harness plot --suite robustness --format pdf --size column"))
+@app.command(epilog=opt.examples("harness plot --suite robustness --format pdf --size column"))
 def plot(
-    suites: Suites = [],
-    datasets: Datasets = [],
-    models: Models = [],
-    format: Annotated[str, option(OUTPUT, "png, pdf or svg.")] = "png",
+    suites: opt.Suites = [],
+    datasets: opt.Datasets = [],
+    models: opt.Models = [],
+    format: Annotated[str, opt.output("png, pdf or svg.")] = "png",
     size: Annotated[
-        str | None, option(OUTPUT, "column, page, or WIDTHxHEIGHT in inches, such as 3.5x2.4.")
+        str | None,
+        opt.output("column, page, or WIDTHxHEIGHT in inches, such as 3.5x2.4."),
     ] = None,
-    data: Data = None,
-    results: Results = Path("results"),
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
 ) -> None:
     """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
     from harness.plots.figures import draw

@@ -5,47 +5,23 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import options as opt
 from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
-from harness.cli.options import (
-    EVALUATION,
-    TRAINING,
-    WHAT,
-    Compile,
-    Constants,
-    Corruptions,
-    Data,
-    Datasets,
-    Device,
-    DryRun,
-    Dtype,
-    Epochs,
-    ImageSeed,
-    Json,
-    Limit,
-    Models,
-    RecipeName,
-    Results,
-    Seeds,
-    Suites,
-    Width,
-    examples,
-    make_options,
-    option,
-)
 
-Weights = Annotated[Path | None, option(WHAT, "A safetensors file of weights.")]
-MayTrain = Annotated[bool, option(TRAINING, "Train what has no weights yet.", "--train/--no-train")]
+Weights = Annotated[Path | None, opt.what("A safetensors file of weights.")]
+MayTrain = Annotated[bool, opt.training("Train what has no weights yet.", "--train/--no-train")]
 Source = Annotated[
-    str, option(EVALUATION, "harness, or imagecorruptions to compare.", "--corruption-source")
+    str,
+    opt.evaluation("harness, or imagecorruptions to compare.", "--corruption-source"),
 ]
 BatchSize = Annotated[
     int | None,
-    option(EVALUATION, "Batch size; does not affect results \\[the device's default]."),
+    opt.evaluation("Batch size; does not affect results \\[the device's default]."),
 ]
 
 
 @app.command(
-    epilog=examples(
+    epilog=opt.examples(
         "harness run --suite robustness --model pde_aug --model resnet18",
         "harness run --suite clean --model mine.py:net --weights mine.safetensors",
         "harness run --suite nfe --model ode_block --dataset cifar10 --seed 0 --seed 1 --dry-run",
@@ -53,28 +29,28 @@ BatchSize = Annotated[
 )
 def run(
     context: typer.Context,
-    suites: Suites,
-    models: Models,
-    datasets: Datasets = ["digits"],
-    seeds: Seeds = [],
+    suites: opt.Suites,
+    models: opt.Models,
+    datasets: opt.Datasets = ["digits"],
+    seeds: opt.Seeds = [],
     weights: Weights = None,
-    data: Data = None,
+    data: opt.Data = None,
     may_train: MayTrain = True,
-    width: Width = None,
-    epochs: Epochs = None,
-    recipe: RecipeName = None,
-    compile: Compile = False,
-    limit: Limit = 0,
-    image_seed: ImageSeed = 0,
-    corruptions: Corruptions = [],
-    constants: Constants = "auto",
+    width: opt.Width = None,
+    epochs: opt.Epochs = None,
+    recipe: opt.RecipeName = None,
+    compile: opt.Compile = False,
+    limit: opt.Limit = 0,
+    image_seed: opt.ImageSeed = 0,
+    corruptions: opt.Corruptions = [],
+    constants: opt.Constants = "auto",
     source: Source = "harness",
     batch_size: BatchSize = None,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    dry_run: DryRun = False,
-    json: Json = False,
-    results: Results = Path("results"),
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "float32",
+    dry_run: opt.DryRun = False,
+    json: opt.Json = False,
+    results: opt.Results = Path("results"),
 ) -> None:
     """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
     given = locals()
@@ -85,7 +61,7 @@ def run(
     from harness.running.forecast import forecast
     from harness.running.plan import plan
 
-    options, progress = make_options(given), progress_on_stderr(context)
+    options, progress = opt.make_options(given), progress_on_stderr(context)
     jobs = plan(models, datasets, seeds, suites, options)
     if dry_run:
         print_sheets([forecast_sheet(forecast(jobs, options))], json)
@@ -109,26 +85,28 @@ def run(
     print_lines([*(file.path for file in written), *figures], apart=json)
 
 
-@app.command(epilog=examples("harness train --model pde_aug --dataset cifar10 --seed 0 --seed 1"))
+@app.command(
+    epilog=opt.examples("harness train --model pde_aug --dataset cifar10 --seed 0 --seed 1")
+)
 def train(
     context: typer.Context,
-    models: Models,
-    datasets: Datasets = ["digits"],
-    seeds: Seeds = [],
-    data: Data = None,
-    width: Width = None,
-    epochs: Epochs = None,
-    recipe: RecipeName = None,
-    compile: Compile = False,
-    device: Device = "auto",
-    results: Results = Path("results"),
+    models: opt.Models,
+    datasets: opt.Datasets = ["digits"],
+    seeds: opt.Seeds = [],
+    data: opt.Data = None,
+    width: opt.Width = None,
+    epochs: opt.Epochs = None,
+    recipe: opt.RecipeName = None,
+    compile: opt.Compile = False,
+    device: opt.Device = "auto",
+    results: opt.Results = Path("results"),
 ) -> None:
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
     given = locals()
     from harness.running.execute import trained
     from harness.running.plan import plan
 
-    options, progress = make_options(given), progress_on_stderr(context)
+    options, progress = opt.make_options(given), progress_on_stderr(context)
     for job in plan(models, datasets, seeds, [], options):
         if job.trained:
             progress.say(f"{job.label} is trained already.")
@@ -138,16 +116,16 @@ def train(
 
 
 @app.command(
-    name="data", epilog=examples("harness data cifar10", "harness data cifar10_c --regenerate")
+    name="data", epilog=opt.examples("harness data cifar10", "harness data cifar10_c --regenerate")
 )
 def fetch_data(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A data set, cifar10_c or cifar100_c.")],
     regenerate: Annotated[
         bool,
-        option(WHAT, "Make what can be made of cifar10_c, as published.", "--regenerate"),
+        opt.what("Make what can be made of cifar10_c, as published.", "--regenerate"),
     ] = False,
-    data: Data = None,
+    data: opt.Data = None,
 ) -> None:
     """Download the official files of a data set into the data folder, and verify them."""
     from harness.running.fetch import fetch_files

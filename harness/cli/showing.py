@@ -5,43 +5,26 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import options as opt
 from harness.cli.app import app, print_lines, progress_on_stderr
-from harness.cli.options import (
-    MODEL,
-    WHAT,
-    Constants,
-    Corruptions,
-    Data,
-    Dataset,
-    Device,
-    Epochs,
-    ImageSeed,
-    RecipeName,
-    Results,
-    Seed,
-    Width,
-    examples,
-    make_options,
-    option,
-)
 
 showing = typer.Typer(no_args_is_help=True, help="Draw pictures of single images.")
 app.add_typer(showing, name="show")
 
-Index = Annotated[int, option(WHAT, "Position of the image in the test set.")]
+Index = Annotated[int, opt.what("Position of the image in the test set.")]
 
 
 @showing.command(
-    name="corruptions", epilog=examples("harness show corruptions --index 7 --corruption noise")
+    name="corruptions", epilog=opt.examples("harness show corruptions --index 7 --corruption noise")
 )
 def show_corruptions(
-    dataset: Dataset = "digits",
+    dataset: opt.Dataset = "digits",
     index: Index = 0,
-    corruptions: Corruptions = [],
-    constants: Constants = "auto",
-    image_seed: ImageSeed = 0,
-    data: Data = None,
-    results: Results = Path("results"),
+    corruptions: opt.Corruptions = [],
+    constants: opt.Constants = "auto",
+    image_seed: opt.ImageSeed = 0,
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
 ) -> None:
     """Draw an image under each corruption; write results/figures/corruptions-DATASET-INDEX.png."""
     from harness.plots.show import draw_corruptions
@@ -70,28 +53,28 @@ def parse_token(text: str | None) -> tuple[int, int] | None:
 
 @showing.command(
     name="attention",
-    epilog=examples("harness show attention --model pde_attention --index 7 --query 3,4"),
+    epilog=opt.examples("harness show attention --model pde_attention --index 7 --query 3,4"),
 )
 def show_attention(
     context: typer.Context,
-    model: Annotated[str, option(WHAT, f"{MODEL}.")],
-    dataset: Dataset = "digits",
+    model: Annotated[str, opt.what(f"{opt.MODEL}.")],
+    dataset: opt.Dataset = "digits",
     index: Index = 0,
     query: Annotated[
-        str | None, option(WHAT, "ROW,COLUMN of one token; by default the mean over all.")
+        str | None, opt.what("ROW,COLUMN of one token; by default the mean over all.")
     ] = None,
-    seed: Seed = 0,
-    width: Width = None,
-    epochs: Epochs = None,
-    recipe: RecipeName = None,
-    device: Device = "auto",
-    data: Data = None,
-    results: Results = Path("results"),
+    seed: opt.Seed = 0,
+    width: opt.Width = None,
+    epochs: opt.Epochs = None,
+    recipe: opt.RecipeName = None,
+    device: opt.Device = "auto",
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
 ) -> None:
     """Draw where a model looks; write results/figures/attention-MODEL-DATASET-INDEX.png."""
     given = locals()
     from harness.plots.show import draw_attention
 
-    options, progress = make_options(given), progress_on_stderr(context)
+    options, progress = opt.make_options(given), progress_on_stderr(context)
     token = parse_token(query)
     print_lines([draw_attention(model, dataset, seed, index, options, progress, token)])

@@ -5,50 +5,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import options as opt
 from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr, show
-from harness.cli.options import (
-    EVALUATION,
-    OUTPUT,
-    TRAINING,
-    WHAT,
-    Compile,
-    Data,
-    Device,
-    DryRun,
-    Dtype,
-    Epochs,
-    Json,
-    Limit,
-    RecipeName,
-    Results,
-    Width,
-    examples,
-    make_options,
-    option,
-)
 
 if TYPE_CHECKING:
     from harness.study.questions import Question
 
 Preset = Annotated[
     str | None,
-    option(WHAT, "quick: digits, 3 seeds; cifar10: 5 seeds \\[that of the data set, or quick]."),
+    opt.what("quick: digits, 3 seeds; cifar10: 5 seeds \\[that of the data set, or quick]."),
 ]
-OtherDataset = Annotated[str | None, option(WHAT, "In place of the preset's.")]
-Count = Annotated[int | None, option(WHAT, "Number of seeds, in place of the preset's.")]
-Numbers = Annotated[list[str], option(WHAT, "1, 2a, 2b, 3, 4a, 4b \\[all]; repeats.", "--question")]
+OtherDataset = Annotated[str | None, opt.what("In place of the preset's.")]
+Count = Annotated[int | None, opt.what("Number of seeds, in place of the preset's.")]
+Numbers = Annotated[list[str], opt.what("1, 2a, 2b, 3, 4a, 4b \\[all]; repeats.", "--question")]
 MayRun = Annotated[
     bool,
-    option(TRAINING, "Train and evaluate what is missing.", "--run/--no-run", "--train/--no-train"),
+    opt.training("Train and evaluate what is missing.", "--run/--no-run", "--train/--no-train"),
 ]
-Workers = Annotated[int, option(EVALUATION, "Networks trained at once; 0: one for each CPU core.")]
-Stored = Annotated[
-    bool, option(OUTPUT, "Print the answers that are stored; run nothing.", "--show")
-]
+Workers = Annotated[int, opt.evaluation("Networks trained at once; 0: one for each CPU core.")]
+Stored = Annotated[bool, opt.output("Print the answers that are stored; run nothing.", "--show")]
 
 
 @app.command(
-    epilog=examples(
+    epilog=opt.examples(
         "harness study --dry-run",
         "harness study --question 3 --seeds 5",
         "harness study --show --dataset cifar10",
@@ -61,19 +40,19 @@ def study(
     seeds: Count = None,
     question: Numbers = [],
     may_train: MayRun = True,
-    width: Width = None,
-    epochs: Epochs = None,
-    recipe: RecipeName = None,
-    compile: Compile = False,
-    limit: Limit = 0,
+    width: opt.Width = None,
+    epochs: opt.Epochs = None,
+    recipe: opt.RecipeName = None,
+    compile: opt.Compile = False,
+    limit: opt.Limit = 0,
     workers: Workers = 0,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "float32",
     stored: Stored = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    data: Data = None,
-    results: Results = Path("results"),
+    dry_run: opt.DryRun = False,
+    json: opt.Json = False,
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
 ) -> None:
     """Answer the four questions: run what is missing; write results/DATASET/study.json."""
     given = locals()
@@ -108,7 +87,7 @@ def answer(
     from harness.study import run
     from harness.study.schema import write_study
 
-    options, progress = make_options(given), progress_on_stderr(context)
+    options, progress = opt.make_options(given), progress_on_stderr(context)
     work = run.list_networks(questions, dataset, seeds, options)
     if given["dry_run"]:
         jobs = [network.plan(options) for network in work]

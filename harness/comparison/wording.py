@@ -39,7 +39,7 @@ def chance(p: float) -> str:
 
 
 def _points(rate: float, digits: int) -> str:
-    """A rate in points; a half is rounded up as by hand: 0.0225 is 2.3, of which 100 * is 2.25."""
+    """A rate in points, rounded as by hand: 0.0225 to "2.3", 0.00845 to "0.85"."""
     if not math.isfinite(rate):
         return f"{rate}"
     points = (100 * Decimal(str(float(rate)))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)

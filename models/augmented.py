@@ -4,11 +4,10 @@ training: logits = f(augment(images)),   evaluation: logits = f(images)
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from harness.models.resnet import SmallImageResNet
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]  # images in [0, 1] to the same shape
 
@@ -16,9 +15,9 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]  # images in [0, 1] t
 class Augmented(nn.Module):
     """A backbone, images (N, 3, H, W) to logits, that is trained on changed images."""
 
-    def __init__(self, backbone: SmallImageResNet, augmentation: Augmentation) -> None:
+    def __init__(self, backbone: nn.Module, augmentation: Augmentation) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.augmentation = augmentation
 
     @torch.no_grad()

@@ -128,12 +128,12 @@ class DiffusifyNet(SmallImageResNet):
 
     @property
     def solver(self) -> Solver | None:
-        block: Any = self.net.layer4[1]
+        block = self.net.get_submodule("layer4.1")
         return block.solver if isinstance(block, ODEBlock) else None
 
     @solver.setter
     def solver(self, solver: Solver) -> None:
-        block: Any = self.net.layer4[1]
+        block = self.net.get_submodule("layer4.1")
         if not isinstance(block, ODEBlock):
             raise ValueError("There is no ODE block to solve. Build it with `block='ode_block'`.")
         block.solver = solver
@@ -141,7 +141,7 @@ class DiffusifyNet(SmallImageResNet):
     @property
     def nfe(self) -> Tensor | None:
         """Evaluations spent on each image of the last call, (N,); None without an ODE block."""
-        block: Any = self.net.layer4[1]
+        block = self.net.get_submodule("layer4.1")
         return block.nfe if isinstance(block, ODEBlock) else None
 
 

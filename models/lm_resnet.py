@@ -112,6 +112,7 @@ class TwoStepS20(S20):
 
     def forward(self, images: Tensor) -> Tensor:
         x, before = self.stem(self.normalize(images)), None
+        block: Any
         for block in self.trunk:
             after = block(x, before)
             before = block.shortcut(x) if block.restarts else x

@@ -129,13 +129,12 @@ class Drift(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(group_norm(channels) for _ in range(4))
-        self.convs = nn.ModuleList(
-            nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False) for _ in range(3)
-        )
-        for conv in self.convs:
+        norms = [group_norm(channels) for _ in range(4)]
+        convs = [nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False) for _ in range(3)]
+        self.norms, self.convs = nn.ModuleList(norms), nn.ModuleList(convs)
+        for conv in convs:
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.norms[3].weight)
+        nn.init.zeros_(norms[3].weight)
 
     def forward(self, t: float, h: Tensor) -> Tensor:
         for norm, conv in zip(self.norms, self.convs, strict=False):

@@ -43,14 +43,13 @@ class VectorField(nn.Module):
         super().__init__()
         self.autonomous = autonomous
         inputs = channels if autonomous else channels + 1
-        self.norms = nn.ModuleList(group_norm(channels) for _ in range(3))
-        self.convs = nn.ModuleList(
-            nn.Conv2d(inputs, channels, 3, padding=1, bias=False) for _ in range(2)
-        )
-        for conv in self.convs:
+        norms = [group_norm(channels) for _ in range(3)]
+        convs = [nn.Conv2d(inputs, channels, 3, padding=1, bias=False) for _ in range(2)]
+        self.norms, self.convs = nn.ModuleList(norms), nn.ModuleList(convs)
+        for conv in convs:
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         if autonomous:  # whole steps follow: from scale 1 eight of them do not train at first
-            nn.init.zeros_(self.norms[2].weight)
+            nn.init.zeros_(norms[2].weight)
 
     def forward(self, t: float | Tensor, z: Tensor) -> Tensor:
         u = z

@@ -27,8 +27,9 @@ class SmallImageResNet(nn.Module):
     def __init__(self, num_classes: int, width: int) -> None:
         super().__init__()
         self.normalize = Normalize()
-        net = ResNet(
-            BasicBlock,
+        block: Any = BasicBlock  # timm asks for an instance, and takes the class
+        net: Any = ResNet(
+            block,
             (2, 2, 2, 2),
             num_classes=num_classes,
             channels=(width, 2 * width, 4 * width, 8 * width),
@@ -37,10 +38,9 @@ class SmallImageResNet(nn.Module):
         net.conv1 = Stem(width)
         net.bn1 = nn.BatchNorm2d(width)
         net.maxpool = nn.Identity()
-        first: Any = net.layer1
-        first[0] = BasicBlock(width, width)
+        net.layer1[0] = BasicBlock(width, width)
         net.init_weights(zero_init_last=True)
-        self.net = net
+        self.net: ResNet = net
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(self.normalize(images))

@@ -36,17 +36,13 @@ class ResidualFunction(nn.Sequential):
     """f = GN - ReLU - conv3x3 - GN - ReLU - conv3x3 on `channels`; 18 c^2 + 4 c weights."""
 
     def __init__(self, channels: int) -> None:
+        first, second = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
         super().__init__(
-            group_norm(channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            group_norm(channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            group_norm(channels), nn.ReLU(), first, group_norm(channels), nn.ReLU(), second
         )
-        for layer in (self[2], self[5]):
+        for layer in (first, second):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self[5].weight)
+        nn.init.zeros_(second.weight)
 
 
 class EulerSlot(nn.Module):

@@ -36,6 +36,7 @@ from harness.storage import checkpoints, results
 from harness.storage.cells import CellStore, Description
 from harness.storage.files import write_bytes
 from harness.storage.provenance import command_line
+from harness.suites.base import Arrays
 from harness.suites.datasets import load
 from harness.suites.metrics import BUILT_IN, METRICS
 
@@ -133,7 +134,7 @@ def _measure(
     start = time.monotonic()
     descriptions = describe_cells(job, evaluation, weights, options)
     store = CellStore(options.results / "cells")
-    stored = [store.read(d.key) for d in descriptions]
+    stored: list[Arrays | None] = [store.read(d.key) for d in descriptions]
     missing = [i for i, arrays in enumerate(stored) if arrays is None]
     if missing:
         total = len(missing) * (options.limit or len(job.split))

@@ -103,6 +103,7 @@ def plan(
             fit what was asked for, a folder that cannot be written.
     """
     options.check()
+    wanted: Sequence[int | None] = seeds or [None]
     with user_input():
         sources = [m if isinstance(m, Source) else source(m) for m in models]
         questions = [suite_of(name) for name in suites]
@@ -130,7 +131,7 @@ def plan(
             published=_published(dataset, split, options.data),
         )
         for src in sources:
-            for seed in seeds or [None]:
+            for seed in wanted:
                 job = _job(src, dataset, split, seed, options)
                 jobs.append(_with_evaluations(job, questions, setting, options))
     _check_fairness(jobs, options)
@@ -166,7 +167,7 @@ def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
             if old.dataset == new.dataset and found != wanted:
                 raise Refusal(
                     f"On {new.dataset}, `{old.source.name}` was trained for {found}, and "
-                    f"`{new.source.name}` would be for {wanted}. Give `{flags(recipe_of_old)}`, or "
+                    f"`{new.source.name}` would be for {wanted}. Give `{flags(recipe_of_old or {})}`, or "
                     "start another folder with `--results`."
                 )
 

@@ -142,7 +142,7 @@ def train(
     """
     identity = (identity or {}) | {"recipe": asdict(recipe), "seed": seed}
     identity = json.loads(json.dumps(identity))  # as it comes back from a file
-    model = initialize(build, seed).to(device, memory_format=torch.channels_last)
+    model = initialize(build, seed).to(device).to(memory_format=torch.channels_last)
     state = State.start(model, recipe)
     if partial is not None:
         state.resume(partial, identity)

@@ -31,7 +31,7 @@ def digest_of(
     sha = hashlib.sha256(canonical(description or {}).encode())
     for name, dtype, shape, content in named:
         sha.update(f"\n{name} torch.{dtype} {shape}\n".encode())
-        sha.update(content)
+        sha.update(content.data)
     return sha.hexdigest()
 
 

@@ -161,7 +161,8 @@ def fewest(question: Question, numbers: Numbers) -> str:
     if question.model not in models or question.baseline not in models:
         return "Its evaluations were not measured."
     target = float(wide.loc[question.baseline]["accuracy"].iloc[0])
-    own = wide.loc[question.model]
+    own = wide.xs(question.model)
+    assert isinstance(own, pd.DataFrame)
     near = own[own["accuracy"] >= target - ENOUGH].sort_values("nfe", kind="stable")
     best = own.sort_values("accuracy").iloc[-1]
     if near.empty:

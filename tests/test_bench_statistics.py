@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 from scipy.stats import norm
 
 from harness.analysis import Sample, detectable, difference, from_outcomes, pairwise, rank_intervals
@@ -172,12 +173,12 @@ def equal_pair(cells: int, n: int, draws: int) -> float:
     wrong = 0
     for _ in range(draws):
         keys = [Key("d", "s", "accuracy", "", f"euler {k}", "") for k in range(cells)]
-        sides = [{}, {}]
+        sides: tuple[dict[Key, Sample], dict[Key, Sample]] = {}, {}
         for key in keys:
             u = images(random, n)
             for side in sides:
                 side[key] = from_outcomes(networks(random, u, ONE, 1, 0.0), key.group, RATE)
-        frame = differences(*sides, ("", ""), labels=("a", "b"))
+        frame = differences(sides[0], sides[1], ("", ""), labels=("a", "b"))
         wrong += bool((frame["better"] != "").any())
     return wrong / draws
 
@@ -219,7 +220,9 @@ def test_equal_methods_rarely_get_different_ranks() -> None:
 # Many draws, by `--benchmark-only`.
 
 
-def shown(benchmark, lines: list[str], work: Callable[[], list[tuple[str, bool]]]) -> None:
+def shown(
+    benchmark: BenchmarkFixture, lines: list[str], work: Callable[[], list[tuple[str, bool]]]
+) -> None:
     """Run a simulation once, print its lines, and ask that each is as it should be."""
     start = time.process_time()
     found = benchmark.pedantic(work, rounds=1)
@@ -230,7 +233,7 @@ def shown(benchmark, lines: list[str], work: Callable[[], list[tuple[str, bool]]
 
 
 @pytest.mark.bench
-def test_coverage(benchmark) -> None:
+def test_coverage(benchmark: BenchmarkFixture) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
         for cells, accuracies in (("one cell", ONE), ("three cells", SEVERAL)):
@@ -247,7 +250,7 @@ def test_coverage(benchmark) -> None:
 
 
 @pytest.mark.bench
-def test_coverage_of_differences(benchmark) -> None:
+def test_coverage_of_differences(benchmark: BenchmarkFixture) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
         for n, draws in ((500, 6000), (10_000, 2000)):
@@ -269,7 +272,7 @@ def test_coverage_of_differences(benchmark) -> None:
 
 
 @pytest.mark.bench
-def test_the_gate(benchmark) -> None:
+def test_the_gate(benchmark: BenchmarkFixture) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
         for n, draws in ((500, 16_000), (2000, 16_000), (10_000, 8000)):
@@ -297,7 +300,7 @@ def test_the_gate(benchmark) -> None:
 
 
 @pytest.mark.bench
-def test_the_power_of_the_gate(benchmark) -> None:
+def test_the_power_of_the_gate(benchmark: BenchmarkFixture) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
         for psi in (0.02, 0.05, 0.1):
@@ -320,7 +323,7 @@ def test_the_power_of_the_gate(benchmark) -> None:
 
 
 @pytest.mark.bench
-def test_families(benchmark) -> None:
+def test_families(benchmark: BenchmarkFixture) -> None:
     def work() -> list[tuple[str, bool]]:
         found = []
         for models, n, seeds in ((3, 500, 1), (10, 500, 1), (10, 500, 3), (10, 10_000, 3)):
@@ -351,7 +354,7 @@ def many(models: int, seeds: int) -> pd.DataFrame:
 
 
 @pytest.mark.bench
-def test_speed_of_200_models(benchmark) -> None:
+def test_speed_of_200_models(benchmark: BenchmarkFixture) -> None:
     table = many(200, 5)
 
     def work() -> list[tuple[str, bool]]:

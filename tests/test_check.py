@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from harness.refusal import Refusal
 
 KEY = Key("d", "s", "accuracy", "", "noise", "m")
 
+Answer = Callable[..., Path]  # writes a run
+
 
 def check(*arguments: object) -> Result:
     result = CliRunner().invoke(app, ["check", *(str(a) for a in arguments)])
@@ -51,8 +54,8 @@ def sample(hits: int, n: int = 1000, lost: int = 0, gained: int = 0, on: str = "
     return from_outcomes(outcomes[None], on, RATE)
 
 
-def verdict(new: Sample | None, base: Sample, margin: float, **others) -> Guard:
-    (guard,) = judge({KEY: new} if new else {}, {KEY: base}, {KEY: margin}, others)
+def verdict(new: Sample | None, base: Sample, margin: float) -> Guard:
+    (guard,) = judge({KEY: new} if new else {}, {KEY: base}, {KEY: margin}, {})
     return guard
 
 
@@ -87,7 +90,9 @@ def test_equal_outcomes_pass_at_any_margin() -> None:
         (sample(900), from_row(math.nan, 0, 1, 1, 1000, "rates"), "baseline's value is not a num"),
     ],
 )
-def test_what_is_not_the_same_measurement_is_missing(new: Sample, base: Sample, reason) -> None:
+def test_what_is_not_the_same_measurement_is_missing(
+    new: Sample, base: Sample, reason: str
+) -> None:
     guard = verdict(new, base, 0.5)
     assert guard.verdict == MISSING and reason in guard.reason and reason in expectation(guard)
 
@@ -107,9 +112,9 @@ def test_a_loss_is_worse_when_it_grows() -> None:
     better = judge({key: base}, {key: noisy}, {key: 0.1}, {})[0]
     assert better.verdict == PASS and better.difference == pytest.approx(0.2, abs=0.02)
     unknown = replace(key, metric="regret")
-    for way, verdict_ in (("down", WORSE), ("up", PASS)):
-        given = {unknown: noisy}, {unknown: base}, {unknown: 0.1}, {}
-        assert judge(*given, better={"regret": way})[0].verdict == verdict_
+    sides = {unknown: noisy}, {unknown: base}, {unknown: 0.1}
+    assert judge(*sides, {}, {"regret": "down"})[0].verdict == WORSE
+    assert judge(*sides, {}, {"regret": "up"})[0].verdict == PASS
     assert grown.value > base.value
 
 
@@ -206,8 +211,10 @@ def test_junit_counts_and_names_every_guard() -> None:
     }  # fmt: skip
     cases = suite.findall("testcase")
     assert [case.get("name") for case in cases][-1] == "nll/clean"
-    assert cases[1].find("failure").get("message").startswith("0.9000 before, 0.8000 now")
-    assert cases[3].find("error").get("type") == "missing" and cases[0].find("failure") is None
+    failure, error = cases[1].find("failure"), cases[3].find("error")
+    assert failure is not None and failure.attrib["message"].startswith("0.9000 before, 0.8000 now")
+    assert error is not None and error.attrib["type"] == "missing"
+    assert cases[0].find("failure") is None
 
 
 def test_a_variant_is_named_as_its_margin_is() -> None:
@@ -235,7 +242,7 @@ def test_markdown_begins_with_the_verdict() -> None:
 
 
 @pytest.fixture
-def both(tmp_path: Path, answered) -> tuple[Path, Path]:
+def both(tmp_path: Path, answered: Answer) -> tuple[Path, Path]:
     """A baseline and new results of the same networks, with three seeds."""
     for folder in ("base", "new"):
         for seed in range(3):
@@ -252,7 +259,9 @@ def test_the_same_networks_pass_even_without_cells(both: tuple[Path, Path]) -> N
     assert "accuracy under noise: equal outcomes, which pass at any margin" in result.stdout
 
 
-def test_worse_results_fail_with_and_without_cells(both, answered, tmp_path: Path) -> None:
+def test_worse_results_fail_with_and_without_cells(
+    both: tuple[Path, Path], answered: Answer, tmp_path: Path
+) -> None:
     base, _ = both
     bad = tmp_path / "bad"
     for seed in range(3):
@@ -269,7 +278,9 @@ def test_worse_results_fail_with_and_without_cells(both, answered, tmp_path: Pat
     assert check("--baseline", base, "--results", bad, "--margin", "accuracy=0.4").exit_code == 0
 
 
-def test_too_few_images_are_inconclusive_and_told_beforehand(both, answered, tmp_path) -> None:
+def test_too_few_images_are_inconclusive_and_told_beforehand(
+    both: tuple[Path, Path], answered: Answer, tmp_path: Path
+) -> None:
     base, _ = both
     other = tmp_path / "other"
     for seed in range(3):
@@ -281,7 +292,9 @@ def test_too_few_images_are_inconclusive_and_told_beforehand(both, answered, tmp
     assert last == "inconclusive: 1 of 1 guards."
 
 
-def test_what_is_missing_is_its_own_verdict(both, answered, tmp_path: Path) -> None:
+def test_what_is_missing_is_its_own_verdict(
+    both: tuple[Path, Path], answered: Answer, tmp_path: Path
+) -> None:
     base, new = both
     answered(base, "second", n=400)
     result = check("--baseline", base, "--results", new)
@@ -298,7 +311,9 @@ def test_what_is_missing_is_its_own_verdict(both, answered, tmp_path: Path) -> N
     assert result.exit_code == 4 and "the new value is not a number" in result.stdout
 
 
-def test_seeds_that_one_side_lacks_are_left_out(both, answered, tmp_path: Path) -> None:
+def test_seeds_that_one_side_lacks_are_left_out(
+    both: tuple[Path, Path], answered: Answer, tmp_path: Path
+) -> None:
     base, _ = both
     one = tmp_path / "one"
     answered(one, "m", 1, n=400)
@@ -308,7 +323,7 @@ def test_seeds_that_one_side_lacks_are_left_out(both, answered, tmp_path: Path) 
     assert left_out == [f"m on d, robustness: seed {seed}" for seed in (0, 2)]
 
 
-def test_one_seed_speaks_of_its_weights(answered, tmp_path: Path) -> None:
+def test_one_seed_speaks_of_its_weights(answered: Answer, tmp_path: Path) -> None:
     answered(tmp_path / "base", "m", n=400)
     answered(tmp_path / "new", "m", n=400, luck=1)
     result = check("--baseline", tmp_path / "base", "--results", tmp_path / "new")
@@ -346,7 +361,12 @@ def test_a_leaderboard_is_a_baseline(both: tuple[Path, Path]) -> None:
         ((), "Missing option '--baseline'"),
     ],
 )
-def test_misuse_leaves_with_2(both, monkeypatch, arguments, message: str) -> None:
+def test_misuse_leaves_with_2(
+    both: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
     monkeypatch.chdir(both[0].parent)
     defaults = () if "--results" in arguments else ("--results", "new")
     result = check(*arguments, *defaults)
@@ -354,7 +374,7 @@ def test_misuse_leaves_with_2(both, monkeypatch, arguments, message: str) -> Non
     assert result.exit_code == 2 and re.search(message, text), result.output
 
 
-def test_a_crash_is_no_verdict(both, tmp_path: Path) -> None:
+def test_a_crash_is_no_verdict(both: tuple[Path, Path], tmp_path: Path) -> None:
     code = (
         "from harness.cli import main\n"
         "from harness.comparison import gate\n"
@@ -367,7 +387,9 @@ def test_a_crash_is_no_verdict(both, tmp_path: Path) -> None:
     assert "Traceback" in done.stderr and "This is a bug in harness" in done.stderr
 
 
-def test_the_exit_code_is_that_of_the_process(both, answered, tmp_path: Path) -> None:
+def test_the_exit_code_is_that_of_the_process(
+    both: tuple[Path, Path], answered: Answer, tmp_path: Path
+) -> None:
     for seed in range(3):
         answered(tmp_path / "bad", "m", seed, n=400, accuracy=0.5)
     code = "from harness.cli import main; main()"

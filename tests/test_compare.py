@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,8 @@ from harness.refusal import Refusal
 from harness.storage.results import read
 
 NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
+
+Answer = Callable[..., Path]  # writes a run
 
 
 def harness(*arguments: object) -> Result:
@@ -123,6 +126,10 @@ def test_small_words() -> None:
     assert default_names([nfe, entropy], [entropy], {"entropy": "down"}) == [entropy]
     assert (amount("accuracy", -0.0131), amount("nll", -0.25)) == ("1.3", "0.25")
     assert (signed("accuracy", 0.0131), signed("nll", -0.25)) == ("+1.3 points", "-0.25")
+    assert (signed("accuracy", 0.0225), signed("accuracy", -0.00845)) == (
+        "+2.3 points",
+        "-0.85 points",
+    )
     assert read_name(" accuracy (class 3) / noise ") == ("accuracy", "class 3", "noise")
     assert read_name(write_name("gain", "over sharp", "rk(2) 4")) == (
         "gain",
@@ -141,7 +148,7 @@ def test_small_words() -> None:
 
 
 @pytest.fixture
-def two(tmp_path: Path, answered) -> Path:
+def two(tmp_path: Path, answered: Answer) -> Path:
     """A folder with two models of three seeds, a clear difference apart."""
     for seed in range(3):
         answered(tmp_path / "r", "good", seed, accuracy=0.95)
@@ -170,7 +177,7 @@ def test_without_cells_it_says_that_nothing_is_paired(two: Path) -> None:
     assert list(p.difference) == pytest.approx(list(u.difference))
 
 
-def test_one_network_each_says_that_it_is_about_weights(tmp_path: Path, answered) -> None:
+def test_one_network_each_says_that_it_is_about_weights(tmp_path: Path, answered: Answer) -> None:
     answered(tmp_path, "a", accuracy=0.9)
     answered(tmp_path, "b", accuracy=0.8)
     out = tmp_path / "c.csv"
@@ -187,7 +194,7 @@ def test_one_network_each_says_that_it_is_about_weights(tmp_path: Path, answered
     )
 
 
-def test_two_folders_are_compared_model_by_model(two: Path, answered) -> None:
+def test_two_folders_are_compared_model_by_model(two: Path, answered: Answer) -> None:
     new = two.parent / "new"
     for seed in range(3):
         answered(new, "good", seed, accuracy=0.95)  # the same networks
@@ -211,7 +218,7 @@ def test_a_leaderboard_and_a_long_csv_are_sides(two: Path) -> None:
     )
 
 
-def test_other_images_are_told(two: Path, answered) -> None:
+def test_other_images_are_told(two: Path, answered: Answer) -> None:
     other = two.parent / "other"
     for seed in range(3):
         answered(other, "good", seed, accuracy=0.9, data="others")
@@ -273,7 +280,9 @@ HEAD = "corruption,severity,accuracy\n"
         ('\ufeffcorruption,severity,acc\r\n"gaussian_noise",1,0.7917\r\n', ()),
     ],
 )
-def test_other_peoples_columns_are_understood_or_mapped(two: Path, content: str, options) -> None:
+def test_other_peoples_columns_are_understood_or_mapped(
+    two: Path, content: str, options: tuple[str, ...]
+) -> None:
     path = two.parent / "theirs.csv"
     path.write_text(content, newline="")
     out = two.parent / "c.csv"
@@ -298,14 +307,16 @@ def test_other_peoples_columns_are_understood_or_mapped(two: Path, content: str,
         (HEAD + "fog,1,.9\n", ("--columns", "x"), "not of the form a=b,c=d"),
     ],
 )
-def test_what_is_not_understood_is_refused(two: Path, content: str, options, message) -> None:
+def test_what_is_not_understood_is_refused(
+    two: Path, content: str, options: tuple[str, ...], message: str
+) -> None:
     path = two.parent / "theirs.csv"
     path.write_text(content)
     command = ["compare", path, two, "--models", "theirs,poor", "--given", "n=10000"]
     refused(harness(*command, *options), message)
 
 
-def test_misuse_is_one_sentence(two: Path, answered) -> None:
+def test_misuse_is_one_sentence(two: Path, answered: Answer) -> None:
     refused(
         harness("compare", two, "--csv", two / "d"),
         "d cannot be written: Is a directory. Choose an",
@@ -327,13 +338,13 @@ def test_misuse_is_one_sentence(two: Path, answered) -> None:
     refused(harness(*command), "seed0.csv is what is compared. Write to another file")
 
 
-def test_quick_runs_can_be_compared(tmp_path: Path, answered) -> None:
+def test_quick_runs_can_be_compared(tmp_path: Path, answered: Answer) -> None:
     for model, accuracy in (("a", 0.95), ("b", 0.6)):
         answered(tmp_path / "quick", model, accuracy=accuracy, limit=200)
     assert "a is more accurate than b" in told(harness("compare", tmp_path / "quick"))
 
 
-def test_variants_are_compared_by_name(tmp_path: Path, answered) -> None:
+def test_variants_are_compared_by_name(tmp_path: Path, answered: Answer) -> None:
     for model, accuracy in (("a", 0.95), ("b", 0.6)):
         answered(tmp_path, model, suite="clean", kinds=(), accuracy=accuracy, n=400)
     out = tmp_path / "c.csv"
@@ -361,7 +372,15 @@ def unknown_metric(path: Path, value: float) -> Path:
 def test_an_unknown_metric_is_better_as_the_caller_says(tmp_path: Path) -> None:
     a, b = unknown_metric(tmp_path / "a.csv", 0.9), unknown_metric(tmp_path / "b.csv", 0.8)
     given = ["dataset=d", "suite=s", "metric=auroc", "n=100"]
-    command = ("compare", a, b, "--columns", "auroc=value", "--given", ",".join(given))
+    command: tuple[object, ...] = (
+        "compare",
+        a,
+        b,
+        "--columns",
+        "auroc=value",
+        "--given",
+        ",".join(given),
+    )
     refused(harness(*command), "no metric in common of which one side is better. Name one with")
     command += ("--metric", "auroc")
     said = told(harness(*command))
@@ -378,7 +397,9 @@ def test_an_unknown_metric_is_better_as_the_caller_says(tmp_path: Path) -> None:
     refused(harness(*command, "--better", "auroc"), "`--better auroc` is not of the form auroc=up")
 
 
-def test_a_users_corruption_has_its_severities_in_one_group(tmp_path: Path, answered) -> None:
+def test_a_users_corruption_has_its_severities_in_one_group(
+    tmp_path: Path, answered: Answer
+) -> None:
     for model, accuracy in (("a", 0.95), ("b", 0.7)):
         answered(tmp_path, model, kinds=(*NOISE, "rain"), accuracy=accuracy)
     out = tmp_path / "c.csv"

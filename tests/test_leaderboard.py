@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from harness.suites.catalog import COMMON, FAMILIES
 
 NOISE, BLUR = FAMILIES["noise"], FAMILIES["blur"]
 
+Answer = Callable[..., Path]  # writes a run
+
 
 def progress() -> Progress:
     from rich.console import Console
@@ -50,7 +53,7 @@ def row(board: pd.DataFrame, group: str, model: str, variant: str = "") -> pd.Se
     return chosen.iloc[0]
 
 
-def cells(kinds, levels=(1, 2, 3, 4, 5)) -> frozenset:
+def cells(kinds: Sequence[str], levels: Sequence[int] = (1, 2, 3, 4, 5)) -> frozenset:
     return frozenset({("clean", 0.0)} | {(k, float(lv)) for k in kinds for lv in levels})
 
 
@@ -175,7 +178,7 @@ def test_the_order_of_rows_changes_no_byte() -> None:
         assert as_csv(leaderboard(whole.sample(frac=1, random_state=seed))) == content
 
 
-def test_images_make_intervals_narrower_and_ranks_sharper(tmp_path: Path, answered) -> None:
+def test_images_make_intervals_narrower_and_ranks_sharper(tmp_path: Path, answered: Answer) -> None:
     for model, accuracy in (("good", 0.93), ("fair", 0.90), ("poor", 0.70)):
         for seed in range(3):
             answered(tmp_path, model, seed, accuracy=accuracy)
@@ -190,7 +193,7 @@ def test_images_make_intervals_narrower_and_ranks_sharper(tmp_path: Path, answer
     assert {"nll", "brier", "ece"} <= set(stored.metric)
 
 
-def test_a_clean_suites_class_rates_are_read_from_images(tmp_path: Path, answered) -> None:
+def test_a_clean_suites_class_rates_are_read_from_images(tmp_path: Path, answered: Answer) -> None:
     path = answered(tmp_path, "m", suite="clean", kinds=())
     board = leaderboard(read_results(tmp_path), StoredOutcomes(tmp_path))
     assert set(board.basis) == {"images"}
@@ -219,7 +222,7 @@ def test_an_array_of_a_metrics_name_is_its_outcomes() -> None:
     assert found is not None and found[0].tolist() == [8, 20]
 
 
-def test_models_on_other_images_are_not_paired(tmp_path: Path, answered) -> None:
+def test_models_on_other_images_are_not_paired(tmp_path: Path, answered: Answer) -> None:
     answered(tmp_path, "a", data="some images")
     answered(tmp_path, "b", data="some images")
     answered(tmp_path, "c", data="other images")
@@ -229,7 +232,7 @@ def test_models_on_other_images_are_not_paired(tmp_path: Path, answered) -> None
 
 
 def test_cells_that_do_not_say_what_the_table_says_are_left_out(
-    tmp_path: Path, answered, caplog
+    tmp_path: Path, answered: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = answered(tmp_path, "m")
     lines = path.read_text().splitlines()
@@ -240,7 +243,7 @@ def test_cells_that_do_not_say_what_the_table_says_are_left_out(
     assert "is not that of its cells, which are left out. `harness table --rescore`" in caplog.text
 
 
-def test_the_file_is_written_once_and_read_back(tmp_path: Path, answered) -> None:
+def test_the_file_is_written_once_and_read_back(tmp_path: Path, answered: Answer) -> None:
     answered(tmp_path, "a", 0)
     answered(tmp_path, "b", 0, accuracy=0.8)
     board = write(tmp_path, progress())
@@ -257,7 +260,7 @@ def test_the_file_is_written_once_and_read_back(tmp_path: Path, answered) -> Non
     )
 
 
-def test_a_run_with_a_limit_never_enters(tmp_path: Path, answered) -> None:
+def test_a_run_with_a_limit_never_enters(tmp_path: Path, answered: Answer) -> None:
     answered(tmp_path, "whole")
     answered(tmp_path, "part", limit=20)  # moved out of quick/ by somebody
     assert set(write(tmp_path, progress()).model) == {"whole"}

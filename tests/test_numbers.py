@@ -4,7 +4,9 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,9 +29,11 @@ from harness.progress import Progress
 from harness.storage.results import read
 from harness.suites.catalog import FAMILIES
 
+Answer = Callable[..., Path]  # writes a run
+
 
 @pytest.fixture
-def three(tmp_path: Path, answered) -> Path:
+def three(tmp_path: Path, answered: Answer) -> Path:
     """Three models of two seeds on noise, a validation corruption and one of a user."""
     for model, accuracy in (("base", 0.8), ("good", 0.9), ("poor", 0.7)):
         for seed in range(2):
@@ -50,26 +54,31 @@ def test_intervals_are_those_of_the_leaderboard(three: Path) -> None:
         assert list(both[name]) == list(both[f"{name}_board"])
 
 
+def by_group(frame: pd.DataFrame, model: str) -> dict[str, dict[Any, Any]]:
+    return {row["group"]: row for row in frame[frame["model"] == model].to_dict("records")}
+
+
 def test_every_cell_and_every_level_of_a_mean_has_its_row(three: Path) -> None:
     table = read(three)
-    rows = cell_intervals(table).query("model == 'good'").set_index("group")
-    assert rows.loc["clean", ["condition", "level"]].tolist() == ["clean", 0]
-    assert rows.loc["shot_noise 3", ["condition", "level"]].tolist() == ["shot_noise", 3]
-    assert rows.loc["rain 2", ["condition", "level"]].tolist() == ["rain", 2]
-    assert rows.loc["mean 4", ["condition", "level"]].tolist() == ["mean", 4]
-    assert rows.loc["rain", "condition"] == "rain" and math.isnan(rows.loc["rain", "level"])
-    assert math.isnan(rows.loc["noise", "level"]) and "blur" not in rows.index
-    assert (rows.low <= rows.value).all() and (rows.value <= rows.high).all()
+    found = cell_intervals(table)
+    rows = by_group(found, "good")
+    for group, condition, level in (
+        ("clean", "clean", 0), ("shot_noise 3", "shot_noise", 3), ("rain 2", "rain", 2),
+        ("mean 4", "mean", 4),
+    ):  # fmt: skip
+        assert (rows[group]["condition"], rows[group]["level"]) == (condition, level)
+    assert rows["rain"]["condition"] == "rain" and math.isnan(rows["rain"]["level"])
+    assert math.isnan(rows["noise"]["level"]) and "blur" not in rows
+    assert (found.low <= found.value).all() and (found.value <= found.high).all()
     assert set(cell_intervals(table, metric=None).metric) == {"accuracy", "nll", "brier", "ece"}
 
 
 def test_validation_and_users_corruptions_enter_no_mean(three: Path) -> None:
     table = read(three)
     assert shared_corruptions(table) == list(FAMILIES["noise"])
-    rows = cell_intervals(table).query("model == 'good'").set_index("group")
-    assert (
-        rows.value["mean"] == rows.value["noise"] and rows.value["mean 2"] == rows.value["noise 2"]
-    )
+    rows = by_group(cell_intervals(table), "good")
+    for level in ("", " 2"):
+        assert rows[f"mean{level}"]["value"] == rows[f"noise{level}"]["value"]
     others = table[table.condition.isin(["clean", "spatter", "rain"])]
     assert "mean" not in means_of(others) and "mean" not in set(cell_intervals(others).group)
     # A corruption that one model lacks is no part of what models are compared by.
@@ -84,12 +93,12 @@ def test_differences_are_paired_and_of_the_same_numbers(three: Path) -> None:
     assert set(found.model) == {"good", "poor"} and found.paired.all()
     samples = cell_samples(table, outcomes)
     pd.testing.assert_frame_equal(differences_of(samples, "base"), found)
-    values = intervals_of(samples).set_index(["model", "group"])["value"]
-    for row in found.itertuples():
-        assert row.value == values[row.model, row.group] - values["base", row.group]
-        assert row.low < row.high
-    noise = found[found.group == "noise"].set_index("model")
-    assert noise.low["good"] > 0 > noise.high["poor"] and noise.p["good"] < 0.05
+    good, base = (by_group(intervals_of(samples), model) for model in ("good", "base"))
+    rows, poor = (by_group(found, model) for model in ("good", "poor"))
+    for group, row in rows.items():
+        assert row["value"] == good[group]["value"] - base[group]["value"]
+        assert row["low"] < row["high"]
+    assert rows["noise"]["low"] > 0 > poor["noise"]["high"] and rows["noise"]["p"] < 0.05
     alone = cell_differences(table, None, "base")
     assert not alone.paired.any() and list(alone.value) == list(found.value)
     assert cell_differences(table, None, "nobody").empty

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,12 @@ from harness.storage.rows import problem_of_name, read_rows
 HEAD = "model,suite,dataset,seed,condition,level,metric,value,n,run"
 ROW = "m,s,d,0,clean,0,accuracy,0.9,100,r"
 
+Answer = Callable[..., Path]  # writes a run
+Put = Callable[..., Path]
+
 
 @pytest.fixture
-def put(tmp_path: Path):
+def put(tmp_path: Path) -> Put:
     """A function that writes the lines of a run's CSV where it belongs."""
 
     def write(*lines: str, end: str = "\n", place: str = "d/s/m/seed0.csv") -> Path:
@@ -35,7 +39,7 @@ def put(tmp_path: Path):
     return write
 
 
-def test_a_sound_table_is_read(put, tmp_path: Path) -> None:
+def test_a_sound_table_is_read(put: Put, tmp_path: Path) -> None:
     put(HEAD, ROW, "m,s,d,0,clean,0,nll,nan,100,r", "m,s,d,0,growth,1,log10_growth,inf,100,r")
     frame = read(tmp_path)
     assert frame["value"].tolist()[0] == 0.9 and frame["value"].isna().tolist()[1]
@@ -76,7 +80,9 @@ def test_a_sound_table_is_read(put, tmp_path: Path) -> None:
         (ROW.replace("m,", "../../m,"), "holds several of `model`"),
     ],
 )
-def test_a_bad_line_is_refused_with_its_number(put, tmp_path: Path, line, message) -> None:
+def test_a_bad_line_is_refused_with_its_number(
+    put: Put, tmp_path: Path, line: str, message: str
+) -> None:
     put(HEAD, ROW, line)
     with pytest.raises(Refusal, match=rf"seed0.csv.*{message}") as error:
         read(tmp_path)
@@ -97,13 +103,15 @@ def test_a_bad_line_is_refused_with_its_number(put, tmp_path: Path, line, messag
         ((HEAD, ROW.replace("m,s,", "../x,s,")), "\n", "holds ../x on d, s, seed 0"),
     ],
 )
-def test_a_bad_file_is_refused(put, tmp_path: Path, lines, end: str, message: str) -> None:
+def test_a_bad_file_is_refused(
+    put: Put, tmp_path: Path, lines: tuple[str, ...], end: str, message: str
+) -> None:
     put(*lines, end=end)
     with pytest.raises(Refusal, match=rf"seed0.csv .*{message}.*Remove it and run it again"):
         read(tmp_path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path, put) -> None:
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, put: Put) -> None:
     path = put(HEAD, ROW)
     path.write_bytes(path.read_bytes() + b"\xff\xfe\x00\n")
     with pytest.raises(Refusal, match="seed0.csv is damaged: line 3 is not UTF-8"):
@@ -113,7 +121,9 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, put) -> None:
         read(tmp_path)
 
 
-def test_cutting_a_file_anywhere_never_gives_other_numbers(tmp_path: Path, answered) -> None:
+def test_cutting_a_file_anywhere_never_gives_other_numbers(
+    tmp_path: Path, answered: Answer
+) -> None:
     path = answered(tmp_path, "m", kinds=("fog",))
     whole, sound = path.read_bytes(), read(tmp_path)
     for cut in random.Random(0).sample(range(1, len(whole)), 60):
@@ -144,7 +154,7 @@ def test_cutting_a_file_anywhere_never_gives_other_numbers(tmp_path: Path, answe
         ('{"dataset": "\\u001b[2J"}', "is not what `harness run` writes"),
     ],
 )
-def test_json_that_is_not_ours_is_refused(put, content: str, message: str) -> None:
+def test_json_that_is_not_ours_is_refused(put: Put, content: str, message: str) -> None:
     path = put(content, end="", place="d/s/m/seed0.json")
     with pytest.raises(Refusal, match=f"seed0.json is damaged: .*|{message}") as error:
         read_provenance(path)
@@ -161,7 +171,9 @@ def test_a_key_that_is_a_path_reads_and_moves_nothing(tmp_path: Path) -> None:
     assert secret.read_text() == "x" and list(tmp_path.iterdir()) == [secret]
 
 
-def test_looking_at_a_cell_changes_no_file(tmp_path: Path, caplog) -> None:
+def test_looking_at_a_cell_changes_no_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store, key = CellStore(tmp_path), "ab" * 32
     store.path(key).parent.mkdir(parents=True)
     store.path(key).write_text("no cell")
@@ -171,7 +183,7 @@ def test_looking_at_a_cell_changes_no_file(tmp_path: Path, caplog) -> None:
     assert store.look("cd" * 32) is None
 
 
-def test_names_are_shown_as_they_are(put, tmp_path: Path) -> None:
+def test_names_are_shown_as_they_are(put: Put, tmp_path: Path) -> None:
     name = "<b>[red]x[/foo]"
     put(HEAD, ROW.replace("m,", f"{name},"), place="d/s/b-red-x-foo/seed0.csv")
     result = CliRunner().invoke(app, ["table", "--results", str(tmp_path)])
@@ -184,7 +196,7 @@ def test_what_is_no_name_is_read_provenance() -> None:
     assert "formula" in str(problem_of_name("+1"))
 
 
-def test_a_damaged_leaderboard_is_refused(tmp_path: Path, answered) -> None:
+def test_a_damaged_leaderboard_is_refused(tmp_path: Path, answered: Answer) -> None:
     answered(tmp_path, "m", kinds=("fog",))
     write_board(tmp_path, Progress(Console(stderr=True)))
     path = tmp_path / "leaderboard.csv"
@@ -206,6 +218,6 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
     assert read_provenance(tmp_path / "none.json") == {}
 
 
-def test_json_of_a_run_comes_back(put) -> None:
+def test_json_of_a_run_comes_back(put: Put) -> None:
     path = put(json.dumps({"cells": {"clean 0": "0" * 64}, "limit": 0}), place="d/s/m/seed0.json")
     assert read_provenance(path) == {"cells": {"clean 0": "0" * 64}, "limit": 0}

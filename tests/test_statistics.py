@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,6 @@ from harness.analysis import (
     RATE,
     Sample,
     bonett_price,
-    by_condition,
     crossed,
     detectable,
     difference,
@@ -32,6 +32,7 @@ from harness.analysis import (
     spread,
     wilson,
 )
+from harness.analysis.means import by_condition
 from harness.storage.results import COLUMNS
 from harness.suites.metrics import ECE
 
@@ -249,7 +250,7 @@ def hits(random: np.random.Generator, n: int, p: float, seeds: int = 1) -> np.nd
     return (random.random((seeds, n)) < p).astype(float)
 
 
-def sample(outcomes: np.ndarray, on: str = "x", **more) -> Sample:
+def sample(outcomes: np.ndarray, on: str = "x", **more: Any) -> Sample:
     return from_outcomes(outcomes, on, RATE, **more)
 
 

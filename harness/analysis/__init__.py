@@ -1,4 +1,17 @@
-"""Frames and arrays in, frames and arrays out; no file is touched here."""
+"""From measurements to means, intervals, ranks and differences.
+
+groups            which conditions are averaged into one number
+sample            what is known of one mean: its interval, its images, its seeds
+collect           a long table to samples
+outcomes          the answers to single images, from stored cells, for `collect`
+intervals, pairs  the formulas: of one mean, of the difference of two
+correlations      the formula of a mean rank correlation
+families          many comparisons at once (families of tests): Holm, ranks
+leaderboard       all means with ranks, as a frame; `boards`: as results/leaderboard.csv
+numbers           means and differences with intervals, for figures, tables and reports
+means             means over seeds alone, condition by condition
+corruption_error  mCE
+"""
 
 from harness.analysis.correlations import Correlation, mean_correlation
 from harness.analysis.families import LEVEL, holm, rank_intervals
@@ -13,7 +26,6 @@ from harness.analysis.intervals import (
     spread,
     wilson,
 )
-from harness.analysis.means import by_condition
 from harness.analysis.pairs import (
     POWER,
     Differences,

@@ -1,4 +1,4 @@
-"""results/leaderboard.csv: written from what is in a results folder, and read again."""
+"""The leaderboard's file, results/leaderboard.csv: written from what is stored, and read again."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Many comparisons at once: adjusted p values, and ranks that are sets.
+"""Families of comparisons, many at once: adjusted p values, and ranks that are sets.
 
 Reference: S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
 Statistics 6(2), 1979.

@@ -88,16 +88,6 @@ def with_cells(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
     return groups_of(cells) | single
 
 
-def by_severity(cells: frozenset[Where]) -> dict[str, tuple[Where, ...]]:
-    """Return noise and blur at each severity, of the kinds that are there, and other kinds so."""
-    found: dict[str, tuple[Where, ...]] = {}
-    for condition, level in sorted(cells, key=lambda c: (place(c[0]), c[1])):
-        family = next((f for f in ("noise", "blur") if condition in FAMILIES[f]), condition)
-        name = f"{family}@{level:g}"
-        found[name] = (*found.get(name, ()), (condition, level))
-    return found
-
-
 def single_cells(groups: Iterable[str]) -> set[str]:
     """Return those that are a single cell of a corruption, a part of its group."""
     names = set(groups)

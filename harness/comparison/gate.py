@@ -12,7 +12,10 @@ from harness.progress import Progress
 from harness.refusal import Refusal
 
 DEFAULT = {("accuracy", "", ""): 0.005}
-EXAMPLE = 'Write it as in `[margin]`, `accuracy = 0.005`, `"accuracy/noise" = 0.01`.'
+EXAMPLE = (
+    "Write it as in `[margin]`, `accuracy = 0.005`, "
+    '`"accuracy/noise" = 0.01`, `"accuracy(class 3)" = 0.02`.'
+)
 
 
 def read_margins(options: Sequence[str], config: Path | None) -> Margins:

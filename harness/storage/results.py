@@ -63,8 +63,10 @@ def write(
         Whether anything was written.
     """
     rows = [
-        (key["model"], key["suite"], key["dataset"], key["seed"], m.condition)
-        + (f"{m.level:g}", m.metric, m.variant, f"{m.value:.6f}", m.n, key["run"])
+        (
+            *(key["model"], key["suite"], key["dataset"], key["seed"], m.condition),
+            *(f"{m.level:g}", m.metric, m.variant, f"{m.value:.6f}", m.n, key["run"]),
+        )
         for m in measurements
     ]
     content = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
@@ -152,7 +154,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
         _declare(described, path)
     for name, key in content.get("cells", {}).items():
         if not (isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key)):
-            raise Refusal(f"{path} is damaged: {ascii(name)} has no cell's key. {AGAIN}")
+            raise Refusal(f"{path} is damaged: {name!a} has no cell's key. {AGAIN}")
     return content
 
 

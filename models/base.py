@@ -18,7 +18,7 @@ from harness.models.registry import Registry
 
 Builder = Callable[..., nn.Module]
 MODELS: Registry[Builder] = Registry(
-    "model", {name: entry.module for name, entry in CATALOG.items()}, MODULES
+    "model", {name: entry.module for name, entry in CATALOG.items()}, MODULES, "harness.models"
 )
 
 MIN_SIZE = 32  # pixels; four stages of stride 2 leave nothing of a smaller image

@@ -4,9 +4,9 @@
     coin           u = softmax(C(x + relu(A x))),   u <- u - step L u, n times,   logits = log u
 
 x (N, 8 width) are the features of a ResNet-18, L is the Laplacian of the graph of their batch, see
-`harness.models.graph`. In the first, L 1 = 0 and an affine classifier make it the diffusion of logits: the
-two differ by the softmax before or after. n = 10, n_top = 8, s = 4, step = 0.5 or 0.9 of its limit,
-whichever is less; so u stays a convex combination.
+`harness.models.graph`. In the first, L 1 = 0 and an affine classifier make it the diffusion of
+logits: the two differ by the softmax before or after. n = 10, n_top = 8, s = 4, step = 0.5 or 0.9
+of its limit, whichever is less; so u stays a convex combination.
 
 What diffuses are samples, not pixels: the answer for an image depends on the images it is seen
 with, 1,024 of them in the order of the data set. It is another question than that of the other

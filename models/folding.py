@@ -84,7 +84,7 @@ def pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNor
 
 
 @contextlib.contextmanager
-def folded(model: nn.Module, images: Tensor) -> Iterator[int]:
+def fold(model: nn.Module, images: Tensor) -> Iterator[int]:
     """Fold what can be folded of `model`, and undo it at the end; gives the number of norms.
 
     Weights are folded in their own type, float32, whatever autocast makes of them afterwards.

@@ -82,7 +82,7 @@ class Fractal(nn.Module):
             return [x] * shortest + [self.short(x)]
         first, second = self.deep
         found = second(drop.join(first(x, drop)), drop)
-        return found + [self.short(x) if drop.column is None else x]
+        return [*found, self.short(x) if drop.column is None else x]
 
 
 class FractalSlot(nn.Module):

@@ -1,7 +1,10 @@
-"""Every registered model as timm's: `timm.create_model("diffusify_pde_aug", num_classes=10)`.
+"""Every registered model in timm: `timm.create_model("diffusify_pde_aug", num_classes=10)`.
 
-The images are still (N, 3, H, W) in [0, 1]: `pretrained_cfg` says mean 0 and deviation 1, since
-normalization is inside. There are no weights to download.
+    from harness.models import in_timm
+
+registers the names; a model's file is imported when timm first builds it. The images are still
+(N, 3, H, W) in [0, 1]: `pretrained_cfg` says mean 0 and deviation 1, since normalization is inside.
+There are no weights to download.
 """
 
 from typing import Any
@@ -10,12 +13,13 @@ from timm.models import register_model
 from torch import nn
 
 from harness.models.base import MODELS, Builder
+from harness.models.catalog import CATALOG
 
 PREFIX = "diffusify_"
 
 
-def citizen(name: str, builder: Builder) -> Builder:
-    """Return `builder` in the form in which timm registers it."""
+def entrypoint(name: str, summary: str) -> Builder:
+    """Return the builder of a model in the form in which timm registers it."""
 
     def create(
         pretrained: bool = False,
@@ -30,7 +34,7 @@ def citizen(name: str, builder: Builder) -> Builder:
                 f"There are no weights of `{PREFIX}{name}` to download. Leave out `pretrained`, "
                 f"and load a file of `harness train --model {name}`."
             )
-        model = builder(num_classes=num_classes, **arguments)
+        model = MODELS[name](num_classes=num_classes, **arguments)
         model.num_classes = num_classes  # type: ignore[assignment]
         model.pretrained_cfg = {  # type: ignore[assignment]
             "num_classes": num_classes,
@@ -41,10 +45,10 @@ def citizen(name: str, builder: Builder) -> Builder:
         return model
 
     create.__name__ = create.__qualname__ = PREFIX + name
-    create.__doc__ = builder.__doc__
+    create.__doc__ = summary
     create.__module__ = __name__
     return create
 
 
-for _name in MODELS:
-    globals()[PREFIX + _name] = register_model(citizen(_name, MODELS[_name]))
+for _name, _entry in CATALOG.items():
+    globals()[PREFIX + _name] = register_model(entrypoint(_name, _entry.summary))

@@ -10,12 +10,9 @@ timm/local-dir:FOLDER     the same from a folder
 
 import ast
 import functools
-import hashlib
-import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -24,6 +21,7 @@ from torch import Tensor, nn
 from harness.models.base import MODELS
 from harness.models.layers import Normalize
 from harness.models.registry import unknown
+from harness.models.user_code import is_file, load_code
 
 WITH_WEIGHTS = ("hf-hub:", "local-dir:")  # timm's schemes that bring weights along
 
@@ -77,11 +75,11 @@ def source(name: str) -> Source:
     """
     if name.startswith("timm/"):
         return _timm(name)
-    if ".py:" in name:
+    if is_file(name):
         return _file(name)
     if "(" in name:
         return _with_arguments(name)
-    return Source(name, MODELS[name])
+    return _of(name, MODELS[name], MODELS.sha256(name))
 
 
 GIVEN = ("num_classes", "width")  # by the data set and by an option, not in a name
@@ -134,26 +132,15 @@ def _timm(name: str) -> Source:
     return Source(name, build, scalable=False, pretrained=pretrained)
 
 
+def _of(name: str, builder: Callable[..., nn.Module], sha256: str) -> Source:
+    scalable = "width" in inspect.signature(builder).parameters
+    return Source(name, builder, scalable, sha256=sha256)
+
+
 def _file(name: str) -> Source:
-    path_text, _, function = name.rpartition(":")
-    path = Path(path_text)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no file {path} for the model `{name}`. Give the path as seen from here."
-        )
-    if function in MODELS:
-        raise ValueError(
-            f"The model `{function}` of {path} has the name of a registered model. Rename it."
-        )
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    spec = importlib.util.spec_from_file_location(f"user_model_{digest[:12]}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    functions = {k: v for k, v in vars(module).items() if inspect.isfunction(v)}
-    if function not in functions:
-        raise unknown(f"builder in {path}", function, functions)
-    build = functions[function]
-    scalable = "width" in inspect.signature(build).parameters
-    return Source(function, build, scalable=scalable, sha256=digest)
+    code = load_code(name, "model")
+    if code.name in MODELS:
+        raise ValueError(f"The model `{name}` has the name of a registered model. Rename it.")
+    if not callable(code.value):
+        raise ValueError(f"The model `{name}` is no function. Name the one that builds it.")
+    return _of(code.name, code.value, code.sha256)

@@ -2,11 +2,18 @@
 
 import ast
 import difflib
+import hashlib
 import importlib
+import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, TypeVar
+
+LOG = logging.getLogger(__name__)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> LookupError:
@@ -28,14 +35,21 @@ class Registry(Generic[T]):
         modules: The module of each name that is known beforehand; imported when the name is first
             asked for.
         others: Modules that may hold more names, imported when one is not known.
+        group: Entry points of installed packages that add names; "" for none.
     """
 
     def __init__(
-        self, kind: str, modules: Mapping[str, str] | None = None, others: Iterable[str] = ()
+        self,
+        kind: str,
+        modules: Mapping[str, str] | None = None,
+        others: Iterable[str] = (),
+        group: str = "",
     ) -> None:
-        self.kind = kind
+        self.kind, self.group = kind, group
         self._modules, self._others = dict(modules or {}), tuple(others)
         self._entries: dict[str, T] = {}
+        self._hashes: dict[str, str] = {}  # of the files of entries that are not ours
+        self._users: set[str] = set()  # names of entries from a user's files
 
     def register(self, entry: T) -> T:
         """Add `entry` under its `__name__`; usable as a decorator.
@@ -49,9 +63,61 @@ class Registry(Generic[T]):
         self._entries[name] = entry
         return entry
 
+    def add(self, name: str, entry: T, sha256: str, spec: str) -> None:
+        """Add what a user's file holds, in place of what another file of theirs had of that name.
+
+        Args:
+            sha256: Hash of the file.
+            spec: How it was named, for the error.
+
+        Raises:
+            ValueError: The name is taken.
+        """
+        if name in self and name not in self._users:
+            raise ValueError(
+                f"The {self.kind} `{spec}` has the name of a registered {self.kind}. Rename it."
+            )
+        self._users.add(name)
+        self._entries[name], self._hashes[name] = entry, sha256
+
+    def sha256(self, name: str) -> str:
+        """Return the hash of the file that holds an entry; "" for one of ours."""
+        self[name]
+        return self._hashes.get(name, "")
+
+    @cached_property
+    def _installed(self) -> Mapping[str, EntryPoint]:
+        """What installed packages add, less what has the name of one of ours."""
+        points = entry_points(group=self.group) if self.group else ()
+        found = {point.name: point for point in points}
+        for name in self._modules.keys() & found.keys():
+            point = found.pop(name)
+            LOG.warning(
+                "The %s `%s` of %s has the name of a registered one and is left out.",
+                self.kind,
+                name,
+                point.value,
+            )
+        return found
+
+    def _load(self, point: EntryPoint) -> T:
+        try:
+            entry = point.load()
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"The {self.kind} `{point.name}` cannot be loaded from {point.value}: {error}. "
+                "Install its package again, or remove it."
+            ) from error
+        file = getattr(sys.modules[point.module], "__file__", None)
+        content = Path(file).read_bytes() if file else point.value.encode()
+        self._hashes[point.name] = hashlib.sha256(content).hexdigest()
+        return entry
+
     def __getitem__(self, name: str) -> T:
         if name not in self._entries and name in self._modules:
             importlib.import_module(self._modules[name])
+        if name not in self._entries and name in self._installed:
+            self._entries[name] = self._load(self._installed[name])
         if name not in self._entries:
             for module in self._others:
                 importlib.import_module(module)
@@ -60,13 +126,13 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules or name in self._entries
+        return name in self._modules or name in self._entries or name in self._installed
 
     def __iter__(self) -> Iterator[str]:
-        yield from dict.fromkeys([*self._modules, *self._entries])
+        yield from dict.fromkeys([*self._modules, *self._entries, *self._installed])
 
     def __len__(self) -> int:
-        return len(self._modules.keys() | self._entries.keys())
+        return sum(1 for name in self)
 
     @property
     def registered(self) -> list[str]:

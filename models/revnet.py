@@ -14,6 +14,8 @@ Activations, NeurIPS 2017, https://arxiv.org/abs/1707.04585. Deviations: group n
 bottlenecks (RevNet-164). Batch statistics are counted once, in the forward pass.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -80,7 +82,7 @@ class RevNet(nn.Module):
         self.normalize = Normalize()
         self.stem = nn.Conv2d(3, filters[0], 3, padding=1, bias=False)
         layers: list[nn.Module] = []
-        for stage, (inputs, channels) in enumerate(zip(filters, filters[1:], strict=False)):
+        for stage, (inputs, channels) in enumerate(pairwise(filters)):
             half, left = channels // 2, units
             if stage:
                 layers.append(Downsampling(inputs, channels, 2))

@@ -6,8 +6,8 @@
     rh_resnet      Y' = K2 relu(N(K1 Y))    Y <- Y + dt K2 relu(N(K1 Y))
     rh_revnet      as hamiltonian, with F1 and F2 of rh_resnet
 
-F(Y) = -K^T relu(N(K Y)), see `harness.models.symmetric`: with K^T the same convolution transposed, the
-parabolic flow contracts. Three steps of dt = 1 a block, with weights of their own, between an
+F(Y) = -K^T relu(N(K Y)), see `harness.models.symmetric`: with K^T the same convolution transposed,
+the parabolic flow contracts. Three steps of dt = 1 a block, with weights of their own, between an
 opening 3x3 convolution and 1x1 connectors with average pooling. dt = 1 is above the limits that
 hold without the norm N, and is borne because N bounds the layers; norm=False cuts the step.
 
@@ -26,6 +26,8 @@ https://arxiv.org/abs/1709.03698. Its own recipe: SGD with momentum 0.9, batches
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +86,7 @@ class PDENet(nn.Module):
         self.stages = nn.ModuleList(block(w) for w in widths[:-1])
         self.connectors = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in pairwise(widths)
         )
         self.head = nn.Linear(widths[-1], num_classes)
 
@@ -109,8 +111,8 @@ class PDENet(nn.Module):
         """Return the smoothed total variation in time of the weights of the steps."""
         total = self.head.weight.new_zeros(())
         for block in self.stages:
-            layers = block.couplings if isinstance(block, Chain) else block.layers
-            for before, after in zip(layers, layers[1:], strict=False):
+            layers: Any = block.couplings if isinstance(block, Chain) else block.layers
+            for before, after in pairwise(layers):
                 for p, q in zip(before.parameters(), after.parameters(), strict=True):
                     total = total + ((q - p).square() + TAU).sqrt().sub(math.sqrt(TAU)).sum()
         return total
@@ -278,6 +280,6 @@ def weights(
 ) -> int:
     """Return the number of weights of a skeleton, `of_step` of them a step of c channels."""
     total = 27 * widths[0] + 2 * widths[0] + widths[-1] * num_classes + num_classes
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         total += steps * of_step(a) + a * b + 2 * b
     return total

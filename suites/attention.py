@@ -9,16 +9,16 @@ For a model with attention, every statistic of `map_statistics` is taken of thre
 
 Diffusing scores raises the entropy of rows by itself, and so does a temperature. What diffusion
 does is the difference between `used` and `matched`, image by image (variant `over matched`); the
-one to `sharp` alone shows nothing. The accuracy of `sharp` and `matched` is that of the same network
-with these maps in place of its own, `gain` its own accuracy less theirs.
+one to `sharp` alone shows nothing. The accuracy of `sharp` and `matched` is that of the same
+network with these maps in place of its own, `gain` its own accuracy less theirs.
 
 For a convolutional network without attention the maps are those of Grad-CAM, named so, behind the
 last block of each resolution. For both, instability is 1 - Spearman's rank correlation of a row
 under a clean and a corrupted image; a temperature changes no rank, so that of `matched` is that of
-`sharp`. An image's number is the mean over queries, then heads;
-variants `head H` and `class C` say it for one head, or the images of one class. Attention of several
-layers has the layer's name in it. Constant rows have no ranks, and Grad-CAM maps without a
-positive place are no distributions: both are counted (`constant`, `zero`) and left out.
+`sharp`. An image's number is the mean over queries, then heads; variants `head H` and `class C` say
+it for one head, or the images of one class. Attention of several layers has the layer's name in it.
+Constant rows have no ranks, and Grad-CAM maps without a positive place are no distributions: both
+are counted (`constant`, `zero`) and left out.
 
 Not measured: whether what is looked at matters for the answer (deletion, insertion).
 """
@@ -150,7 +150,7 @@ def of_images(found: Tensor) -> Tensor:
     return found.nanmean(dim=2).nanmean(dim=1)
 
 
-def described(maps: Mapping[str, AttentionMap], taus: Tensors) -> dict[str, Tensor]:
+def statistics_of(maps: Mapping[str, AttentionMap], taus: Tensors) -> dict[str, Tensor]:
     """Return statistics (N,) and mean maps (N, h, w) of the attention of clean images."""
     found: dict[str, Tensor] = {}
     for name, layer in maps.items():
@@ -163,14 +163,14 @@ def described(maps: Mapping[str, AttentionMap], taus: Tensors) -> dict[str, Tens
                 -1, layer.height, layer.width
             )
         for i, statistic in enumerate(MAP_STATISTICS):
-            found |= compared(statistic, place, {k: v[..., i] for k, v in values.items()})
+            found |= by_variant(statistic, place, {k: v[..., i] for k, v in values.items()})
         for head in range(len(tau)):
             whole = tau[head].float().expand(len(layer.scores)).clone()
             found[array_name(TAU, variant(place, f"head {head}"))] = whole
     return found
 
 
-def compared(metric: Metric, place: str, kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def by_variant(metric: Metric, place: str, kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a statistic of maps (N, heads, Q) by image, of heads, and less that of other maps."""
     whole = {kind: of_images(values) for kind, values in kinds.items()}
     found = {array_name(metric, variant(kind, place)): values for kind, values in whole.items()}
@@ -184,7 +184,9 @@ def compared(metric: Metric, place: str, kinds: Mapping[str, Tensor]) -> dict[st
     return found
 
 
-def changed(maps: Mapping[str, AttentionMap], taus: Tensors, clean: Tensors) -> dict[str, Tensor]:
+def changes_of(
+    maps: Mapping[str, AttentionMap], taus: Tensors, clean: Tensors
+) -> dict[str, Tensor]:
     """Return statistics (N,) of the attention of corrupted images, and how far the maps moved.
 
     Args:
@@ -202,13 +204,13 @@ def changed(maps: Mapping[str, AttentionMap], taus: Tensors, clean: Tensors) -> 
             for kind in ("used", "sharp")
         }
         moved["matched"] = moved["sharp"]  # no temperature changes a rank
-        found |= compared(INSTABILITY, place, moved)
+        found |= by_variant(INSTABILITY, place, moved)
         for kind, a in moved.items():
             found[array_name(CONSTANT, variant(kind, place))] = a.isnan().float().mean((1, 2))
     return found
 
 
-def redirected(subject: Subject, batch: Batch, cell: Cell, own: Tensor) -> dict[str, Tensor]:
+def redirect(subject: Subject, batch: Batch, cell: Cell, own: Tensor) -> dict[str, Tensor]:
     """Return hits and losses (N,) of the same network with other maps in place of its own.
 
     Args:
@@ -220,7 +222,7 @@ def redirected(subject: Subject, batch: Batch, cell: Cell, own: Tensor) -> dict[
         "sharp": lambda name, scores: rows(scores, 1.0),
         "matched": lambda name, scores: rows(scores, taus[name].to(scores)),
     }
-    hit = scored(ACCURACY, own, batch.labels)
+    hit = score(ACCURACY, own, batch.labels)
     found = {}
     for kind, rule in rules.items():
         model.attend_by(rule)
@@ -228,13 +230,13 @@ def redirected(subject: Subject, batch: Batch, cell: Cell, own: Tensor) -> dict[
             outputs = logits(subject, batch, cell)["logits"]
         finally:
             model.attend_by(None)
-        found[array_name(ACCURACY, kind)] = scored(ACCURACY, outputs, batch.labels)
-        found[array_name(NLL, kind)] = scored(NLL, outputs, batch.labels)
+        found[array_name(ACCURACY, kind)] = score(ACCURACY, outputs, batch.labels)
+        found[array_name(NLL, kind)] = score(NLL, outputs, batch.labels)
         found[array_name(GAIN, f"over {kind}")] = hit - found[array_name(ACCURACY, kind)]
     return found
 
 
-def scored(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
+def score(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
     """Return a metric of logits image by image, (N,), on the CPU."""
     assert metric.of_images is not None
     values = metric.of_images(outputs.float().cpu().numpy(), labels.cpu().numpy())
@@ -244,6 +246,14 @@ def scored(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
 def small(found: Tensor) -> Tensor:
     """Return ranks in half precision where it holds them exactly."""
     return found.half() if found.shape[-1] <= 1024 else found.float()
+
+
+def in_parts(subject: Subject, batch: Batch, look: Callable[[Batch], Tensors]) -> Tensors:
+    """Return what `look` gives of as many images at a time as their maps leave room for."""
+    one = attention_maps(subject, batch.images[:1])
+    room = max(1, ROOM // (4 * sum(m.scores.numel() for m in one.values())))
+    found = [look(batch.part(slice(i, i + room))) for i in range(0, len(batch), room)]
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
 
 def remember(subject: Subject, batch: Batch) -> Tensors:
@@ -256,11 +266,15 @@ def remember(subject: Subject, batch: Batch) -> Tensors:
     if not subject.calibration:
         maps, classes = saliency_maps(subject, batch)
         return {name: small(ranks(m.flatten(1))) for name, m in maps.items()} | {"classes": classes}
-    found = {}
-    for name, layer in attention_maps(subject, batch.images).items():
-        kinds = {"used": layer.weights.float(), "sharp": rows(layer.scores.float(), 1.0)}
-        found |= {f"{kind}:{name}": small(ranks(a)) for kind, a in kinds.items()}
-    return found
+
+    def ranks_of(part: Batch) -> dict[str, Tensor]:
+        found = {}
+        for name, layer in attention_maps(subject, part.images).items():
+            kinds = {"used": layer.weights.float(), "sharp": rows(layer.scores.float(), 1.0)}
+            found |= {f"{kind}:{name}": small(ranks(a)) for kind, a in kinds.items()}
+        return found
+
+    return in_parts(subject, batch, ranks_of)
 
 
 def observe_attention(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
@@ -273,10 +287,10 @@ def observe_attention(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
     maps = attention_maps(subject, batch.images)
     found = dict(logits(subject, batch, cell))
     if isinstance(subject.model, Redirectable):
-        found |= redirected(subject, batch, cell, found["logits"])
+        found |= redirect(subject, batch, cell, found["logits"])
     if batch.clean is None:
-        return found | described(maps, subject.calibration)
-    return found | changed(maps, subject.calibration, batch.clean)
+        return found | statistics_of(maps, subject.calibration)
+    return found | changes_of(maps, subject.calibration, batch.clean)
 
 
 def observe_grad_cam(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
@@ -307,13 +321,7 @@ def observe(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
     """Return logits, statistics (N,) under their metrics' names, and mean maps (N, H, W)."""
     if not subject.calibration:
         return observe_grad_cam(subject, batch, cell)
-    one = attention_maps(subject, batch.images[:1])
-    room = max(1, ROOM // (4 * sum(m.scores.numel() for m in one.values())))
-    found = [
-        observe_attention(subject, batch.part(slice(i, i + room)), cell)
-        for i in range(0, len(batch), room)
-    ]
-    return {k: torch.cat([part[k] for part in found]) for k in found[0]}
+    return in_parts(subject, batch, lambda part: observe_attention(subject, part, cell))
 
 
 def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from harness.models.base import MIN_SIZE
+from harness.models.user_code import adopt
 from harness.suites.catalog import DATASETS
 
 MAX_SIZE = 224  # pixels; a folder of larger images is read at this size
@@ -69,18 +70,68 @@ def load(name: str, *, train: bool, root: Path) -> Split:
     """Return the training or test half of the data set `name`.
 
     Args:
-        name: A name in `DATASETS`, or "imagefolder:PATH".
+        name: A name in `DATASETS`, "imagefolder:PATH", or "path/to/file.py:NAME".
         train: The training half rather than the test half.
         root: The folder that holds the official files.
 
     Raises:
         LookupError: There is no such data set.
         FileNotFoundError: Its files are not there.
-        ValueError: Its files are damaged, or its images too small.
+        ValueError: Its files are damaged, or a user's function gives something else.
     """
     if name.startswith("imagefolder:"):
         return imagefolder(train, Path(name.removeprefix("imagefolder:")))
-    return DATASETS[name](train, root)
+    name = adopt(name, DATASETS)
+    found = DATASETS[name](train, root)
+    if not DATASETS.sha256(name):
+        return found
+    if not isinstance(found, Split):
+        found = _users_split(name, found, lambda: DATASETS[name](not train, root))
+    _check_split(name, found)
+    return found
+
+
+def _users_split(name: str, found: Any, other_half: Callable[[], Any]) -> Split:
+    """A split of (images, labels) or (images, labels, classes), arrays of NumPy or torch."""
+    if not isinstance(found, tuple) or len(found) not in (2, 3):
+        raise ValueError(
+            f"The data set `{name}` must return a Split, or (images, labels) or (images, labels, "
+            f"classes); got {type(found).__name__}."
+        )
+    labels = torch.as_tensor(np.asarray(found[1])).long()
+    if len(found) == 3:
+        classes = tuple(str(c) for c in found[2])
+    else:  # a half may lack the last class
+        both = (labels, torch.as_tensor(np.asarray(other_half()[1])))
+        classes = tuple(str(k) for k in range(max(int(y.max()) + 1 for y in both if len(y))))
+    return Split(as_images(found[0]), labels, classes, flip=False)
+
+
+def _check_split(name: str, split: Split) -> None:
+    """Refuse a user's split that no model could be trained or evaluated on."""
+    images, labels, k = split.images, split.labels, len(split.classes)
+    shape = tuple(images.shape)
+    good = images.ndim == 4 and shape[1] == 3 and shape[2] == shape[3] >= MIN_SIZE
+    if images.dtype != torch.uint8 or not good or not len(images):
+        raise ValueError(
+            f"The images of `{name}` must be uint8 (N, 3, H, H), H >= {MIN_SIZE}; got "
+            f"{images.dtype} {shape}. Resize them, or give images in [0, 1] times 255."
+        )
+    if labels.shape != images.shape[:1] or not 0 <= int(labels.min()) <= int(labels.max()) < k:
+        raise ValueError(
+            f"The labels of `{name}` must be {len(images)} numbers from 0 to {k - 1}, one for each "
+            f"image; got {tuple(labels.shape)} from {int(labels.min())} to {int(labels.max())}."
+        )
+
+
+def as_images(array: Any) -> Tensor:
+    """Return images (N, 3, H, W) of an array (N, 3, H, W), (N, H, W, 3), or gray (N, H, W)."""
+    images = torch.as_tensor(np.asarray(array))
+    if images.ndim == 4 and images.shape[1] != 3 and images.shape[-1] == 3:
+        images = images.permute(0, 3, 1, 2)
+    if images.ndim == 3:
+        images = images[:, None].expand(-1, 3, -1, -1)
+    return images.contiguous()
 
 
 @DATASETS.register
@@ -274,10 +325,8 @@ def _read(
             f"The files of `{name}` at {folder / files} are incomplete or damaged. Remove them and "
             f"run `harness data {name}`."
         ) from error
-    images = torch.as_tensor(np.asarray(data.data))
-    if images.ndim == 3:  # gray (N, 28, 28)
-        images = torch.nn.functional.pad(images, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1)
-    elif images.shape[-1] == 3:
-        images = images.permute(0, 3, 1, 2)
+    images = as_images(data.data)
+    if images.shape[-1] == 28:
+        images = torch.nn.functional.pad(images, (2, 2, 2, 2))
     labels = torch.as_tensor(np.asarray(getattr(data, "targets", getattr(data, "labels", None))))
-    return Split(images.contiguous(), labels.long(), classes, flip)
+    return Split(images, labels.long(), classes, flip)

@@ -15,7 +15,7 @@ probability, Monthly Weather Review 78(1), 1950 (brier).
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ class Metric:
     unit: str = ""
     low: float = -math.inf
     high: float = math.inf
-    of_images: PerImage | None = None
+    of_images: PerImage | None = field(default=None, compare=False)
     reference: str = ""
 
     @property
@@ -130,6 +130,10 @@ def _ece(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 class Metrics(dict[str, Metric]):
     """Metrics by name; one that is not there is a metric of which nothing is known."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._declared: set[str] = set()  # by results, which may be older than the metric itself
+
     def add(self, *metrics: Metric) -> None:
         """Add metrics.
 
@@ -137,13 +141,19 @@ class Metrics(dict[str, Metric]):
             ValueError: The name is that of another metric.
         """
         for metric in metrics:
-            if self.setdefault(metric.name, metric) != metric:
+            if metric.name in self._declared:
+                self._declared.remove(metric.name)
+                del self[metric.name]
+            if metric.name in self and self[metric.name] != metric:
                 raise ValueError(f"The metric `{metric.name}` is defined twice. Rename one.")
+            self[metric.name] = metric
 
-    def declare(self, described: Mapping[str, Any]) -> None:
-        """Add a metric as its `describe` told it, unless its name is known."""
-        if described["name"] not in self:
-            self[described["name"]] = Metric(**described)
+    def declare(self, description: Mapping[str, Any]) -> None:
+        """Add a metric as `Metric.describe` gives it, unless its name is known."""
+        name = description["name"]
+        if name not in self:
+            self[name] = Metric(**description)
+            self._declared.add(name)
 
     def __missing__(self, name: str) -> Metric:
         return Metric(name, name.replace("_", " "))
@@ -168,7 +178,7 @@ def is_bound(variant: str) -> bool:
 
 
 def span_of(name: str, variant: str) -> tuple[float, float]:
-    """Return the smallest and the largest value of a metric; a difference ("over sharp") has any."""
+    """Return the smallest and the largest value of a metric; a difference may be any number."""
     first = parts_of(variant)[:1]
     if first and first[0].startswith("over "):
         return -math.inf, math.inf

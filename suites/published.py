@@ -11,6 +11,7 @@ Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261; https://zenodo.org/r
 https://zenodo.org/records/3555552, CC-BY-4.0.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -159,7 +160,7 @@ class Published:
         if severity not in SEVERITIES:
             raise ValueError(f"`severity` must be 1, 2, 3, 4 or 5; got {severity!r}.")
         rows = indices.cpu().numpy()
-        if len(rows) and not (0 <= rows.min() and rows.max() < self.rows):
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
             raise ValueError(
                 f"{self.name} has test images 0..{self.rows - 1}; got indices {rows.min()}.."
                 f"{rows.max()}. Evaluate it on the test set that it was made from."
@@ -197,10 +198,8 @@ class Published:
             return {}
 
     def _remember(self, known: dict[str, list]) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a folder that is read-only is hashed every time
             _write(self.folder / LEDGER, lambda file: file.write(json.dumps(known).encode()))
-        except OSError:
-            pass  # a folder that is read-only is hashed every time
 
 
 def published(name: str, folder: Path) -> Published:
@@ -240,9 +239,8 @@ def regenerate(
         LookupError: A corruption is not known.
         ValueError: A corruption draws, or the result is not the published file.
     """
-    kinds = {kind.__name__: kind for kind in CORRUPTIONS}
     for name in names:
-        if name not in kinds:
+        if name not in CORRUPTIONS:
             raise unknown("corruption", name, REPEATABLE)
         if name not in REPEATABLE:
             raise ValueError(
@@ -267,7 +265,7 @@ def regenerate(
             np.lib.format.write_array_header_1_0(file, header)
             indices = torch.arange(len(images))
             for severity in SEVERITIES:
-                y = kinds[name](images.cpu(), indices, 0, severity, "cifar10_c", True)
+                y = CORRUPTIONS[name](images.cpu(), indices, 0, severity, "cifar10_c", True)
                 file.write(y.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
 
         _write(path, fill, expected=table[name])

@@ -14,30 +14,37 @@ Not measured: adversarial noise, adaptation at test time.
 from functools import partial
 
 from harness.models.registry import unknown
+from harness.models.user_code import is_file
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.catalog import COMMON, CORRUPTIONS, FAMILIES, SEVERITIES, SUITES
 from harness.suites.corruptions import digital
 from harness.suites.corruptions.contract import CONSTANTS, Corruption
 from harness.suites.corruptions.external import external, version
+from harness.suites.corruptions.kinds import corruption_of
 from harness.suites.observe import classification, logits
 
-LISTS = {"common": COMMON, "all": tuple(CORRUPTIONS)} | FAMILIES  # names that stand for several
+ALL = tuple(name for names in FAMILIES.values() for name in names)
+LISTS = {"common": COMMON, "all": ALL} | FAMILIES  # names that stand for several
 SOURCES = ("harness", "imagecorruptions")
 SMALL = 64  # pixels, the largest image that gets the constants of CIFAR-10-C
 
 
 def select_corruptions(names: tuple[str, ...]) -> tuple[Corruption, ...]:
-    """Return the corruptions of these names, or of these lists of them, each once.
+    """Return the corruptions of these names, lists or files (path/to/file.py:NAME), each once.
 
     Raises:
         LookupError: There is no such corruption and no such list.
+        ValueError: A user's corruption does not keep the contract, or its name is taken.
     """
     found: dict[str, Corruption] = {}
     for name in names:
-        if name not in CORRUPTIONS and name not in LISTS:
+        if not is_file(name) and name not in CORRUPTIONS and name not in LISTS:
             raise unknown("corruption", name, [*CORRUPTIONS, *LISTS])
-        for kind in LISTS.get(name, (name,)):
-            found[kind] = CORRUPTIONS[kind]
+        for one in LISTS.get(name, (name,)):
+            kind = corruption_of(one)
+            if kind.__name__ in ("clean", *LISTS):
+                raise ValueError(f"The corruption `{one}` has the name of a list. Rename it.")
+            found[kind.__name__] = kind
     return tuple(found.values())
 
 
@@ -90,7 +97,8 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
 def made_with(kind: Corruption, constants: str) -> dict[str, str]:
     """Return what determines a corruption's images beside its name and severity."""
     codec = {"codec": digital.codec(constants)} if kind is digital.jpeg_compression else {}
-    return {"constants": constants} | codec
+    file = {"file": kind.sha256} if hasattr(kind, "sha256") else {}
+    return {"constants": constants} | codec | file
 
 
 @SUITES.register

@@ -73,7 +73,7 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
 
 
 @contextmanager
-def watched(blocks: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+def watch(blocks: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     """Collect (input, output) of each block of the next call, in the order of evaluation."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -94,7 +94,7 @@ def watched(blocks: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor,
 def evaluate(subject: Subject, images: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
     """Return logits without noise, and the input and output of each block."""
     blocks = subject.model.blocks()  # type: ignore[operator]
-    with watched(blocks) as seen, subject.arithmetic():
+    with watch(blocks) as seen, subject.arithmetic():
         return subject.model(images).float(), seen
 
 
@@ -103,7 +103,7 @@ def length(x: Tensor) -> Tensor:
     return x.flatten(1).double().norm(dim=1)
 
 
-def directed(subject: Subject, batch: Batch, cell: Cell) -> Tensor:
+def direction(subject: Subject, batch: Batch, cell: Cell) -> Tensor:
     """Return the change d (N, 3, H, W) of a cell, |d| = level |x|."""
     images = batch.images
     if cell.condition == RANDOM:
@@ -121,7 +121,7 @@ def directed(subject: Subject, batch: Batch, cell: Cell) -> Tensor:
 
 def growth(subject: Subject, batch: Batch, cell: Cell) -> dict[str, Tensor]:
     """Return log10 of the growth behind each block, (N,), and the logits of the changed images."""
-    d = directed(subject, batch, cell)
+    d = direction(subject, batch, cell)
     _, before = evaluate(subject, batch.images)
     outputs, after = evaluate(subject, batch.images + d)
     share = length(d) / length(batch.images)

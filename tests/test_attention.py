@@ -1,19 +1,21 @@
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from harness.models.base import capabilities
+from harness.models.base import AttentionMap, capabilities
 from harness.models.diffusifynet import diffusifynet
 from harness.models.pde_attention import Attention, pde_attention, plain_attention, row_entropy
 from harness.models.resnet import resnet18
-from harness.running.evaluate import Observed, calibrate, observe
+from harness.running.evaluate import Evaluated, Memory, calibrated, observe
 from harness.suites import attention
-from harness.suites.base import Cell, Setting
+from harness.suites.base import Batch, Cell, Setting
 from harness.suites.datasets import Split
-from harness.suites.map_statistics import OF_ATTENTION, entropy, statistics
-from harness.suites.metrics import hits
+from harness.suites.map_statistics import entropy, ranks, statistics
+from harness.suites.metrics import MAP_STATISTICS, hits
 
 CPU = torch.device("cpu")
 ATTENDS = Setting(32, 10, ("gaussian_noise",), can=frozenset({"attention", "blocks"}))
@@ -40,42 +42,43 @@ def awake(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def observed(model: nn.Module, split: Split, cell: Cell, batch_size: int = 24) -> dict:
-    suite, subject = attention.attention(), Observed(model, CPU, "float32")
-    find = suite.calibrate(Setting(32, 10, can=capabilities(model)))
-    if find is not None:
-        calibrate(find, subject, split, CPU)
-    return observe(suite, cell, subject, split, seed=0, device=CPU, batch_size=batch_size) | {
-        "tau": subject.calibration
-    }
+def subject_of(model: nn.Module, split: Split) -> Evaluated:
+    find = attention.attention().calibrate(Setting(32, 10, can=capabilities(model)))
+    subject = Evaluated(model, CPU)
+    return subject if find is None else calibrated(subject, find, split)
+
+
+def arrays_of(
+    model: nn.Module, split: Split, cell: Cell, batch_size: int = 24
+) -> dict[str, Tensor]:
+    subject = subject_of(model, split)
+    arrays = observe(attention.attention(), cell, subject, split, batch_size=batch_size)
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
 def test_numbers_of_an_image_are_means_of_its_rows(split: Split) -> None:
     model = awake(pde_attention(width=8))
     (clean, *_) = attention.cells(ATTENDS)
-    arrays = observed(model, split, clean)
+    arrays = arrays_of(model, split, clean)
     with torch.no_grad():
         (layer,) = model.attention_maps(split.images.float() / 255).values()
     values = statistics(layer.weights, 8, 8, attention=True)
-    for i, name in enumerate(OF_ATTENTION):
+    for i, metric in enumerate(MAP_STATISTICS):
         expected = values[..., i].mean(2)
-        torch.testing.assert_close(arrays[f"{name}_used"], expected.mean(1), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(
-            arrays[f"{name}_used_head_2"], expected[:, 2], rtol=1e-4, atol=1e-5
-        )
+        used, head = arrays[f"{metric.name}:used"], arrays[f"{metric.name}:used, head 2"]
+        torch.testing.assert_close(used, expected.mean(1), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(head, expected[:, 2], rtol=1e-4, atol=1e-5)
     sharp = row_entropy(layer.scores).mean((1, 2))
-    torch.testing.assert_close(arrays["entropy_sharp"], sharp, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(
-        arrays["entropy_over_sharp"], arrays["entropy_used"] - arrays["entropy_sharp"]
-    )
-    assert arrays["map_used"].shape == (24, 8, 8)
-    torch.testing.assert_close(arrays["map_used"].sum((1, 2)), torch.ones(24))
+    torch.testing.assert_close(arrays["entropy:sharp"], sharp, rtol=1e-4, atol=1e-5)
+    difference = arrays["entropy:used"] - arrays["entropy:sharp"]
+    torch.testing.assert_close(arrays["entropy:over sharp"], difference)
+    assert arrays["map:used"].shape == (24, 8, 8)
+    torch.testing.assert_close(arrays["map:used"].sum((1, 2)), torch.ones(24))
 
 
 def test_the_matched_temperature_has_the_entropy_of_the_diffused_rows(split: Split) -> None:
     model = awake(pde_attention(width=8))
-    arrays = observed(model, split, attention.cells(ATTENDS)[0])
-    (tau,) = arrays["tau"].values()
+    (tau,) = subject_of(model, split).calibration.values()
     assert tau.shape == (4,) and (tau > 1).all(), "diffusion flattens these scores"
     images = split.images.float() / 255
     with torch.no_grad():
@@ -87,12 +90,13 @@ def test_the_matched_temperature_has_the_entropy_of_the_diffused_rows(split: Spl
 
 
 def test_plain_attention_is_its_own_control(split: Split) -> None:
-    arrays = observed(awake(plain_attention(width=8)), split, attention.cells(ATTENDS)[0])
-    assert [t.tolist() for t in arrays["tau"].values()] == [[1.0] * 4]
-    for name in OF_ATTENTION:
-        assert arrays[f"{name}_over_sharp"].abs().max() < 1e-5
-        assert arrays[f"{name}_over_matched"].abs().max() < 1e-5
-    assert not arrays["gain_over_sharp"].any() and not arrays["gain_over_matched"].any()
+    model = awake(plain_attention(width=8))
+    assert [t.tolist() for t in subject_of(model, split).calibration.values()] == [[1.0] * 4]
+    arrays = arrays_of(model, split, attention.cells(ATTENDS)[0])
+    for other in ("sharp", "matched"):
+        for metric in MAP_STATISTICS:
+            assert arrays[f"{metric.name}:over {other}"].abs().max() < 1e-5
+        assert not arrays[f"gain:over {other}"].any()
 
 
 def test_bisection_finds_a_known_temperature() -> None:
@@ -118,26 +122,28 @@ def test_other_maps_change_the_answer_and_are_taken_back(split: Split) -> None:
         model.attend_by(None)
         assert torch.equal(model(images), before)
         assert (sharp - before).abs().max() > 1e-3
-    arrays = observed(model, split, attention.cells(ATTENDS)[0])
-    expected = hits(sharp, split.labels).float()
-    assert torch.equal(arrays["accuracy_sharp"], expected)
-    own = hits(before, split.labels).float()
-    assert torch.equal(arrays["gain_over_sharp"], own - expected)
+    arrays = arrays_of(model, split, attention.cells(ATTENDS)[0])
+    expected, own = (
+        torch.from_numpy(hits(logits.numpy(), split.labels.numpy())).float()
+        for logits in (sharp, before)
+    )
+    assert torch.equal(arrays["accuracy:sharp"], expected)
+    assert torch.equal(arrays["gain:over sharp"], own - expected)
 
 
 def test_instability_pairs_an_image_with_itself(split: Split) -> None:
     model = awake(pde_attention(width=8))
-    same = Cell("gaussian_noise", 1, how=attention.Corrupted(lambda x, indices, seed: x, 0))
-    still = observed(model, split, same)
-    assert still["instability_used"].abs().max() < 1e-5
+    same = Cell("gaussian_noise", 1, lambda images, indices, seed: images)
+    still = arrays_of(model, split, same)
+    assert still["instability:used"].abs().max() < 1e-5
     cells = {c.level: c for c in attention.cells(ATTENDS)[1:]}
     assert list(cells) == [1, 3, 5]
-    arrays = {level: observed(model, split, cell) for level, cell in cells.items()}
-    means = [arrays[level]["instability_used"].mean().item() for level in (1, 3, 5)]
+    arrays = {level: arrays_of(model, split, cell) for level, cell in cells.items()}
+    means = [arrays[level]["instability:used"].mean().item() for level in (1, 3, 5)]
     assert 0 < means[0] < means[1] < means[2] < 2
     for found in arrays.values():
-        torch.testing.assert_close(found["instability_sharp"], found["instability_matched"])
-        assert found["constant_used"].max() == 0
+        torch.testing.assert_close(found["instability:sharp"], found["instability:matched"])
+        assert found["constant:used"].max() == 0
 
 
 @pytest.mark.parametrize("model", [pde_attention, resnet18])
@@ -145,50 +151,51 @@ def test_numbers_do_not_depend_on_the_batch(split: Split, model) -> None:
     network = awake(model(width=8))
     setting = ATTENDS if model is pde_attention else CONVOLVES
     cell = attention.cells(setting)[2]
-    whole, parts = observed(network, split, cell), observed(network, split, cell, batch_size=5)
+    whole, parts = arrays_of(network, split, cell), arrays_of(network, split, cell, batch_size=5)
     for name, values in whole.items():
-        if name != "tau":
-            torch.testing.assert_close(
-                values, parts[name], rtol=2e-3, atol=2e-3, equal_nan=True, msg=name
-            )
+        torch.testing.assert_close(
+            values, parts[name], rtol=2e-3, atol=2e-3, equal_nan=True, msg=name
+        )
 
 
 def test_many_tokens_are_looked_at_in_parts(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     model = awake(pde_attention(width=8))
     cell = attention.cells(ATTENDS)[1]
-    whole = observed(model, split, cell)
+    whole = arrays_of(model, split, cell)
     monkeypatch.setattr(attention, "ROOM", 3 * 4 * 4 * 64 * 64)
-    parts = observed(model, split, cell)
-    torch.testing.assert_close(whole["entropy_used"], parts["entropy_used"], rtol=1e-4, atol=1e-5)
+    parts = arrays_of(model, split, cell)
+    for name in ("entropy:used", "instability:used"):
+        torch.testing.assert_close(whole[name], parts[name], rtol=1e-4, atol=1e-5)
     assert torch.equal(whole["indices"], parts["indices"])
 
 
 def test_convolutional_networks_show_grad_cam_by_its_name(split: Split) -> None:
-    arrays = observed(resnet18(width=8), split, attention.cells(CONVOLVES)[1])
+    arrays = arrays_of(resnet18(width=8), split, attention.cells(CONVOLVES)[1])
     grids = ("32x32", "16x16", "8x8", "4x4")
     for grid in grids:
-        assert arrays[f"instability_gradcam_{grid}"].shape == (24,)
-    del arrays["tau"]
-    rows = {m.metric for m in attention.measure(Cell("gaussian_noise", 1), arrays)}
-    assert {f"entropy_gradcam_{grid}" for grid in grids} <= rows
-    assert "instability_gradcam_4x4_class_3" in rows
-    assert not any("used" in name or "distance" in name for name in rows)
+        assert arrays[f"instability:gradcam {grid}"].shape == (24,)
+    numbers = {name: values.numpy() for name, values in arrays.items()}
+    rows = {(m.metric, m.variant) for m in attention.measure(Cell("gaussian_noise", 1), numbers)}
+    assert {("entropy", f"gradcam {grid}") for grid in grids} <= rows
+    assert ("instability", "gradcam 4x4, class 3") in rows
+    assert not any("used" in variant or metric == "distance" for metric, variant in rows)
 
 
 def test_means_leave_out_what_is_no_distribution() -> None:
     arrays = {
-        "indices": torch.arange(4),
-        "labels": torch.tensor([0, 0, 1, 1]),
-        "logits": torch.eye(4)[:, :2],
-        "entropy_gradcam_4x4": torch.tensor([1.0, torch.nan, 3.0, torch.nan]),
-        "zero_gradcam_4x4": torch.tensor([0.0, 1, 0, 1]),
-        "map_gradcam_4x4": torch.rand(4, 4, 4),
+        "indices": np.arange(4),
+        "labels": np.array([0, 0, 1, 1]),
+        "logits": np.eye(4)[:, :2],
+        "entropy:gradcam 4x4": np.array([1.0, np.nan, 3.0, np.nan]),
+        "zero:gradcam 4x4": np.array([0.0, 1, 0, 1]),
+        "map:gradcam 4x4": np.ones((4, 4, 4)),
     }
-    rows = {m.metric: m for m in attention.measure(Cell("clean"), arrays)}
-    assert (rows["entropy_gradcam_4x4"].value, rows["entropy_gradcam_4x4"].n) == (2, 2)
-    assert rows["zero_gradcam_4x4"].value == 0.5
-    assert rows["entropy_gradcam_4x4_class_1"].value == 3
-    assert "map_gradcam_4x4" not in rows
+    rows = {(m.metric, m.variant): m for m in attention.measure(Cell("clean"), arrays)}
+    whole = rows["entropy", "gradcam 4x4"]
+    assert (whole.value, whole.n) == (2, 2)
+    assert rows["zero", "gradcam 4x4"].value == 0.5
+    assert rows["entropy", "gradcam 4x4, class 1"].value == 3
+    assert not any(metric == "map" for metric, _ in rows)
 
 
 def test_a_layer_without_attention_and_blocks_is_refused() -> None:
@@ -199,5 +206,62 @@ def test_a_layer_without_attention_and_blocks_is_refused() -> None:
 def test_diffusifynet_is_redirected_too(split: Split) -> None:
     torch.manual_seed(0)
     model = awake(diffusifynet(width=8))
-    arrays = observed(model, split, attention.cells(ATTENDS)[0])
-    assert {"accuracy_sharp", "accuracy_matched", "entropy_used"} <= set(arrays)
+    arrays = arrays_of(model, split, attention.cells(ATTENDS)[0])
+    assert {"accuracy:sharp", "accuracy:matched", "entropy:used"} <= set(arrays)
+
+
+class TwoLayers(nn.Module):
+    """Two layers of attention over 2 x 2 places, by nothing but the brightness of images."""
+
+    def attention_maps(self, images: Tensor) -> dict[str, AttentionMap]:
+        light = nn.functional.adaptive_avg_pool2d(images.mean(1), 2).flatten(1)
+        scores = 9 * light[:, None, :, None] * light[:, None, None, :]
+        weights = (scores / 2).softmax(-1)
+        return {name: AttentionMap(scores, weights, 2, 2) for name in ("first", "second")}
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, :10]
+
+
+def test_several_layers_are_told_apart_by_their_names(split: Split) -> None:
+    arrays = arrays_of(TwoLayers().eval(), split, attention.cells(ATTENDS)[1])
+    rows = list(
+        attention.measure(Cell("gaussian_noise", 1), {k: v.numpy() for k, v in arrays.items()})
+    )
+    variants = {m.variant for m in rows if m.metric == "instability"}
+    assert {
+        "used, first",
+        "over sharp, second",
+        "used, first, head 0",
+        "used, second, class 3",
+    } <= variants
+    assert all("first" in v or "second" in v for v in variants)
+
+
+@pytest.mark.parametrize("model", [pde_attention, resnet18])
+def test_clean_maps_are_looked_at_once_for_all_conditions(split: Split, model) -> None:
+    network, looks = awake(model(width=8)), []
+    setting = ATTENDS if model is pde_attention else CONVOLVES
+    suite, subject = attention.attention(), subject_of(network, split)
+    counting = dataclasses.replace(
+        suite, remember=lambda s, b: looks.append(b) or suite.remember(s, b)
+    )
+    memory, cells = Memory(counting, subject), attention.cells(setting)
+    for cell in cells:
+        shared = observe(counting, cell, subject, split, batch_size=10, memory=memory)
+        alone = observe(suite, cell, subject, split, batch_size=10)
+        assert all(np.array_equal(shared[k], alone[k], equal_nan=True) for k in alone)
+    assert [len(batch) for batch in looks] == [10, 10, 4], "of the clean cell nothing is remembered"
+
+
+def test_remembered_ranks_are_exact(split: Split) -> None:
+    model = awake(pde_attention(width=8))
+    subject = subject_of(model, split)
+    batch = Batch(split.images.float() / 255, split.labels, torch.arange(24))
+    with torch.inference_mode():
+        found = attention.remember(subject, batch)
+        (layer,) = model.attention_maps(batch.images).values()
+    assert found["used:" + next(iter(subject.calibration))].dtype == torch.float16
+    for values, name in ((layer.weights, "used"), (layer.scores.softmax(-1), "sharp")):
+        (kept,) = (v for k, v in found.items() if k.startswith(name))
+        assert torch.equal(kept.double(), ranks(values))

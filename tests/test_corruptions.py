@@ -7,26 +7,26 @@ import torch
 from torch import Tensor
 
 from harness.models.ops import philox
-from harness.suites import corruptions
-from harness.suites.corruptions import CORRUPTIONS, contract, corrupt, external
+from harness.suites.catalog import COMMON, CORRUPTIONS, FAMILIES
+from harness.suites.corruptions import contract, corrupt, external
 from harness.suites.published import REPEATABLE
 
-NAMES = [kind.__name__ for kind in CORRUPTIONS]
+NAMES = list(CORRUPTIONS)
 DRAWS_NOTHING = set(REPEATABLE)
 
 
 def test_names_and_groups_are_the_published_ones_in_their_order() -> None:
     groups = {
-        "NOISE": "gaussian_noise shot_noise impulse_noise",
-        "BLUR": "defocus_blur glass_blur motion_blur zoom_blur",
-        "WEATHER": "snow frost fog brightness",
-        "DIGITAL": "contrast elastic_transform pixelate jpeg_compression",
-        "VALIDATION": "speckle_noise gaussian_blur spatter saturate",
+        "noise": "gaussian_noise shot_noise impulse_noise",
+        "blur": "defocus_blur glass_blur motion_blur zoom_blur",
+        "weather": "snow frost fog brightness",
+        "digital": "contrast elastic_transform pixelate jpeg_compression",
+        "validation": "speckle_noise gaussian_blur spatter saturate",
     }
-    for group, names in groups.items():
-        assert [kind.__name__ for kind in getattr(corruptions, group)] == names.split()
-    assert len(corruptions.COMMON) == 15 and len(CORRUPTIONS) == 19
-    assert NAMES == " ".join(groups.values()).split()
+    assert {group: " ".join(names) for group, names in FAMILIES.items()} == groups
+    assert len(COMMON) == 15 and len(CORRUPTIONS) == 19
+    assert [CORRUPTIONS[name].__name__ for name in NAMES] == NAMES
+    assert " ".join(groups.values()).split() == NAMES
 
 
 @pytest.mark.parametrize("constants", contract.CONSTANTS)
@@ -126,7 +126,7 @@ class Replay:
 @pytest.mark.parametrize("severity", range(1, 6))
 @pytest.mark.parametrize(
     "name",
-    "gaussian_noise speckle_noise motion_blur snow frost fog elastic_transform spatter".split(),
+    ["gaussian_noise", "speckle_noise", "motion_blur", "snow", "frost", "fog", "elastic_transform", "spatter"],
 )
 def test_with_our_draws_the_package_makes_our_images(name, severity, pictures, monkeypatch) -> None:
     draws: list[np.ndarray] = []
@@ -162,7 +162,7 @@ def test_with_our_draws_the_package_makes_our_images(name, severity, pictures, m
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_package_can_be_run_in_place_of_ours(name: str, pictures: Tensor) -> None:
-    kind = external.external(CORRUPTIONS[NAMES.index(name)])
+    kind = external.external(CORRUPTIONS[name])
     state = np.random.get_state()[1].copy()
     y = kind(pictures[:2], torch.tensor([3, 8]), 0, 2)
     assert torch.equal(kind(pictures[1:2], torch.tensor([8]), 0, 2), y[1:])
@@ -175,7 +175,7 @@ def test_the_package_can_be_run_in_place_of_ours(name: str, pictures: Tensor) ->
 
 
 def test_the_package_has_no_constants_of_cifar(pictures: Tensor) -> None:
-    kind = external.external(CORRUPTIONS[0])
+    kind = external.external(CORRUPTIONS["gaussian_noise"])
     with pytest.raises(ValueError, match="has no constants of `cifar10_c`. Choose"):
         kind(pictures, torch.arange(len(pictures)), 0, 1, "cifar10_c")
     assert external.version().startswith("imagecorruptions-imaug ")

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.base import MODELS
-from harness.models.folding import folded, pairs
-from harness.running.evaluate import Observed, dtype_for, folding
-from harness.suites.base import SUITES
+from harness.models.folding import fold, pairs
+from harness.running.evaluate import Evaluated, dtype_for, folding
+from harness.suites.catalog import SUITES
 from harness.suites.datasets import Split
 
 
@@ -38,7 +38,7 @@ def test_a_folded_model_says_the_same_and_is_itself_again(name: str, images: Ten
     state = {k: v.clone() for k, v in model.state_dict().items()}
     with torch.no_grad():
         before = model(images)
-        with folded(model, images[:2]) as count:
+        with fold(model, images[:2]) as count:
             told = model(images)
         assert torch.equal(model(images), before)
     torch.testing.assert_close(told, before, rtol=1e-4, atol=1e-5 * float(before.abs().max()))
@@ -50,11 +50,11 @@ def test_a_folded_model_says_the_same_and_is_itself_again(name: str, images: Ten
 def test_the_norms_are_gone_meanwhile(images: Tensor) -> None:
     model = lived(MODELS["resnet18"](num_classes=10, width=8), images)
     block = model.blocks()["layer1.0"]
-    with folded(model, images):
+    with fold(model, images):
         assert isinstance(block.bn1, nn.Identity) and block.conv1.bias is not None
         # The stem has its own forward pass, which knows no bias.
         assert isinstance(model.net.bn1, nn.BatchNorm2d)
-    with pytest.raises(RuntimeError, match="stop"), folded(model, images):
+    with pytest.raises(RuntimeError, match="stop"), fold(model, images):
         raise RuntimeError("stop")
     assert isinstance(block.bn1, nn.BatchNorm2d) and block.conv1.bias is None
 
@@ -67,7 +67,7 @@ def test_suites_that_look_inside_see_the_network_as_it_was_trained(
     assert dtype_for(suite, "bfloat16") == dtype and dtype_for(suite, "float32") == "float32"
     split = Split((images * 255).byte(), torch.zeros(8).long(), tuple("abcdefghij"), flip=False)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    with folding(suite, Observed(model, torch.device("cpu"), dtype), split):
+    with folding(suite, Evaluated(model, torch.device("cpu"), dtype), split):
         left = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert norms - left == count
 
@@ -116,5 +116,5 @@ def test_only_what_has_one_reader_is_folded(kind: type, count: int, images: Tens
     assert len(pairs(model, images)) == count
     with torch.no_grad():
         before = model(images)
-        with folded(model, images):
+        with fold(model, images):
             torch.testing.assert_close(model(images), before, rtol=1e-4, atol=1e-5)

@@ -83,7 +83,7 @@ def test_a_users_file_is_found_by_a_path_with_spaces(tmp_path: Path) -> None:
 
 
 def test_importing_the_models_touches_no_device() -> None:
-    code = "import models, torch; assert not torch.cuda.is_initialized()"
+    code = "import harness.models.in_timm, torch; assert not torch.cuda.is_initialized()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

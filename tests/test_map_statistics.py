@@ -6,14 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from harness.suites.map_statistics import OF_ATTENTION, OF_MAPS, ranks, spearman, statistics
+from harness.suites.map_statistics import ranks, spearman, statistics
+from harness.suites.metrics import DISTANCE, MAP_STATISTICS
 
 # Mean distance of a uniform row, over all queries.
 UNIFORM_DISTANCE = {4: 2.0080, 8: 4.1365, 12: 6.2346, 16: 8.3261}
 
 
 def of(a: torch.Tensor, height: int, width: int) -> dict[str, float]:
-    return dict(zip(OF_MAPS, statistics(a, height, width).tolist(), strict=True))
+    names = [metric.name for metric in MAP_STATISTICS if metric is not DISTANCE]
+    return dict(zip(names, statistics(a, height, width).tolist(), strict=True))
 
 
 @pytest.mark.parametrize(("height", "width", "border"), [(4, 4, 0.75), (8, 8, 0.4375), (3, 5, 0.8)])
@@ -43,11 +45,11 @@ def test_a_point() -> None:
 def test_distance_of_uniform_attention(size: int, distance: float) -> None:
     k = size * size
     values = statistics(torch.full((k, k), 1 / k), size, size, attention=True)
-    assert values[:, OF_ATTENTION.index("distance")].mean().item() == pytest.approx(
+    assert values[:, MAP_STATISTICS.index(DISTANCE)].mean().item() == pytest.approx(
         distance, abs=5e-5
     )
     own = statistics(torch.eye(k), size, size, attention=True)
-    assert own[:, OF_ATTENTION.index("distance")].abs().max() == 0
+    assert own[:, MAP_STATISTICS.index(DISTANCE)].abs().max() == 0
 
 
 def test_gini_of_two_values_by_hand() -> None:

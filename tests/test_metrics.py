@@ -1,73 +1,163 @@
 import math
 
+import numpy as np
 import pytest
-import torch
 
-from harness.suites.metrics import METRICS, accuracy, brier, ece, hits, nll, top5
+from harness.suites.metrics import (
+    ACCURACY,
+    BRIER,
+    ECE,
+    ERROR,
+    METRICS,
+    NLL,
+    SCORES,
+    TOP5,
+    Metric,
+    Metrics,
+    array_name,
+    full_title,
+    hits,
+    is_bound,
+    metric_of,
+    parts_of,
+    span_of,
+    variant,
+)
+
+OF_LOGITS = [metric for metric in METRICS.values() if metric.of_images is not None]
 
 
-def logits_of(confidences: list[float], others: int = 1) -> torch.Tensor:
+def logits_of(confidences: list[float], others: int = 1) -> np.ndarray:
     """Logits whose softmax gives class 0 these probabilities."""
-    p = torch.tensor(confidences, dtype=torch.float64)[:, None]
-    return torch.cat([p, (1 - p).expand(-1, others) / others], dim=1).log()
+    p = np.array(confidences)[:, None]
+    return np.log(np.concatenate([p, np.repeat((1 - p) / others, others, axis=1)], axis=1))
 
 
 def test_ece_of_a_worked_example() -> None:
     # Confidences .95 (hit), .95 (miss): gap .45; .35 (hit), .35 (miss): gap .15; mean .30.
     logits = logits_of([0.95, 0.95, 0.35, 0.35], others=3)
-    labels = torch.tensor([0, 1, 0, 1])
-    assert ece(logits, labels) == pytest.approx(0.30)
+    assert ECE(logits, np.array([0, 1, 0, 1])) == pytest.approx(0.30)
 
 
 def test_ece_counts_full_confidence_in_the_last_bin() -> None:
-    logits = torch.tensor([[1000.0, 0.0]])
-    assert ece(logits, torch.tensor([0])) == 0
-    assert ece(logits, torch.tensor([1])) == 1
+    logits = np.array([[1000.0, 0.0]])
+    assert ECE(logits, np.array([0])) == 0
+    assert ECE(logits, np.array([1])) == 1
 
 
 def test_ece_bins_are_closed_on_the_right() -> None:
     # 2/3 is the right edge of bin 10 of 15: the two lie in one bin, where their gaps cancel.
     logits = logits_of([10 / 15 - 1e-9, 10 / 15 - 1e-12])
-    assert ece(logits, torch.tensor([0, 1])) == pytest.approx(abs(0.5 - 10 / 15), abs=1e-6)
+    assert ECE(logits, np.array([0, 1])) == pytest.approx(abs(0.5 - 10 / 15), abs=1e-6)
 
 
 def test_ece_of_a_calibrated_toy_is_zero() -> None:
-    logits, labels = logits_of([0.75] * 4), torch.tensor([0, 0, 0, 1])
-    assert ece(logits, labels) == pytest.approx(0, abs=1e-12)
+    assert ECE(logits_of([0.75] * 4), np.array([0, 0, 0, 1])) == pytest.approx(0, abs=1e-12)
 
 
 def test_brier_by_hand() -> None:
     # (0.8 - 1)^2 + 0.2^2 = 0.08, and 0.8^2 + (0.2 - 1)^2 = 1.28.
-    assert brier(logits_of([0.8, 0.8]), torch.tensor([0, 1])) == pytest.approx((0.08 + 1.28) / 2)
+    assert BRIER(logits_of([0.8, 0.8]), np.array([0, 1])) == pytest.approx((0.08 + 1.28) / 2)
 
 
 def test_nll_by_hand() -> None:
     expected = -(math.log(0.8) + math.log(0.2)) / 2
-    assert nll(logits_of([0.8, 0.8]), torch.tensor([0, 1])) == pytest.approx(expected)
+    assert NLL(logits_of([0.8, 0.8]), np.array([0, 1])) == pytest.approx(expected)
 
 
 def test_accuracy_and_top5_by_hand() -> None:
-    logits = torch.arange(10.0).repeat(4, 1)  # classes 9, 8, 7, 6, 5 in falling order
-    labels = torch.tensor([9, 5, 4, 0])
+    logits = np.tile(np.arange(10.0), (4, 1))  # classes 9, 8, 7, 6, 5 in falling order
+    labels = np.array([9, 5, 4, 0])
     assert hits(logits, labels).tolist() == [True, False, False, False]
-    assert accuracy(logits, labels) == 0.25 and top5(logits, labels) == 0.5
+    assert ACCURACY(logits, labels) == 0.25 and TOP5(logits, labels) == 0.5
+    assert ERROR(logits, labels) == 0.75
 
 
-def test_scores_do_not_change_the_logits() -> None:
-    logits, labels = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
-    before = logits.clone()
-    for metric in (*METRICS, top5):
+def test_of_equal_logits_the_first_counts() -> None:
+    logits, labels = np.zeros((2, 8)), np.array([0, 5])
+    assert hits(logits, labels).tolist() == [True, False]
+    assert TOP5(logits, labels) == 0.5
+
+
+@pytest.mark.parametrize("metric", OF_LOGITS, ids=lambda m: m.name)
+class TestOfLogits:
+    def test_it_is_the_mean_of_its_images(self, metric: Metric) -> None:
+        random = np.random.default_rng(0)
+        logits, labels = random.normal(size=(50, 7)).astype(np.float32), random.integers(0, 7, 50)
+        assert metric.of_images is not None
+        each = metric.of_images(logits, labels)
+        assert each.shape == (50,)
+        assert metric(logits, labels) == pytest.approx(each.astype(float).mean(), abs=1e-12)
+        assert metric.low <= metric(logits, labels) <= metric.high
+
+    def test_it_does_not_change_the_logits(self, metric: Metric) -> None:
+        logits, labels = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, 2, 0, 1])
+        before = logits.copy()
         metric(logits, labels)
-    assert torch.equal(logits, before)
+        assert np.array_equal(logits, before)
+
+    def test_no_images_are_refused(self, metric: Metric) -> None:
+        with pytest.raises(ValueError, match="at least one image; got 0"):
+            metric(np.zeros((0, 3)), np.zeros(0, int))
+
+    def test_labels_of_another_shape_are_refused(self, metric: Metric) -> None:
+        with pytest.raises(ValueError, match=r"`labels` must have shape \(2,\), one per image"):
+            metric(np.zeros((2, 3)), np.zeros((2, 1), int))
 
 
-@pytest.mark.parametrize("metric", [*METRICS, top5])
-def test_no_images_are_refused(metric) -> None:
-    with pytest.raises(ValueError, match="at least one image; got 0"):
-        metric(torch.zeros(0, 3), torch.zeros(0).long())
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda m: m.name)
+def test_every_metric_says_what_it_is(metric: Metric) -> None:
+    assert metric.title and metric.meaning.endswith("."), "one sentence, for the glossary"
+    assert metric.low < metric.high
+    assert metric.better in ("up", "down", "neither")
+    assert Metric(**metric.describe()) == metric, "as JSON keeps it"
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_labels_of_another_shape_are_refused(metric) -> None:
-    with pytest.raises(ValueError, match=r"`labels` must have shape \(2,\), one per image"):
-        metric(torch.zeros(2, 3), torch.zeros(2, 1).long())
+def test_rates_are_printed_in_per_cent_and_signs_say_what_is_better() -> None:
+    assert [m.name for m in METRICS.values() if m.is_rate] == ["accuracy", "error", "top5"]
+    assert (ACCURACY.sign, ECE.sign, METRICS["entropy"].sign) == (1, -1, 0)
+    assert all(metric in METRICS.values() for metric in SCORES)
+
+
+def test_of_an_unknown_metric_nothing_is_known() -> None:
+    blank = METRICS["reconstruction_error"]
+    assert (blank.sign, blank.is_rate, blank.meaning) == (0, False, "")
+    assert blank.title == "reconstruction error" and "reconstruction_error" not in METRICS
+
+
+def test_a_metric_that_is_defined_twice_is_refused() -> None:
+    known = Metrics()
+    known.add(ACCURACY)
+    known.add(Metric(**ACCURACY.describe()))
+    with pytest.raises(ValueError, match="`accuracy` is defined twice. Rename one"):
+        known.add(Metric("accuracy", "share of hits"))
+
+
+def test_results_declare_what_the_metric_itself_may_say_better() -> None:
+    known = Metrics()
+    known.declare(Metric("auroc", "AUROC", "As it was described once.", "up").describe())
+    assert known["auroc"].sign == 1
+    known.declare(Metric("auroc", "another").describe())
+    assert known["auroc"].title == "AUROC"
+    known.add(Metric("auroc", "area under the curve", "As it is described now.", "up"))
+    assert known["auroc"].title == "area under the curve"
+
+
+def test_variants_are_parts_joined() -> None:
+    whole = variant("used", "", "head 2")
+    assert whole == "used, head 2" and parts_of(whole) == ["used", "head 2"] and parts_of("") == []
+    assert is_bound("loss, low") and is_bound("b, p10") and not is_bound("used")
+    assert full_title("entropy", whole) == "row entropy (used, head 2)"
+    assert full_title("accuracy", "") == "accuracy"
+
+
+def test_an_array_is_named_after_its_metric() -> None:
+    assert array_name(NLL) == "nll" and array_name(NLL, "sharp") == "nll:sharp"
+    assert metric_of("nll:sharp") == (NLL, "sharp") and metric_of("nll") == (NLL, "")
+    assert metric_of("logits") is None and metric_of("map:used") is None
+
+
+def test_a_difference_has_another_range_than_what_it_is_of() -> None:
+    assert span_of("gini", "used") == (0, 1)
+    assert span_of("gini", "over matched") == (-math.inf, math.inf)
+    assert span_of("nobody knows", "") == (-math.inf, math.inf)

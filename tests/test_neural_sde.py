@@ -12,7 +12,8 @@ from harness.models.neural_sde import (
     neural_sde_noisy,
     neural_sde_plain,
 )
-from harness.running.evaluate import Observed
+from harness.running.evaluate import Evaluated
+from harness.suites.base import Batch
 
 
 class Field(nn.Module):
@@ -136,10 +137,9 @@ def test_noise_at_test_is_a_function_of_seed_draw_and_image() -> None:
 def test_evaluation_averages_its_draws() -> None:
     torch.manual_seed(0)
     model, images = neural_sde_noisy(width=8, sigma=0.5).eval(), torch.rand(3, 3, 32, 32)
-    subject = Observed(model, torch.device("cpu"), "float32")
-    subject.indices = torch.arange(3)
+    subject = Evaluated(model, torch.device("cpu"))
     with torch.no_grad():
-        found = subject(images)
+        found = subject(Batch(images, torch.zeros(3), torch.arange(3)))
         draws = [model.sample(images, torch.arange(3), 0, d).softmax(1) for d in range(8)]
     torch.testing.assert_close(found.exp(), torch.stack(draws).mean(0))
 

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -9,7 +10,7 @@ from harness.models.diffusifynet import diffusifynet
 from harness.models.ode_block import ODEBlock, ode_block
 from harness.models.pde_attention import pde_attention
 from harness.models.resnet import resnet18
-from harness.running.evaluate import Observed, observe
+from harness.running.evaluate import Evaluated, observe
 from harness.suites import nfe
 from harness.suites.base import Setting
 from harness.suites.datasets import Split
@@ -32,16 +33,14 @@ def awake(model: torch.nn.Module) -> torch.nn.Module:
     return model.eval()
 
 
-def observed(model: torch.nn.Module, split: Split, cell, batch_size: int = 24) -> dict:
-    return observe(
-        nfe.nfe(),
-        cell,
-        Observed(model, CPU, "float32"),
-        split,
-        seed=0,
-        device=CPU,
-        batch_size=batch_size,
-    )
+def arrays_of(
+    model: torch.nn.Module, split: Split, cell: nfe.Solved, batch_size: int = 24
+) -> dict[str, np.ndarray]:
+    return observe(nfe.nfe(), cell, Evaluated(model, CPU), split, batch_size=batch_size)
+
+
+def rows_of(cell: nfe.Solved, arrays: dict[str, np.ndarray]) -> dict[tuple[str, str], float]:
+    return {(m.metric, m.variant): m.value for m in nfe.measure(cell, arrays)}
 
 
 def test_capabilities_are_seen_by_structure() -> None:
@@ -55,11 +54,11 @@ def test_capabilities_are_seen_by_structure() -> None:
 
 def test_a_model_without_a_solver_stands_on_the_axis_by_its_depth(split: Split) -> None:
     (cell,) = nfe.cells(Setting(32, 10, can=frozenset({"blocks"})))
-    arrays = observed(resnet18(width=8), split, cell)
+    arrays = arrays_of(resnet18(width=8), split, cell)
     assert arrays["nfe"].tolist() == [8] * 24
-    rows = {m.metric: m.value for m in nfe.measure(cell, arrays)}
-    assert rows["nfe"] == 8 and 0 <= rows["accuracy"] <= 1 and rows["seconds"] > 0
-    assert not any(name.startswith("nfe_rho") for name in rows), "a constant has no rank"
+    rows = rows_of(cell, arrays)
+    assert rows["nfe", ""] == 8 and 0 <= rows["accuracy", ""] <= 1 and rows["seconds", ""] > 0
+    assert not any(metric == "nfe_rho" for metric, _ in rows), "a constant has no rank"
 
 
 def test_cells_solve_with_what_they_say_and_leave_the_model_as_it_was(split: Split) -> None:
@@ -68,7 +67,7 @@ def test_cells_solve_with_what_they_say_and_leave_the_model_as_it_was(split: Spl
     own = model.solver
     costs = {}
     for cell in nfe.cells(SOLVES):
-        arrays = observed(model, split, cell)
+        arrays = arrays_of(model, split, cell)
         costs[cell.condition, cell.level] = arrays["nfe"]
         assert model.solver is own
     stages = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
@@ -84,9 +83,9 @@ def test_numbers_do_not_depend_on_the_batch(split: Split) -> None:
     torch.manual_seed(0)
     model = awake(ode_block(width=8))
     cell = next(c for c in nfe.cells(SOLVES) if (c.condition, c.level) == ("dopri5", 1e-3))
-    whole, parts = observed(model, split, cell), observed(model, split, cell, batch_size=5)
-    assert torch.equal(whole["nfe"], parts["nfe"])
-    torch.testing.assert_close(whole["logits"], parts["logits"], rtol=1e-4, atol=1e-5)
+    whole, parts = arrays_of(model, split, cell), arrays_of(model, split, cell, batch_size=5)
+    assert np.array_equal(whole["nfe"], parts["nfe"])
+    np.testing.assert_allclose(whole["logits"], parts["logits"], rtol=1e-4, atol=1e-5)
 
 
 def test_a_sixth_of_the_images_has_each_severity(split: Split) -> None:
@@ -106,14 +105,14 @@ def test_margins_by_hand() -> None:
 
 def test_rank_correlation_and_its_interval() -> None:
     torch.manual_seed(0)
-    x = torch.randn(500)
-    y = x + torch.randn(500)
+    x = torch.randn(500).numpy()
+    y = x + torch.randn(500).numpy()
     rho, low, high = nfe.rank_correlation(x, y)
-    assert rho == pytest.approx(spearmanr(x.numpy(), y.numpy()).statistic)
+    assert rho == pytest.approx(spearmanr(x, y).statistic)
     half = 1.959964 * math.sqrt((1 + rho**2 / 2) / 497)
     assert math.atanh(high) - math.atanh(rho) == pytest.approx(half, rel=1e-5)
     assert low < rho < high
-    assert nfe.rank_correlation(torch.ones(500), y) is None
+    assert nfe.rank_correlation(np.ones(500), y) is None
     assert nfe.rank_correlation(x, x) == (1, 1, 1)
 
 
@@ -123,7 +122,7 @@ def test_the_interval_covers_the_truth() -> None:
     r, hits = 0.6, 0
     truth = 6 / math.pi * math.asin(r / 2)
     for _ in range(400):
-        a, b = torch.randn(2, 200, generator=g)
+        a, b = torch.randn(2, 200, generator=g).numpy()
         found = nfe.rank_correlation(a, r * a + math.sqrt(1 - r * r) * b)
         hits += found[1] <= truth <= found[2]
     assert 0.92 < hits / 400 < 0.98
@@ -132,19 +131,21 @@ def test_the_interval_covers_the_truth() -> None:
 def test_hard_images_are_told_from_easy_ones_where_they_are() -> None:
     cell = next(c for c in nfe.cells(SOLVES) if c.condition.endswith(nfe.MIXED))
     n = 600
-    indices = torch.arange(n)
+    indices = np.arange(n)
     severity = indices % 6
-    outputs = torch.zeros(n, 10)
+    outputs = np.zeros((n, 10), np.float32)
     outputs[:, 0] = 5.0 - severity
     arrays = {
         "indices": indices,
-        "labels": torch.zeros(n, dtype=torch.int64),
+        "labels": np.zeros(n, np.int64),
         "logits": outputs,
         "nfe": 8 + 6 * severity,
-        "seconds": torch.full((n,), 0.01),
+        "seconds": np.full(n, 0.01),
     }
-    rows = {m.metric: m.value for m in nfe.measure(cell, arrays)}
-    assert rows["nfe_rho_severity"] == pytest.approx(1)
-    assert rows["nfe_rho_loss"] == pytest.approx(1) and rows["nfe_rho_margin"] == pytest.approx(-1)
-    assert abs(rows["nfe_rho_loss_dealt"]) < 0.15
-    assert rows["nfe"] == 23 and (rows["nfe_min"], rows["nfe_max"]) == (8, 38)
+    rows = rows_of(cell, arrays)
+    assert rows["nfe_rho", "severity"] == pytest.approx(1)
+    assert rows["nfe_rho", "loss"] == pytest.approx(1)
+    assert rows["nfe_rho", "margin"] == pytest.approx(-1)
+    assert abs(rows["nfe_rho", "dealt loss"]) < 0.15
+    assert rows["nfe_rho", "dealt loss, low"] < 0 < rows["nfe_rho", "dealt loss, high"]
+    assert [rows["nfe", kind] for kind in ("", "fewest", "most")] == [23, 8, 38]

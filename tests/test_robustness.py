@@ -3,7 +3,7 @@ import torch
 from imagecorruptions import corrupt as packaged
 
 from harness.suites.base import Setting
-from harness.suites.robustness import cells, chosen, robustness
+from harness.suites.robustness import cells, robustness, select_corruptions
 
 
 def names(setting: Setting) -> list[str]:
@@ -25,13 +25,13 @@ def test_the_seven_noises_and_blurs_are_asked_by_default() -> None:
 
 
 def test_a_list_stands_for_its_members_once() -> None:
-    assert len(chosen(("common",))) == 15 and len(chosen(("all", "fog"))) == 19
-    assert [kind.__name__ for kind in chosen(("fog", "blur"))][:2] == ["fog", "defocus_blur"]
+    assert len(select_corruptions(("common",))) == 15 and len(select_corruptions(("all", "fog"))) == 19
+    assert [kind.__name__ for kind in select_corruptions(("fog", "blur"))][:2] == ["fog", "defocus_blur"]
 
 
 def test_an_unknown_corruption_brings_the_nearest() -> None:
     with pytest.raises(LookupError, match="no corruption called `fogg`. Did you mean `fog`?"):
-        chosen(("fogg",))
+        select_corruptions(("fogg",))
 
 
 def test_large_images_get_the_constants_of_imagenet() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.models.folding import folded
+from harness.models.folding import fold
 from harness.suites.base import Batch, Cell, Subject, Suite, Tensors, unchanged
 from harness.suites.datasets import Split, as_input
 from harness.suites.observe import check_finite
@@ -100,7 +100,7 @@ def folding(suite: Suite, subject: Evaluated, split: Split) -> Iterator[None]:
     if suite.inside or any(getattr(model, k, False) for k in ("stochastic", "transductive")):
         yield
         return
-    with folded(model, as_input(split.images[:8].to(subject.device))):
+    with fold(model, as_input(split.images[:8].to(subject.device))):
         yield
 
 

@@ -131,7 +131,7 @@ def _check_far(D: Tensor, t: float, num_steps: int, scheme: str) -> None:
         parts = num_steps if scheme == "explicit" else (num_steps**2 + num_steps) / 3
         limit = steps.MAX_DT * (1 + steps.SLACK) * parts / t
     torch._assert_async(
-        ((D >= 0) & (D <= limit) & D.isfinite()).all(),
+        (D.ge(0) & D.le(limit) & D.isfinite()).all(),
         f"`diffusivity` must be finite and between 0 and the stability limit {limit:.6g} of "
         f"{num_steps} steps to t = {t:.6g}. Clamp it, or take more steps.",
     )
@@ -162,9 +162,9 @@ def _check_fed(t: float, num_steps: int, diffusivity: float) -> None:
 
 
 def _heat(u: Tensor, D: Tensor | None, taus: list[float], scheme: str, boundary: str) -> Tensor:
-    if nvrtc.usable(u, _unsupported(u, taus, scheme, boundary)) and u.numel():
-        if len(taus) <= MANY_STEPS or nvrtc.choice() == "cuda":
-            return _launch(u, D, taus)
+    usable = nvrtc.usable(u, _unsupported(u, taus, scheme, boundary)) and u.numel()
+    if usable and (len(taus) <= MANY_STEPS or nvrtc.choice() == "cuda"):
+        return _launch(u, D, taus)
     return spectral.march(u, D, tuple(taus), scheme, boundary)
 
 

@@ -229,10 +229,10 @@ def march(u: Tensor, D: Tensor | None, taus: Taus, scheme: str, boundary: str) -
     pixels, dtype = size[0] * size[1], torch.promote_types(u.dtype, torch.float32)
     if pixels <= SMALL and D is None:
         return _march_whole(u, _kept_operator(size, taus, scheme, boundary, dtype, u.device))
-    if pixels <= SMALL and D is not None:
-        if D.numel() == 1 or (pixels > TINY and len(u) >= MANY * pixels):
-            D = D.to(u.device)
-            return _march_whole(u, _operators(D, size, taus, scheme, boundary, dtype))
+    whole = pixels <= SMALL and D is not None
+    if whole and (D.numel() == 1 or (pixels > TINY and len(u) >= MANY * pixels)):
+        D = D.to(u.device)
+        return _march_whole(u, _operators(D, size, taus, scheme, boundary, dtype))
     transform = _Transform(u, boundary)
     if D is None:
         m = _kept_multiplier(size, taus, scheme, boundary, transform.dtype, u.device)

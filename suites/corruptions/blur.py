@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import linear
-from harness.suites.corruptions.contract import chosen, corruption, intensities, quantized, working
+from harness.suites.corruptions.contract import corruption, intensities, pick, quantized, working
 
 WINDOWS = 1 << 20  # values in the table of `motion`: 4 MiB
 DIRECT = 5  # side of the largest kernel that is cheaper tap by tap than as products of matrices
@@ -31,7 +31,7 @@ def defocus_blur(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """Correlation with an antialiased disk, border mirror. Nothing is drawn."""
-    radius, sd = chosen(
+    radius, sd = pick(
         constants,
         severity,
         ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
@@ -54,7 +54,7 @@ def glass_blur(
     From the lower right corner upwards, u[h, w] = u[h + dy, w + dx] with dx and dy uniform in
     -d..d-1, `passes` times. The published code meant to swap and copies; so does this.
     """
-    sigma, d, passes = chosen(
+    sigma, d, passes = pick(
         constants,
         severity,
         ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
@@ -82,7 +82,7 @@ def motion_blur(
 
     The weights fall off like one half of a Gaussian; see `motion`.
     """
-    radius, sigma = chosen(
+    radius, sigma = pick(
         constants,
         severity,
         ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
@@ -104,7 +104,7 @@ def zoom_blur(
     Factor 1 is among the factors, so the clean image enters twice. Nothing is drawn. The exact form
     rounds as SciPy does, whose float32 round-off is in the published files.
     """
-    stop, step = chosen(
+    stop, step = pick(
         constants,
         severity,
         ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
@@ -128,7 +128,7 @@ def gaussian_blur(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """Correlation with Gaussian weights, border nearest. Nothing is drawn."""
-    sigma = chosen(constants, severity, (0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0))
+    sigma = pick(constants, severity, (0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0))
     return quantized(linear.gauss(intensities(images), sigma))
 
 

@@ -7,6 +7,7 @@ split, into blocks that fit a core's cache.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -57,6 +58,59 @@ def corruption(body: Body) -> Corruption:
     return corrupted
 
 
+def users_corruption(function: Callable[..., Tensor], name: str, sha256: str) -> Corruption:
+    """Return a user's function (images, indices, seed, severity) as a corruption, with checks.
+
+    Args:
+        function: It may take `constants` and `exact` too.
+        sha256: Hash of the file that holds it, for the constants of cells.
+
+    Raises:
+        ValueError: It takes other arguments, gives no images, or a row depends on other rows.
+    """
+    takes = inspect.signature(function).parameters
+    missing = [k for k in ("images", "indices", "seed", "severity") if k not in takes]
+    if missing:
+        raise ValueError(
+            f"The corruption `{name}` takes no `{missing[0]}`. "
+            "Define it as (images, indices, seed, severity)."
+        )
+
+    def corrupted(
+        images: Tensor,
+        indices: Tensor,
+        seed: int,
+        severity: int,
+        constants: str = "cifar10_c",
+        exact: bool = False,
+    ) -> Tensor:
+        check(images, indices, severity, constants)
+        given = {"images": images, "indices": indices, "seed": seed, "severity": severity}
+        options = {"constants": constants, "exact": exact}
+        with torch.no_grad():
+            out = function(**given, **{k: v for k, v in options.items() if k in takes})
+        if not isinstance(out, Tensor) or (out.dtype, out.shape) != (torch.uint8, images.shape):
+            got = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out)
+            raise ValueError(
+                f"The corruption `{name}` must return uint8 images {tuple(images.shape)}, as it "
+                f"gets them; got {got}."
+            )
+        return out
+
+    corrupted.__name__, corrupted.__doc__ = name, function.__doc__
+    corrupted.sha256 = sha256  # type: ignore[attr-defined]
+    pixels = torch.arange(3 * 3 * 32 * 32) * 2654435761 % 251
+    images, indices = pixels.view(3, 3, 32, 32).byte(), torch.arange(3)
+    together, alone = corrupted(images, indices, 0, 1), corrupted(images[1:2], indices[1:2], 0, 1)
+    if not torch.equal(alone, together[1:2]):
+        raise ValueError(
+            f"The corruption `{name}` changes an image otherwise when it is alone. Row i may "
+            "depend on images[i], indices[i], seed and severity alone; the draws of "
+            "`harness.models.ops.philox` do."
+        )
+    return corrupted
+
+
 @functools.cache
 def keep_large_blocks() -> None:
     """Let the allocator keep its memory between blocks of work, for this process; costs nothing.
@@ -103,7 +157,7 @@ def check(images: Tensor, indices: Tensor, severity: int, constants: str) -> Non
         raise unknown("set of severity constants", constants, CONSTANTS)
 
 
-def chosen(constants: str, severity: int, cifar10_c: tuple[T, ...], imagenet_c: tuple[T, ...]) -> T:
+def pick(constants: str, severity: int, cifar10_c: tuple[T, ...], imagenet_c: tuple[T, ...]) -> T:
     """Return the constant of a severity, 1 to 5, from the set of that name."""
     return (cifar10_c if constants == "cifar10_c" else imagenet_c)[severity - 1]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import color, jpeg, linear
-from harness.suites.corruptions.contract import chosen, corruption, intensities, quantized, working
+from harness.suites.corruptions.contract import corruption, intensities, pick, quantized, working
 
 # What made the published files, and what the package runs on today's Pillow.
 CODECS = {"cifar10_c": "libjpeg", "imagenet_c": "libjpeg-turbo"}
@@ -34,7 +34,7 @@ def contrast(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """(x - mean) c + mean, mean per image and channel. Nothing is drawn."""
-    c = chosen(constants, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
+    c = pick(constants, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
     x = intensities(images)
     # One value after the other, as the published files want it. Elsewhere than on a CPU a scan is
     # sequential over the first dimension only.
@@ -85,7 +85,7 @@ def pixelate(
 
     Integer arithmetic, equal to Pillow's. Nothing is drawn.
     """
-    share = chosen(constants, severity, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25))
+    share = pick(constants, severity, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25))
     x = images.to(torch.float32)  # exact: sums are below 2^24
     for dim in (3, 2):
         size = images.shape[dim]
@@ -106,7 +106,7 @@ def jpeg_compression(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """JPEG of a quality, in the arithmetic of `codec(constants)`. Nothing is drawn."""
-    quality = chosen(constants, severity, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7))
+    quality = pick(constants, severity, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7))
     return jpeg.roundtrip(images, quality, CODECS[constants])
 
 
@@ -116,7 +116,7 @@ def saturate(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """a S + b for the saturation, hue and value kept; gray turns red. Nothing is drawn."""
-    a, b = chosen(
+    a, b = pick(
         constants,
         severity,
         ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions.contract import Corruption, check
 
 DISTRIBUTION = "imagecorruptions-imaug"
@@ -32,6 +33,10 @@ def external(kind: Corruption) -> Corruption:
     Any other set of constants than imagenet_c is refused.
     """
     name = kind.__name__
+    if name not in CORRUPTIONS or CORRUPTIONS.sha256(name):
+        raise ValueError(
+            f"The package imagecorruptions has no `{name}`. Leave out `--corruption-source`."
+        )
 
     @functools.wraps(kind)
     def corrupted(
@@ -51,16 +56,16 @@ def external(kind: Corruption) -> Corruption:
         corrupt, seeded = _package(name)
         rows = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         out = np.empty_like(rows)
-        state = np.random.get_state()
+        state = np.random.get_state()  # noqa: NPY002  the package draws from NumPy's own
         try:
             for i, index in enumerate(indices.tolist()):
                 text = f"{seed}:{name}:{severity}:{index}".encode()
                 own = int.from_bytes(hashlib.sha256(text).digest()[:4], "little")
-                np.random.seed(own)
+                np.random.seed(own)  # noqa: NPY002
                 options = {"seed": own} if seeded else {}
                 out[i] = corrupt(rows[i], severity=severity, corruption_name=name, **options)
         finally:
-            np.random.set_state(state)
+            np.random.set_state(state)  # noqa: NPY002
         return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous().to(images.device)
 
     return corrupted

@@ -1,9 +1,23 @@
-"""A corruption by its name."""
+"""A corruption by its name, or from a user's file."""
 
 import torch
 from torch import Tensor
 
+from harness.models.user_code import adopt
 from harness.suites.catalog import CORRUPTIONS
+from harness.suites.corruptions.contract import Corruption, users_corruption
+
+
+def corruption_of(spec: str) -> Corruption:
+    """Return the corruption of a name, or the one that `path/to/file.py:NAME` names.
+
+    Raises:
+        LookupError: There is no such corruption.
+        ValueError: A user's corruption does not keep the contract, or its name is taken.
+    """
+    name = adopt(spec, CORRUPTIONS)
+    kind, sha256 = CORRUPTIONS[name], CORRUPTIONS.sha256(name)
+    return users_corruption(kind, name, sha256) if sha256 else kind
 
 
 def corrupt(
@@ -19,9 +33,9 @@ def corrupt(
 
     Args:
         images: H and W at least 32, on any device.
-        name: One of the names in `CORRUPTIONS`.
+        name: One of the names in `CORRUPTIONS`, or path/to/file.py:NAME.
         severity: 1 to 5.
-        seed: Of all draws.
+        seed: Seed of all random draws.
         indices: (N,) int64, the images' positions in their data set, which key the draws; by
             default 0..N-1.
         constants: "cifar10_c" or "imagenet_c", the set of severity constants.
@@ -31,7 +45,7 @@ def corrupt(
         LookupError: There is no such corruption or set of constants.
         ValueError: The images, the indices or the severity are no such thing.
     """
-    kind = CORRUPTIONS[name]
+    kind = corruption_of(name)
     if indices is None:
         indices = torch.arange(len(images), device=images.device)
     return kind(images, indices, seed, severity, constants, exact)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
-from harness.suites.corruptions.contract import chosen, corruption
+from harness.suites.corruptions.contract import corruption, pick
 
 COLUMN = 1 << 24  # mass of a column of an alias table, of 2^32 in all
 
@@ -26,7 +26,7 @@ def gaussian_noise(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """x + sd N, N standard normal."""
-    sd = chosen(constants, severity, (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38))
+    sd = pick(constants, severity, (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38))
     noise = philox.normal(images.shape, seed, "gaussian_noise", severity, indices)
     return noise.mul_(255 * sd).add_(images).clamp_(0, 255).to(torch.uint8)
 
@@ -41,7 +41,7 @@ def shot_noise(
     A value has 256 possible inputs and 256 possible outputs, so one table of exact integers holds
     all their probabilities: the result is the same on every device.
     """
-    rate = chosen(constants, severity, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3))
+    rate = pick(constants, severity, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3))
     word = philox.words(images.shape, seed, "shot_noise", severity, indices)
     column = word >> 24
     entry = shot_table(rate, images.device).take(column.add(images, alpha=256))
@@ -55,7 +55,7 @@ def impulse_noise(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """With probability `amount` 0 or 1, with equal chance, each channel of a pixel by itself."""
-    amount = chosen(
+    amount = pick(
         constants, severity, (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27)
     )
     word = philox.words(images.shape, seed, "impulse_noise", severity, indices)
@@ -69,7 +69,7 @@ def speckle_noise(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """x + x sd N, N standard normal."""
-    sd = chosen(constants, severity, (0.06, 0.1, 0.12, 0.16, 0.2), (0.15, 0.2, 0.35, 0.45, 0.6))
+    sd = pick(constants, severity, (0.06, 0.1, 0.12, 0.16, 0.2), (0.15, 0.2, 0.35, 0.45, 0.6))
     noise = philox.normal(images.shape, seed, "speckle_noise", severity, indices)
     return noise.mul_(sd).add_(1).mul_(images).clamp_(0, 255).to(torch.uint8)
 

@@ -17,7 +17,7 @@ from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import color, drops, linear, textures
 from harness.suites.corruptions.blur import motion
-from harness.suites.corruptions.contract import chosen, corruption, intensities, quantized
+from harness.suites.corruptions.contract import corruption, intensities, pick, quantized
 
 GRAY = (0.299, 0.587, 0.114)
 MUD = (63, 42, 20)
@@ -36,7 +36,7 @@ def snow(
 
         k x + (1 - k) max(x, 1.5 g + 0.5) + l + l turned by 180 degrees.
     """
-    mean, sd, z, threshold, radius, sigma, k = chosen(
+    mean, sd, z, threshold, radius, sigma, k = pick(
         constants,
         severity,
         (
@@ -85,7 +85,7 @@ def frost(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """p u + q F, F a random crop of one of five photographs, on 0..255."""
-    p, q = chosen(
+    p, q = pick(
         constants,
         severity,
         ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
@@ -111,7 +111,7 @@ def fog(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """(x + c P) M / (M + c), P a plasma fractal, M the largest value of the image."""
-    c, decay = chosen(
+    c, decay = pick(
         constants,
         severity,
         ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
@@ -132,7 +132,7 @@ def brightness(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
     """V + c for the largest channel, hue and saturation kept. Nothing is drawn."""
-    c = chosen(constants, severity, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5))
+    c = pick(constants, severity, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5))
     h, s, v = color.hsv(intensities(images))
     return quantized(color.rgb(h, s, v.add_(c).clamp_(0, 1)))
 
@@ -150,7 +150,7 @@ def spatter(
     An image without any drop stays as it is. The package divides 0 by 0 there and gives a black
     image, for one in sixty at severity 1 of imagenet_c.
     """
-    mean, sd, sigma, threshold, k, mud = chosen(
+    mean, sd, sigma, threshold, k, mud = pick(
         constants,
         severity,
         (

@@ -170,7 +170,8 @@ def test_latex_prints_names_as_they_are() -> None:
         r"a\_b \& 100 \% \#\{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$ "
         r"\textbar{} \textless{} \textgreater{}"
     )
-    assert escape("coin \u2020 \u2603\n") == r"coin $^{\dagger}$ U+2603 "
+    assert escape("coin \u2020 \u2603\n") == r"coin $^{\dagger}$ U+2603U+000A"
+    assert escape("\u00e9\u00df\u00ab") == "\u00e9\u00dfU+00AB"
     signed = number("d", "d", fixed(1, 1, "+"), interval=1)
     cells = to_latex(
         Sheet([signed], [{"d": -0.5, "d_low": -1.5, "d_high": 2.0}, {"d": -1.0}]),

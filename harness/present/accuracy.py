@@ -172,7 +172,7 @@ def severity_sheet(
         for kind, values in (of | {"mean": whole}).items()
     ]
     columns = [
-        Column("condition", f"{marked(model, {})}, accuracy %", prose=True),
+        Column("condition", f"{marked(model, {})} on {dataset}, accuracy %", prose=True),
         # The mildest, the middle and the strongest say most.
         *(
             number(f"severity_{lv:g}", f"severity {lv:g}", PERCENT, drop=(4, 6, 3, 5, 2)[i % 5])

@@ -1,6 +1,7 @@
 """Sheets for papers: `tabular` of the package booktabs, intervals as x_{-a}^{+b}."""
 
 import math
+import unicodedata
 from typing import TYPE_CHECKING
 
 from harness.present.sheet import Column, Row, Sheet
@@ -21,9 +22,14 @@ SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
 
 
 def escape(text: str) -> str:
-    """Return `text` so that LaTeX prints it as it is; letters beyond Latin as their code."""
-    plain = (c if ord(c) < 256 or c in SPECIAL else f"U+{ord(c):04X}" for c in text)
-    return "".join(SPECIAL.get(c, c) if c.isprintable() else " " for c in "".join(plain))
+    """Return `text` so that LaTeX prints it as it is; characters that it may lack as their code."""
+    return "".join(SPECIAL.get(c, c if _is_printed(c) else f"U+{ord(c):04X}") for c in text)
+
+
+def _is_printed(c: str) -> bool:
+    """Whether every LaTeX has a character: ASCII, and the accented letters of Latin-1."""
+    accented = ord(c) < 256 and len(unicodedata.normalize("NFD", c)) == 2
+    return c.isprintable() and (c.isascii() or accented or c in "\u00df\u00e6\u00f8\u00c6\u00d8")
 
 
 def to_latex(*tables: "Sheet | pd.DataFrame") -> str:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_instability_pairs_an_image_with_itself(split: Split) -> None:
 
 
 @pytest.mark.parametrize("model", [pde_attention, resnet18])
-def test_numbers_do_not_depend_on_the_batch(split: Split, model) -> None:
+def test_numbers_do_not_depend_on_the_batch(split: Split, model: Any) -> None:
     network = awake(model(width=8))
     setting = ATTENDS if model is pde_attention else CONVOLVES
     cell = attention.cells(setting)[2]
@@ -239,7 +240,7 @@ def test_several_layers_are_told_apart_by_their_names(split: Split) -> None:
 
 
 @pytest.mark.parametrize("model", [pde_attention, resnet18])
-def test_clean_maps_are_looked_at_once_for_all_conditions(split: Split, model) -> None:
+def test_clean_maps_are_looked_at_once_for_all_conditions(split: Split, model: Any) -> None:
     network, looks = awake(model(width=8)), []
     setting = ATTENDS if model is pde_attention else CONVOLVES
     suite, subject = attention.attention(), subject_of(network, split)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def back(image: Image.Image) -> torch.Tensor:
         (solarize, lambda i: ImageOps.solarize(i, 256 - int(256 * 0.3)), 0.3),
     ],
 )
-def test_colors_change_as_pillow_changes_them(operation, theirs, level: float) -> None:
+def test_colors_change_as_pillow_changes_them(operation: Any, theirs: Any, level: float) -> None:
     images = pictures()
     ours = operation(images, torch.full((6,), level), torch.ones(6))
     expected = torch.stack([back(theirs(pil(image))) for image in images])
@@ -83,7 +84,7 @@ def test_a_shear_keeps_the_middle_row() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda f: f.__name__)
-def test_operations_keep_the_range(operation) -> None:
+def test_operations_keep_the_range(operation: Any) -> None:
     images = torch.rand(20, 3, 32, 32)
     level = torch.linspace(0.01, 0.3, 20)
     out = operation(images, level, torch.ones(20))

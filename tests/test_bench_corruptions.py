@@ -12,6 +12,7 @@ ratio is the median of the ratios of the turns.
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import pytest
@@ -26,7 +27,14 @@ TURNS = 7
 IMAGES = 512  # of ours in a turn; of the package as many as take a tenth of a second
 SEVERITY = 3
 TARGET = 15  # of the harmonic means, by the plan; shared machines make it waver by a fifth
-DRAWS_NOTHING = ["defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression"]
+DRAWS_NOTHING = [
+    "defocus_blur",
+    "zoom_blur",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+]
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def checked(name: str, images: Tensor) -> None:
         assert abs(psnr(ours, images) - psnr(theirs, images)) < 1
 
 
-def test_corruptions(benchmark, pictures: Tensor, one_thread: None) -> None:
+def test_corruptions(benchmark: Any, pictures: Tensor, one_thread: None) -> None:
     images = pictures[:9].repeat(57, 1, 1, 1)[:IMAGES]
     rows = images.permute(0, 2, 3, 1).contiguous().numpy()
     sums = dict.fromkeys(("package", *CONSTANTS), 0.0)

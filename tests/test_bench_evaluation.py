@@ -10,8 +10,10 @@ import contextlib
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +49,7 @@ def pictures(count: int) -> Split:
 
 @devices
 @pytest.mark.parametrize("width", [16, 64])
-def test_folding(width: int, device: str, benchmark, keep) -> None:
+def test_folding(width: int, device: str, benchmark: Any, keep: Callable[[str, str], None]) -> None:
     where, suite = torch.device(device), clean()
     split = pictures(10_000 if device == "cuda" else 16_000 // width)
     recipe = recipe_for(split, 1, where)
@@ -95,7 +97,9 @@ def test_folding(width: int, device: str, benchmark, keep) -> None:
 
 
 @pytest.mark.gpu
-def test_75_cells_end_to_end(benchmark, keep, tmp_path: Path) -> None:
+def test_75_cells_end_to_end(
+    benchmark: Any, keep: Callable[[str, str], None], tmp_path: Path
+) -> None:
     """At most 10 s on an H200, process start included."""
     model = MODELS["resnet18"]()
     split = pictures(10_000)

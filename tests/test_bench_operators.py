@@ -14,6 +14,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -165,7 +166,14 @@ def contenders_of(operator: str, direction: Callable, device: str) -> dict[str, 
     return found
 
 
-def race(benchmark, keep, contenders: dict[str, Callable], u: Tensor, title: str, passes: int):
+def race(
+    benchmark: Any,
+    keep: Callable[[str, str], None],
+    contenders: dict[str, Callable],
+    u: Tensor,
+    title: str,
+    passes: int,
+) -> None:
     ours, *others = contenders.values()
     atol = 2e-5 if u.dtype == torch.float32 else 0.15  # of others, who round at every step
     for other in others:
@@ -185,7 +193,14 @@ def noise(*shape: int) -> Tensor:
 @pytest.mark.parametrize("direction", [forward, forward_and_backward])
 @pytest.mark.parametrize("operator", ["heat", "perona_malik"])
 @pytest.mark.filterwarnings("ignore")  # of compilers
-def test_operators(benchmark, keep, operator, direction, side, device):
+def test_operators(
+    benchmark: Any,
+    keep: Callable[[str, str], None],
+    operator: str,
+    direction: Any,
+    side: int,
+    device: Any,
+) -> None:
     u = noise(256 if device == "cuda" else 64, 64, side, side).to(device)
     contenders = {k: direction(f) for k, f in contenders_of(operator, direction, device).items()}
     title = f"{operator}, {direction.__name__.replace('_and_', ' + ')}"
@@ -193,7 +208,9 @@ def test_operators(benchmark, keep, operator, direction, side, device):
 
 
 @devices
-def test_the_planes_of_attention(benchmark, keep, device):
+def test_the_planes_of_attention(
+    benchmark: Any, keep: Callable[[str, str], None], device: Any
+) -> Any:
     u = noise(64 * 64, 4, 8, 8).to(device)
     lam = torch.linspace(0.1, 0.2, 4, device=device)
 
@@ -213,12 +230,12 @@ def test_the_planes_of_attention(benchmark, keep, device):
 
 
 @pytest.mark.gpu
-def test_half_precision(benchmark, keep):
+def test_half_precision(benchmark: Any, keep: Callable[[str, str], None]) -> None:
     u = noise(256, 64, 32, 32).to("cuda", torch.bfloat16)
     contenders = {"heat": ours_heat, "depthwise conv2d": conv_loop}
     race(benchmark, keep, contenders, u, "heat, forward", 1)
 
 
-def test_medpy(benchmark, keep):
+def test_medpy(benchmark: Any, keep: Callable[[str, str], None]) -> None:
     contenders = {"perona_malik": ours_perona_malik, "medpy on the CPU": medpy_loop}
     race(benchmark, keep, contenders, noise(4, 64, 32, 32), "perona_malik, forward", 1)

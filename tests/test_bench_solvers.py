@@ -6,6 +6,7 @@ A residual block as vector field on 256 feature maps, of which some are stiffer 
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def maps(channels: int, size: int) -> tuple[Callable[[object, Tensor], Tensor], 
 @pytest.mark.parametrize("channels, size", [(16, 8), (32, 8), (16, 16)])
 @pytest.mark.parametrize("tol", [1e-3, 1e-5])
 def test_per_sample_steps_against_steps_of_the_batch(
-    channels: int, size: int, tol: float, benchmark
+    channels: int, size: int, tol: float, benchmark: Any
 ) -> None:
     f, u = maps(channels, size)
     ours = solver("dopri5", rtol=tol, atol=tol, max_nfe=10_000)
@@ -57,7 +58,7 @@ def test_per_sample_steps_against_steps_of_the_batch(
     )
 
 
-def test_the_classical_method_against_the_three_eighths_rule(benchmark) -> None:
+def test_the_classical_method_against_the_three_eighths_rule(benchmark: Any) -> None:
     f, u = maps(16, 8)
     compare(
         "rk4, 8 steps, 256 x 16 x 8 x 8",
@@ -72,7 +73,13 @@ def test_the_classical_method_against_the_three_eighths_rule(benchmark) -> None:
 
 @torch.no_grad()
 def compare(
-    title: str, f: Callable, u: Tensor, ours: Solver, theirs: Solver, tolerance: float, benchmark
+    title: str,
+    f: Callable,
+    u: Tensor,
+    ours: Solver,
+    theirs: Solver,
+    tolerance: float,
+    benchmark: Any,
 ) -> None:
     exact = solver("dopri5", rtol=1e-7, atol=1e-7, max_nfe=10**6)(f, u).u
     errors, found = {}, {}

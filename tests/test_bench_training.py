@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,7 +89,9 @@ def plain(model: nn.Module, pictures: Dataset, split: Split, workers: int) -> tu
 
 
 @pytest.mark.parametrize("name, width", [("resnet18", 16), ("resnet18", 32)])
-def test_against_a_plain_loop(name: str, width: int, benchmark, keep) -> None:
+def test_against_a_plain_loop(
+    name: str, width: int, benchmark: Any, keep: Callable[[str, str], None]
+) -> None:
     split = images()
     size = split.image_size
     augmented = [transforms.RandomCrop(size, size // 8)]
@@ -136,7 +139,9 @@ def test_against_a_plain_loop(name: str, width: int, benchmark, keep) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("epochs, compiled", [(26, False), (30, False), (40, False), (30, True)])
-def test_time_to_94(epochs: int, compiled: bool, benchmark, keep) -> None:
+def test_time_to_94(
+    epochs: int, compiled: bool, benchmark: Any, keep: Callable[[str, str], None]
+) -> None:
     """On an H200: at most 0.65 s an epoch, and 94 % in at most 20 s, the mean of five seeds."""
     device = torch.device("cuda")
     try:

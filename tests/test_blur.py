@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ def different(a: Tensor, b: Tensor) -> tuple[int, float]:
     return int(apart.max()), float((apart[:9] > 0).double().mean())
 
 
-def corrupted(kind, images: Tensor, severity: int, **options) -> Tensor:
+def corrupted(kind: Any, images: Tensor, severity: int, **options: Any) -> Tensor:
     return kind(images, torch.arange(len(images)), 0, severity, **options)
 
 
@@ -71,7 +72,9 @@ def reference_disk(radius: float, sd: float) -> np.ndarray:
         ("imagenet_c", ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))),
     ],
 )
-def test_defocus_blur_is_opencvs(constants, disks, exact, severity, pictures) -> None:
+def test_defocus_blur_is_opencvs(
+    constants: str, disks: Any, exact: bool, severity: int, pictures: Tensor
+) -> None:
     kernel = reference_disk(*disks[severity - 1])
 
     def reference(x: np.ndarray, i: int) -> np.ndarray:
@@ -102,7 +105,9 @@ def reference_glass(x: np.ndarray, sigma: float, d: int, offsets: np.ndarray) ->
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("constants, table", [("cifar10_c", GLASS), ("imagenet_c", WIDE_GLASS)])
-def test_glass_blur_copies_as_published(constants, table, severity, pictures, monkeypatch) -> None:
+def test_glass_blur_copies_as_published(
+    constants: str, table: Any, severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sigma, d, passes = table[severity - 1]
     pictures = pictures[2:5]
     side = 32 - 2 * d
@@ -143,7 +148,9 @@ def reference_motion(
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("constants, table", [("cifar10_c", MOTION), ("imagenet_c", LONG_MOTION)])
-def test_motion_blur_from_given_angles(constants, table, severity, pictures, monkeypatch) -> None:
+def test_motion_blur_from_given_angles(
+    constants: str, table: Any, severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     radius, sigma = table[severity - 1]
     u = torch.linspace(0, 0.999, len(pictures))
     monkeypatch.setattr(philox, "uniform", lambda *args, **kwargs: u)
@@ -177,7 +184,9 @@ def reference_zoom(x: np.ndarray, factors: np.ndarray, centered: bool) -> np.nda
         ("imagenet_c", ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))),
     ],
 )
-def test_zoom_blur_is_the_mean_of_scipys_zooms(constants, ranges, severity, pictures) -> None:
+def test_zoom_blur_is_the_mean_of_scipys_zooms(
+    constants: str, ranges: Any, severity: int, pictures: Tensor
+) -> None:
     stop, step = ranges[severity - 1]
     factors = np.arange(1, stop, step)
     centered = constants == "cifar10_c"

@@ -2,6 +2,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,9 @@ def test_rows_are_those_of_the_severity_and_the_index(small: Published) -> None:
         np.testing.assert_array_equal(row.permute(1, 2, 0).numpy(), data[2 * ROWS + index])
 
 
-def test_a_verified_file_is_hashed_again_only_when_it_changed(small, monkeypatch) -> None:
+def test_a_verified_file_is_hashed_again_only_when_it_changed(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hashed: list[str] = []
     md5 = published_files._md5
     monkeypatch.setattr(published_files, "_md5", lambda path: hashed.append(path.name) or md5(path))

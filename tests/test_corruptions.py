@@ -1,5 +1,6 @@
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_names_and_groups_are_the_published_ones_in_their_order() -> None:
 @pytest.mark.parametrize("constants", contract.CONSTANTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_is_the_same_in_any_batch_and_order(
-    name, constants, pictures, monkeypatch
+    name: Any, constants: Any, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contract, "CACHED", 5 << 10)  # five images a block
     images = pictures.repeat(3, 1, 1, 1)[:26]
@@ -106,18 +107,18 @@ class Replay:
     def __init__(self, draws: list[np.ndarray]) -> None:
         self.left = np.concatenate([d.ravel() for d in draws]).tolist()
 
-    def take(self, size) -> np.ndarray:
+    def take(self, size: Any) -> np.ndarray:
         count = 1 if size is None else int(np.prod(size))
         taken, self.left = np.array(self.left[:count]), self.left[count:]
         return taken[0] if size is None else taken.reshape(size)
 
-    def normal(self, loc=0.0, scale=1.0, size=None):
+    def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
         return loc + scale * self.take(size)
 
-    def uniform(self, low=0.0, high=1.0, size=None):
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
         return low + (high - low) * self.take(size)
 
-    def randint(self, low, high=None):
+    def randint(self, low: Any, high: Any = None) -> Any:
         # Of the six textures ours uses five.
         low, high = (0, min(low, 5)) if high is None else (low, high)
         return low + (int(self.take(None)) * (high - low) >> 32)
@@ -126,13 +127,24 @@ class Replay:
 @pytest.mark.parametrize("severity", range(1, 6))
 @pytest.mark.parametrize(
     "name",
-    ["gaussian_noise", "speckle_noise", "motion_blur", "snow", "frost", "fog", "elastic_transform", "spatter"],
+    [
+        "gaussian_noise",
+        "speckle_noise",
+        "motion_blur",
+        "snow",
+        "frost",
+        "fog",
+        "elastic_transform",
+        "spatter",
+    ],
 )
-def test_with_our_draws_the_package_makes_our_images(name, severity, pictures, monkeypatch) -> None:
+def test_with_our_draws_the_package_makes_our_images(
+    name: str, severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draws: list[np.ndarray] = []
 
-    def recorded(draw):
-        def call(*args, **kwargs) -> Tensor:
+    def recorded(draw: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Tensor:
             result = draw(*args, **kwargs)
             draws.append(result.double().numpy() if result.is_floating_point() else result.numpy())
             return result

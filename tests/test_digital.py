@@ -1,6 +1,7 @@
 import io
 import math
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ def levels_apart(a: Tensor, b: Tensor) -> int:
     return int((a.int() - b.int()).abs().max())
 
 
-def corrupted(kind, images: Tensor, severity: int, **options) -> Tensor:
+def corrupted(kind: Any, images: Tensor, severity: int, **options: Any) -> Tensor:
     return kind(images, torch.arange(len(images)), 0, severity, **options)
 
 
@@ -141,14 +142,16 @@ def bilinear(x: np.ndarray, row: np.ndarray, column: np.ndarray, mode: str) -> n
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_elastic_transform_from_given_draws(severity, pictures, monkeypatch) -> None:
+def test_elastic_transform_from_given_draws(
+    severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alpha, sigma, jitter = ELASTIC[severity - 1]
     n = len(pictures)
     generator = torch.Generator().manual_seed(severity)
     moves = torch.rand((n, 3, 2), generator=generator)
     fields = torch.rand((n, 2, 32, 32), generator=generator)
 
-    def uniform(shape, *args, draw: int = 0) -> Tensor:
+    def uniform(shape: Any, *args: Any, draw: int = 0) -> Tensor:
         return (fields if draw else moves).clone()
 
     monkeypatch.setattr(philox, "uniform", uniform)

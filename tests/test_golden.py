@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,13 +83,15 @@ def test_the_images_of_a_seed_never_change(name: str, pictures: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
-def test_the_published_file_comes_out_byte_for_byte(name, cifar10, tmp_path) -> None:
+def test_the_published_file_comes_out_byte_for_byte(
+    name: Any, cifar10: Any, tmp_path: Path
+) -> None:
     paths = regenerate(tmp_path, *cifar10, names=[name])
     assert hashlib.md5(paths[1].read_bytes()).hexdigest() == CIFAR_10_C[name]
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
-def test_the_fast_form_is_within_a_level_of_the_published_bytes(name, cifar10) -> None:
+def test_the_fast_form_is_within_a_level_of_the_published_bytes(name: Any, cifar10: Any) -> None:
     images = cifar10[0][:1000]
     for severity in range(1, 6):
         apart = (corrupt(images, name, severity, exact=True).int()) - corrupt(
@@ -100,7 +103,9 @@ def test_the_fast_form_is_within_a_level_of_the_published_bytes(name, cifar10) -
 
 @pytest.mark.parametrize("constants", CONSTANTS)
 @pytest.mark.parametrize("line", PSNR.split("\n")[1:-1], ids=lambda line: line.split()[0])
-def test_the_distance_from_the_clean_images_is_the_published_one(line, constants, cifar10) -> None:
+def test_the_distance_from_the_clean_images_is_the_published_one(
+    line: Any, constants: Any, cifar10: Any
+) -> None:
     name, *values = line.split()
     clean = cifar10[0][:500]
     tolerance = 0.15 if name.endswith("noise") else 0.55  # .1 and .5, and the table's rounding

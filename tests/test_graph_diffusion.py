@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -105,7 +107,7 @@ def test_small_batches_and_equal_images(n: int) -> None:
 
 
 @pytest.mark.parametrize("build", [coin, diff_resnet])
-def test_order_does_not_matter_and_company_does(build) -> None:
+def test_order_does_not_matter_and_company_does(build: Any) -> None:
     torch.manual_seed(0)
     model, images = build(num_classes=4, width=8).eval(), torch.rand(24, 3, 32, 32)
     assert isinstance(model, Transductive) and model.graph_batch == 1024

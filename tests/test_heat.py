@@ -1,6 +1,7 @@
 """Linear diffusion against closed forms, for every scheme and boundary, in float64."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from harness.models.ops.heat import BOUNDARIES, SCHEMES, step_sizes
 
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES)
 every_boundary = pytest.mark.parametrize("boundary", BOUNDARIES)
-machine = {"rtol": 0, "atol": 1e-13}
+machine: dict[str, Any] = {"rtol": 0, "atol": 1e-13}
 
 
 def factor(eigenvalue: float, t: float, num_steps: int, scheme: str) -> float:
@@ -69,7 +70,9 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 @every_boundary
 @pytest.mark.parametrize("kx, ky", [(0, 0), (1, 0), (2, 3), (15, 15)])
 @pytest.mark.parametrize("num_steps", [1, 7])
-def test_steps_scale_an_eigenmode_by_its_factor(scheme, boundary, kx, ky, num_steps):
+def test_steps_scale_an_eigenmode_by_its_factor(
+    scheme: str, boundary: str, kx: int, ky: int, num_steps: int
+) -> None:
     u, eigenvalue = eigenmode(kx, ky, 16, boundary)
     t = 0.15 * num_steps
     v = heat(u, t, num_steps=num_steps, scheme=scheme, boundary=boundary)
@@ -78,7 +81,7 @@ def test_steps_scale_an_eigenmode_by_its_factor(scheme, boundary, kx, ky, num_st
 
 @every_boundary
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 2, 5, 9), (1, 1, 1, 4), (1, 1, 1, 1)])
-def test_explicit_steps_are_those_of_the_stencil(boundary, shape):
+def test_explicit_steps_are_those_of_the_stencil(boundary: str, shape: Any) -> None:
     u = v = noise(*shape)
     for _ in range(6):
         v = v + 0.2 * laplacian(v, boundary)
@@ -86,19 +89,19 @@ def test_explicit_steps_are_those_of_the_stencil(boundary, shape):
 
 
 @every_boundary
-def test_an_implicit_step_solves_its_equation(boundary):
+def test_an_implicit_step_solves_its_equation(boundary: str) -> None:
     u = noise(1, 2, 7, 10)
     v = heat(u, dt=3.0, num_steps=1, scheme="implicit", boundary=boundary)
     assert_close(v - 3.0 * laplacian(v, boundary), u, **machine)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 10, 30])
-def test_steps_of_fast_explicit_diffusion_sum_to_its_time(num_steps):
+def test_steps_of_fast_explicit_diffusion_sum_to_its_time(num_steps: int) -> None:
     t = 0.25 * (num_steps**2 + num_steps) / 3
     assert math.fsum(step_sizes(t, num_steps, "fed")) == pytest.approx(t, rel=1e-12)
 
 
-def test_fast_explicit_diffusion_takes_the_square_root_of_the_steps():
+def test_fast_explicit_diffusion_takes_the_square_root_of_the_steps() -> None:
     u, eigenvalue = eigenmode(1, 2, 32)
     v = heat(u, 9.1, scheme="fed", num_steps=10)  # explicit steps would be 37
     assert_close(v, math.exp(9.1 * eigenvalue) * u, rtol=0, atol=0.04)
@@ -107,7 +110,7 @@ def test_fast_explicit_diffusion_takes_the_square_root_of_the_steps():
 
 
 @every_scheme
-def test_the_error_in_space_is_of_order_two(scheme):
+def test_the_error_in_space_is_of_order_two(scheme: str) -> None:
     # u = cos(pi x) cos(2 pi y) on [0, 1]² decays like exp(-5 pi² t).
     errors = []
     for n in (16, 32, 64):
@@ -125,7 +128,7 @@ def test_the_error_in_space_is_of_order_two(scheme):
 
 @pytest.mark.parametrize("scheme", ["explicit", "implicit", "fed"])
 @every_boundary
-def test_the_error_in_time_is_of_the_first_order(scheme, boundary):
+def test_the_error_in_time_is_of_the_first_order(scheme: str, boundary: str) -> None:
     u, eigenvalue = eigenmode(2, 1, 16, boundary)
     errors = []
     for num_steps in (32, 64, 128):
@@ -146,7 +149,7 @@ def test_the_error_in_time_is_of_the_first_order(scheme, boundary):
 @given(
     t=st.floats(0, 20), scheme=st.sampled_from(SCHEMES[:3]), boundary=st.sampled_from(BOUNDARIES)
 )
-def test_no_new_extremum_appears(t, scheme, boundary):
+def test_no_new_extremum_appears(t: Any, scheme: str, boundary: str) -> None:
     u = noise(1, 2, 9, 6)
     v = heat(u, t, scheme=scheme, boundary=boundary)
     low, high = u.min(), u.max()  # on either side of the 0 beyond a Dirichlet border
@@ -155,14 +158,14 @@ def test_no_new_extremum_appears(t, scheme, boundary):
 
 @settings(deadline=None, max_examples=40)
 @given(t=st.floats(0, 20), scheme=st.sampled_from(SCHEMES), boundary=st.sampled_from(BOUNDARIES))
-def test_the_norm_never_grows(t, scheme, boundary):
+def test_the_norm_never_grows(t: Any, scheme: str, boundary: str) -> None:
     u = noise(1, 2, 9, 6)
     assert heat(u, t, scheme=scheme, boundary=boundary).norm() <= u.norm() + 1e-12
 
 
 @pytest.mark.parametrize("scheme", SCHEMES[:3])
 @pytest.mark.parametrize("boundary", BOUNDARIES[:2])
-def test_the_total_variation_never_grows(scheme, boundary):
+def test_the_total_variation_never_grows(scheme: str, boundary: str) -> None:
     u = noise(1, 1, 12, 12)
     variations = []
     for t in (0, 0.1, 0.5, 2, 8):
@@ -176,32 +179,32 @@ def test_the_total_variation_never_grows(scheme, boundary):
 
 @pytest.mark.parametrize("scheme", SCHEMES[:3])
 @every_boundary
-def test_time_adds_up(scheme, boundary):
+def test_time_adds_up(scheme: str, boundary: str) -> None:
     u = noise(2, 1, 8, 11)
-    kwargs = {"dt": 0.25, "scheme": scheme, "boundary": boundary}
+    kwargs: dict[str, Any] = {"dt": 0.25, "scheme": scheme, "boundary": boundary}
     twice = heat(heat(u, num_steps=3, **kwargs), num_steps=5, **kwargs)
     assert_close(twice, heat(u, num_steps=8, **kwargs), **machine)
 
 
 @every_scheme
 @pytest.mark.parametrize("boundary", BOUNDARIES[:2])
-def test_mass_is_conserved(scheme, boundary):
+def test_mass_is_conserved(scheme: str, boundary: str) -> None:
     u = noise(2, 3, 8, 11)
     v = heat(u, 3.0, scheme=scheme, boundary=boundary)
     assert_close(v.sum((-1, -2)), u.sum((-1, -2)), rtol=0, atol=1e-12)
 
 
 @every_scheme
-def test_mass_leaves_through_a_cold_border(scheme):
+def test_mass_leaves_through_a_cold_border(scheme: str) -> None:
     u = torch.ones(1, 1, 8, 8, dtype=torch.float64)
     assert heat(u, 3.0, scheme=scheme, boundary="dirichlet").sum() < 0.9 * u.sum()
 
 
 @every_scheme
 @every_boundary
-def test_diffusion_is_self_adjoint(scheme, boundary):
+def test_diffusion_is_self_adjoint(scheme: str, boundary: str) -> None:
     u, w = noise(2, 3, 8, 11), noise(2, 3, 8, 11, seed=1)
-    kwargs = {"t": 3.0, "scheme": scheme, "boundary": boundary}
+    kwargs: dict[str, Any] = {"t": 3.0, "scheme": scheme, "boundary": boundary}
     assert_close((heat(u, **kwargs) * w).sum(), (u * heat(w, **kwargs)).sum(), rtol=0, atol=1e-12)
 
 
@@ -210,20 +213,22 @@ def test_diffusion_is_self_adjoint(scheme, boundary):
 @pytest.mark.parametrize(
     "symmetry", [lambda u: u.flip(-1), lambda u: u.flip(-2), lambda u: u.transpose(-1, -2)]
 )
-def test_symmetries_of_the_grid_commute_with_diffusion(scheme, boundary, symmetry):
+def test_symmetries_of_the_grid_commute_with_diffusion(
+    scheme: str, boundary: str, symmetry: Any
+) -> None:
     u = noise(1, 2, 9, 9)
-    kwargs = {"t": 2.0, "scheme": scheme, "boundary": boundary}
+    kwargs: dict[str, Any] = {"t": 2.0, "scheme": scheme, "boundary": boundary}
     assert_close(heat(symmetry(u), **kwargs), symmetry(heat(u, **kwargs)), **machine)
 
 
 @every_scheme
 @pytest.mark.parametrize("boundary", BOUNDARIES[:2])
-def test_constants_stay(scheme, boundary):
+def test_constants_stay(scheme: str, boundary: str) -> None:
     u = torch.full((1, 2, 8, 11), 0.3, dtype=torch.float64)
     assert_close(heat(u, 3.0, scheme=scheme, boundary=boundary), u, **machine)
 
 
-def test_a_quarter_is_the_sharp_limit():
+def test_a_quarter_is_the_sharp_limit() -> None:
     checkerboard, eigenvalue = eigenmode(63, 63, 64)
     assert heat(checkerboard, dt=0.25, num_steps=1).norm() <= checkerboard.norm()
     assert abs(1 + 0.2505 * eigenvalue) > 1
@@ -236,7 +241,7 @@ def test_a_quarter_is_the_sharp_limit():
 
 
 @every_scheme
-def test_each_channel_has_its_diffusivity(scheme):
+def test_each_channel_has_its_diffusivity(scheme: str) -> None:
     u, D = noise(2, 3, 6, 7), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
     v = heat(u, 1.2, num_steps=6, diffusivity=D, scheme=scheme)
     for c in range(3):
@@ -246,11 +251,11 @@ def test_each_channel_has_its_diffusivity(scheme):
 
 @every_scheme
 @every_boundary
-def test_gradients_are_those_of_finite_differences(scheme, boundary):
+def test_gradients_are_those_of_finite_differences(scheme: str, boundary: str) -> Any:
     u = noise(2, 2, 3, 4).requires_grad_()
     D = torch.tensor([0.4, 0.9], dtype=torch.float64, requires_grad=True)
 
-    def f(u, D):
+    def f(u: Tensor, D: Any) -> Any:
         return heat(u, 0.6, num_steps=3, diffusivity=D, scheme=scheme, boundary=boundary)
 
     assert torch.autograd.gradcheck(f, (u, D))
@@ -259,7 +264,7 @@ def test_gradients_are_those_of_finite_differences(scheme, boundary):
 
 
 @pytest.mark.parametrize("dtype, atol", [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
-def test_low_precision_is_rounded_once(dtype, atol):
+def test_low_precision_is_rounded_once(dtype: torch.dtype, atol: float) -> None:
     u = noise(2, 3, 32, 32)
     v = heat(u.to(dtype), dt=0.2, num_steps=10)
     assert v.dtype == dtype
@@ -288,7 +293,7 @@ def test_low_precision_is_rounded_once(dtype, atol):
         ({"t": 1.0, "diffusivity": -torch.ones(3)}, "`diffusivity` must be >= 0"),
     ],
 )
-def test_what_is_out_of_range_is_refused(kwargs, message):
+def test_what_is_out_of_range_is_refused(kwargs: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         heat(torch.zeros(2, 3, 4, 4), **kwargs)
 
@@ -300,12 +305,12 @@ def test_what_is_out_of_range_is_refused(kwargs, message):
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "got torch.uint8"),
     ],
 )
-def test_what_is_no_state_is_refused(u, message):
+def test_what_is_no_state_is_refused(u: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         heat(u, 1.0)
 
 
 @every_scheme
-def test_no_time_changes_nothing(scheme):
+def test_no_time_changes_nothing(scheme: str) -> None:
     u = noise(2, 3, 8, 8)
     assert_close(heat(u, 0.0, scheme=scheme), u, **machine)

@@ -12,6 +12,7 @@ import shutil
 import site
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def resources(code: bytes, folder: Path) -> dict[str, dict[str, int]]:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("side", [32, 16, 8, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_heat_stays_in_registers(arch, side, dtype, tmp_path):
+def test_heat_stays_in_registers(arch: Any, side: int, dtype: torch.dtype, tmp_path: Path) -> None:
     defines = nvrtc.macros(torch.empty(0, 0, side, side, dtype=dtype))
     usage = resources(nvrtc.compile_cubin("heat", arch, defines), tmp_path)["heat"]
     assert usage["LOCAL"] == usage["STACK"] == 0
@@ -95,7 +96,9 @@ def test_heat_stays_in_registers(arch, side, dtype, tmp_path):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("side", [32, 4])
 @pytest.mark.parametrize("edge_stop", EDGE_STOPS)
-def test_perona_malik_stays_in_registers(arch, side, edge_stop, tmp_path):
+def test_perona_malik_stays_in_registers(
+    arch: Any, side: int, edge_stop: Any, tmp_path: Path
+) -> None:
     defines = nvrtc.macros(torch.empty(0, 0, side, side), EDGE_STOP=EDGE_STOPS.index(edge_stop))
     usage = resources(nvrtc.compile_cubin("perona_malik", arch, defines), tmp_path)
     assert set(usage) == {"perona_malik", "perona_malik_backward"}
@@ -122,7 +125,7 @@ def special_functions_in_loops(code: bytes, folder: Path) -> dict[str, list[int]
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("edge_stop", EDGE_STOPS)
-def test_a_face_takes_one_special_function(arch, edge_stop, tmp_path):
+def test_a_face_takes_one_special_function(arch: Any, edge_stop: Any, tmp_path: Path) -> None:
     # A lane has 32 pixels with two faces each; Weickert's g is a reciprocal and a power.
     defines = nvrtc.macros(torch.empty(0, 0, 32, 32), EDGE_STOP=EDGE_STOPS.index(edge_stop))
     counts = special_functions_in_loops(
@@ -134,7 +137,7 @@ def test_a_face_takes_one_special_function(arch, edge_stop, tmp_path):
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("size", [(96, 96)])
-def test_larger_planes_stay_in_registers(arch, size, tmp_path):
+def test_larger_planes_stay_in_registers(arch: Any, size: Any, tmp_path: Path) -> None:
     for name in ("heat", "perona_malik"):
         defines = nvrtc.macros(torch.empty(0, 0, *size), EDGE_STOP=0)
         usage = resources(nvrtc.compile_cubin(name, arch, defines), tmp_path)
@@ -144,7 +147,9 @@ def test_larger_planes_stay_in_registers(arch, size, tmp_path):
 
 @pytest.mark.parametrize("arch, channels", [*((a, 3) for a in ARCHITECTURES), ("sm_90", 4)])
 @pytest.mark.parametrize("size", [(32, 32), (96, 96)])
-def test_coupled_channels_stay_in_registers(arch, size, channels, tmp_path):
+def test_coupled_channels_stay_in_registers(
+    arch: Any, size: Any, channels: Any, tmp_path: Path
+) -> None:
     defines = nvrtc.macros(torch.empty(0, 0, *size), EDGE_STOP=0, CHANNELS=channels)
     usage = resources(nvrtc.compile_cubin("perona_malik", arch, defines), tmp_path)
     spilt = 32 if size == (96, 96) else 0  # bytes, of addresses, in the backward pass alone
@@ -156,18 +161,20 @@ def test_coupled_channels_stay_in_registers(arch, size, channels, tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 @pytest.mark.parametrize("size", [(32, 32), (31, 7), (1, 1)])
 @pytest.mark.parametrize("name", ["heat", "perona_malik"])
-def test_other_builds_do_not_spill(name, size, dtype, tmp_path):
+def test_other_builds_do_not_spill(
+    name: str, size: Any, dtype: torch.dtype, tmp_path: Path
+) -> None:
     defines = nvrtc.macros(torch.empty(0, 0, *size, dtype=dtype), EDGE_STOP=0)
     usage = resources(nvrtc.compile_cubin(name, "sm_90", defines), tmp_path)
     assert all(of["LOCAL"] == of["STACK"] == 0 for of in usage.values())
 
 
-def test_a_source_that_does_not_compile_says_so_with_the_cure():
+def test_a_source_that_does_not_compile_says_so_with_the_cure() -> None:
     with pytest.raises(RuntimeError, match="HARNESS_OPS=reference"):
         nvrtc.compile_cubin("heat", "sm_90", {"STORAGE": 0, "HEIGHT": 32})
 
 
-def test_a_cubin_is_compiled_once(tmp_path, monkeypatch):
+def test_a_cubin_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     defines = nvrtc.macros(torch.empty(0, 0, 8, 8))
     first = nvrtc.cubin("heat", "sm_90", defines)
@@ -185,7 +192,7 @@ def test_a_cubin_is_compiled_once(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def on_cpu(tmp_path_factory):
+def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function that compiles csrc/NAME.cu for the host and loads it."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
@@ -217,7 +224,7 @@ def real(u: Tensor) -> torch.dtype:
     return torch.promote_types(u.dtype, torch.float32)
 
 
-def call(function, u: Tensor, threads: int, *args) -> None:
+def call(function: Any, u: Tensor, threads: int, *args: Any) -> None:
     kind = ctypes.c_double if real(u) == torch.float64 else ctypes.c_float
     rows, cols = (next(s for s in (4, 8, 16, 32) if s >= n) for n in u.shape[2:])
     planes = u.shape[0] * u.shape[1]
@@ -242,16 +249,16 @@ every_dtype = pytest.mark.parametrize("dtype", list(TOLERANCES))
 
 @every_size
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_heat_on_every_size(on_cpu, size, per_channel):
+def test_heat_on_every_size(on_cpu: Any, size: Any, per_channel: bool) -> None:
     check_heat(on_cpu, size, torch.float64, per_channel)
 
 
 @every_dtype
-def test_heat_in_every_dtype(on_cpu, dtype):
+def test_heat_in_every_dtype(on_cpu: Any, dtype: Any) -> None:
     check_heat(on_cpu, (16, 16), dtype, True)
 
 
-def check_heat(on_cpu, size, dtype, per_channel):
+def check_heat(on_cpu: Any, size: Any, dtype: Any, per_channel: Any) -> None:
     u = noise(3, 7, *size).to(dtype)
     taus = torch.tensor([0.2, 0.25, 0.0, 0.11, 0.7], dtype=real(u))
     D = torch.linspace(0, 1, 7 if per_channel else 1, dtype=real(u)) + (not per_channel)
@@ -267,17 +274,17 @@ def check_heat(on_cpu, size, dtype, per_channel):
 
 @every_size
 @pytest.mark.parametrize("per_image", [True, False])
-def test_perona_malik_on_every_size(on_cpu, size, per_image):
+def test_perona_malik_on_every_size(on_cpu: Any, size: Any, per_image: bool) -> None:
     check_perona_malik(on_cpu, size, torch.float64, "rational", per_image)
 
 
 @every_dtype
 @pytest.mark.parametrize("edge_stop", EDGE_STOPS)
-def test_perona_malik_in_every_dtype(on_cpu, dtype, edge_stop):
+def test_perona_malik_in_every_dtype(on_cpu: Any, dtype: Any, edge_stop: Any) -> None:
     check_perona_malik(on_cpu, (16, 16), dtype, edge_stop, True)
 
 
-def check_perona_malik(on_cpu, size, dtype, edge_stop, per_image):
+def check_perona_malik(on_cpu: Any, size: Any, dtype: Any, edge_stop: Any, per_image: Any) -> None:
     u, grad = noise(3, 7, *size).to(dtype), noise(3, 7, *size, seed=1).to(dtype)
     kappa = torch.tensor([0.3, 0.7, 2.0] if per_image else [0.7], dtype=real(u))
     channels, dt, num_steps = 7 if per_image else 0, 0.2, 4
@@ -302,7 +309,7 @@ def check_perona_malik(on_cpu, size, dtype, edge_stop, per_image):
         assert_close(total, exact_kappa.grad, rtol=20 * tolerance, atol=20 * tolerance)
 
 
-def test_a_kernel_with_a_fault_is_found(on_cpu, monkeypatch):
+def test_a_kernel_with_a_fault_is_found(on_cpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = nvrtc.source("heat").replace("return from(value, 31)", "return from(value, 1)")
     monkeypatch.setattr(nvrtc, "source", lambda name: wrong)
     with pytest.raises(AssertionError, match="not close"):
@@ -313,7 +320,7 @@ def test_a_kernel_with_a_fault_is_found(on_cpu, monkeypatch):
 
 
 @pytest.fixture
-def launched_on_cpu(on_cpu, monkeypatch):
+def launched_on_cpu(on_cpu: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The operators with kernels for tensors of the CPU; returns the list of the launches."""
     entries = {
         "heat": "run_heat",
@@ -328,7 +335,16 @@ def launched_on_cpu(on_cpu, monkeypatch):
     }
     launches = []
 
-    def launch(name, entry, u, defines, blocks, threads, *args, shared=0):
+    def launch(
+        name: Any,
+        entry: Any,
+        u: Tensor,
+        defines: Any,
+        blocks: Any,
+        threads: Any,
+        *args: Any,
+        shared: Any = 0,
+    ) -> None:
         launches.append(entry)
         more = {key: defines[key] for key in defines if key in ("EDGE_STOP", "CHANNELS")}
         converted = [
@@ -350,7 +366,7 @@ LARGE = [(33, 33), (96, 96), (20, 70), (1, 100)]
 
 @pytest.mark.parametrize("size", [*LARGE, (32, 32), (5, 6)])
 @pytest.mark.parametrize("num_steps", [0, 1, 4, 10])
-def test_launches_of_heat(launched_on_cpu, size, num_steps):
+def test_launches_of_heat(launched_on_cpu: Any, size: Any, num_steps: int) -> None:
     u, D = noise(2, 3, *size), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
     for diffusivity in (None, D):
         ours = torch.ops.pde.heat(u, diffusivity, [0.25] * num_steps, "explicit", "neumann")
@@ -364,17 +380,29 @@ def test_launches_of_heat(launched_on_cpu, size, num_steps):
 @pytest.mark.parametrize("size", [*LARGE, (32, 32), (5, 6)])
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 9])
 @pytest.mark.parametrize("per_image", [True, False])
-def test_launches_of_perona_malik(launched_on_cpu, size, num_steps, per_image):
+def test_launches_of_perona_malik(
+    launched_on_cpu: Any, size: Any, num_steps: int, per_image: bool
+) -> None:
     check_launches(launched_on_cpu, size, num_steps, per_image, "rational", False)
 
 
 @pytest.mark.parametrize("size", [(33, 33), (16, 16), (5, 6), (4, 4)])
 @pytest.mark.parametrize("edge_stop, channels", [(e, 3) for e in EDGE_STOPS] + [("rational", 4)])
-def test_launches_with_coupled_channels(launched_on_cpu, size, edge_stop, channels):
+def test_launches_with_coupled_channels(
+    launched_on_cpu: Any, size: Any, edge_stop: Any, channels: Any
+) -> None:
     check_launches(launched_on_cpu, size, 5, True, edge_stop, True, channels)
 
 
-def check_launches(launched_on_cpu, size, num_steps, per_image, edge_stop, coupled, channels=3):
+def check_launches(
+    launched_on_cpu: Any,
+    size: Any,
+    num_steps: int,
+    per_image: Any,
+    edge_stop: Any,
+    coupled: bool,
+    channels: Any = 3,
+) -> None:
     u, grad = noise(2, channels, *size).requires_grad_(), noise(2, channels, *size, seed=1)
     kappa = torch.tensor([0.8, 2.0] if per_image else 0.7, dtype=torch.float64, requires_grad=True)
     march = (0.25, num_steps, edge_stop, coupled, 0.0)
@@ -389,7 +417,7 @@ def check_launches(launched_on_cpu, size, num_steps, per_image, edge_stop, coupl
 
 
 @every_dtype
-def test_several_launches_round_once(launched_on_cpu, dtype):
+def test_several_launches_round_once(launched_on_cpu: Any, dtype: Any) -> None:
     u = noise(1, 2, 40, 40).to(dtype)
     tolerance = {torch.float64: 1e-13, torch.float32: 2e-6}.get(dtype, 0)
     ours = torch.ops.pde.heat(u, None, [0.25] * 10, "explicit", "neumann")
@@ -402,7 +430,7 @@ def test_several_launches_round_once(launched_on_cpu, dtype):
 # Asked for by name
 
 
-def test_asking_for_kernels_without_a_device_is_an_error(monkeypatch):
+def test_asking_for_kernels_without_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     from harness.models.ops import heat, perona_malik

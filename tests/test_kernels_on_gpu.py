@@ -1,5 +1,7 @@
 """Every kernel on a CUDA device against the float64 reference on the CPU."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ every_dtype = pytest.mark.parametrize("dtype", list(UNIT))
 
 
 @pytest.fixture(autouse=True)
-def by_name(monkeypatch, request):
+def by_name(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Refuse anything but a kernel, unless the test is about the reference."""
     if "without_a_kernel" not in request.node.name:
         monkeypatch.setenv("HARNESS_OPS", "cuda")
@@ -30,7 +32,7 @@ def noise(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Ten
     return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype)
 
 
-def on_cpu(f, *args, **kwargs):
+def on_cpu(f: Any, *args: Any, **kwargs: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_OPS", "reference")
         return f(*args, **kwargs)
@@ -43,11 +45,11 @@ def atol(dtype: torch.dtype, num_steps: int) -> float:
 @every_dtype
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("num_steps", [0, 1, 10, 100])
-def test_heat(size, dtype, num_steps):
+def test_heat(size: Any, dtype: Any, num_steps: int) -> None:
     u = noise(5, 7, *size, dtype=dtype)
     D = torch.linspace(0, 1, 7, dtype=torch.float64)
     for diffusivity in (1.0, D):
-        kwargs = {"dt": 0.2, "num_steps": num_steps}
+        kwargs: dict[str, Any] = {"dt": 0.2, "num_steps": num_steps}
         expected = on_cpu(heat, u.double(), diffusivity=diffusivity, **kwargs)
         there = diffusivity.cuda() if isinstance(diffusivity, Tensor) else diffusivity
         ours = heat(u.cuda(), diffusivity=there, **kwargs)
@@ -58,12 +60,14 @@ def test_heat(size, dtype, num_steps):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("num_steps", [1, 10, 30])
 @pytest.mark.parametrize("edge_stop", EDGE_STOPS)
-def test_perona_malik_and_its_gradients(size, dtype, num_steps, edge_stop):
+def test_perona_malik_and_its_gradients(
+    size: Any, dtype: Any, num_steps: int, edge_stop: Any
+) -> Any:
     u, grad = noise(5, 7, *size, dtype=dtype), noise(5, 7, *size, dtype=dtype, seed=1)
-    kwargs = {"dt": 0.2, "num_steps": num_steps, "edge_stop": edge_stop, "coupled": False}
+    kwargs: dict[str, Any] = {"dt": 0.2, "num_steps": num_steps, "edge_stop": edge_stop, "coupled": False}
     for kappa in (torch.tensor(0.7), torch.linspace(0.5, 2, 5)):
 
-        def gradients(u, kappa, grad):
+        def gradients(u: Tensor, kappa: Any, grad: Tensor) -> Any:
             u, kappa = u.requires_grad_(), kappa.requires_grad_()
             v = perona_malik(u, kappa=kappa, **kwargs)
             return v.detach(), *torch.autograd.grad(v, (u, kappa), grad)
@@ -79,11 +83,11 @@ def test_perona_malik_and_its_gradients(size, dtype, num_steps, edge_stop):
 @pytest.mark.parametrize("size", [(32, 32), (16, 16), (4, 4), (31, 7), (96, 96), (33, 33)])
 @pytest.mark.parametrize("channels", [2, 3, 4])
 @pytest.mark.parametrize("edge_stop", EDGE_STOPS)
-def test_coupled_channels(size, channels, edge_stop):
+def test_coupled_channels(size: Any, channels: int, edge_stop: Any) -> Any:
     u, grad = (noise(5, channels, *size, dtype=torch.float32, seed=s) for s in (0, 1))
     kappa = torch.linspace(0.5, 2, 5)
 
-    def gradients(u, kappa, grad):
+    def gradients(u: Tensor, kappa: Any, grad: Tensor) -> Any:
         u, kappa = u.requires_grad_(), kappa.requires_grad_()
         v = perona_malik(u, kappa=kappa, dt=0.2, num_steps=10, edge_stop=edge_stop)
         return v.detach(), *torch.autograd.grad(v, (u, kappa), grad)
@@ -95,7 +99,7 @@ def test_coupled_channels(size, channels, edge_stop):
 
 
 @pytest.mark.parametrize("size", [(8, 8), (33, 33)])
-def test_what_is_without_a_kernel(size):
+def test_what_is_without_a_kernel(size: Any) -> None:
     u = noise(2, 7, *size, dtype=torch.float32)
     for f in (
         lambda u, t: heat(u, t, scheme="implicit"),
@@ -108,7 +112,7 @@ def test_what_is_without_a_kernel(size):
 @pytest.mark.parametrize(
     "operator", [heat, lambda u, t: perona_malik(u, t, kappa=1, coupled=False)]
 )
-def test_layouts_slices_and_streams(operator):
+def test_layouts_slices_and_streams(operator: Any) -> None:
     u = noise(6, 8, 32, 32, dtype=torch.float32).cuda()
     v = operator(u, 2.0)
     last = operator(u.to(memory_format=torch.channels_last), 2.0)
@@ -125,7 +129,7 @@ def test_layouts_slices_and_streams(operator):
     assert torch.equal(w, v)
 
 
-def test_a_graph_replays_them():
+def test_a_graph_replays_them() -> None:
     u = noise(6, 8, 32, 32, dtype=torch.float32).cuda()
     v = heat(u, 2.0)  # loads the kernel before the capture
     graph = torch.cuda.CUDAGraph()
@@ -135,7 +139,7 @@ def test_a_graph_replays_them():
     assert torch.equal(w, v)
 
 
-def test_every_device_has_its_kernels():
+def test_every_device_has_its_kernels() -> None:
     for index in range(torch.cuda.device_count()):
         u = noise(2, 3, 32, 32, dtype=torch.float32)
         assert_close(heat(u.cuda(index), 2.0).cpu(), on_cpu(heat, u, 2.0), rtol=0, atol=1e-5)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from harness.suites.corruptions import noise
 SEVERITIES = range(1, 6)
 
 
-def per_image(images: Tensor, function) -> Tensor:
+def per_image(images: Tensor, function: Any) -> Tensor:
     """Apply `function(x, i)`, x in [0, 1] of shape (3, H, W), and truncate as published."""
     out = [255 * np.clip(function(u.numpy() / 255.0, i), 0, 1) for i, u in enumerate(images)]
     return torch.from_numpy(np.stack(out).astype(np.uint8))
@@ -30,7 +31,9 @@ def levels_apart(a: Tensor, b: Tensor) -> int:
         (noise.speckle_noise, (0.06, 0.1, 0.12, 0.16, 0.2)),
     ],
 )
-def test_normal_noise_from_given_draws(kind, sds, severity, pictures, monkeypatch) -> None:
+def test_normal_noise_from_given_draws(
+    kind: Any, sds: Any, severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draws = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(severity))
     monkeypatch.setattr(philox, "normal", lambda *args, **kwargs: draws.clone())
     sd = sds[severity - 1]
@@ -76,7 +79,9 @@ def test_shot_noise_has_the_mean_and_variance_of_its_table() -> None:
 
 
 @pytest.mark.parametrize("amount, severity", [(0.01, 1), (0.07, 5)])
-def test_impulses_come_in_the_stated_share_half_black_half_white(amount, severity) -> None:
+def test_impulses_come_in_the_stated_share_half_black_half_white(
+    amount: float, severity: int
+) -> None:
     image = torch.full((200, 3, 32, 32), 100, dtype=torch.uint8)
     y = noise.impulse_noise(image, torch.arange(200), 0, severity)
     n = y.numel()

@@ -1,6 +1,7 @@
 """Both operators as citizens of torch: registered, compiled, cast, laid out, differentiated."""
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def arguments(u: Tensor, with_tensors: bool) -> list[tuple]:
 @pytest.mark.parametrize(
     "u", [noise(2, 3, 5, 6), noise(4, 3, 5, 12)[::2, ..., ::2], noise(0, 3, 5, 6)]
 )
-def test_opcheck_finds_nothing(u, requires_grad):
+def test_opcheck_finds_nothing(u: Any, requires_grad: bool) -> None:
     u = u.detach().requires_grad_(requires_grad)
     for with_tensors in (False, True):
         for operator, args in arguments(u, with_tensors):
@@ -58,11 +59,11 @@ def test_opcheck_finds_nothing(u, requires_grad):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_they_compile_into_one_graph(backend):
+def test_they_compile_into_one_graph(backend: str) -> Any:
     if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("inductor has no C++ compiler: neither g++ nor clang++ is there")
 
-    def f(u, D, kappa):
+    def f(u: Tensor, D: Any, kappa: Any) -> Any:
         return perona_malik(heat(u, dt=0.2, num_steps=3, diffusivity=D), 1.0, kappa=kappa).sin()
 
     u, w = noise(2, 3, 8, 9).requires_grad_(), noise(2, 3, 8, 9, seed=1)
@@ -79,7 +80,7 @@ def test_they_compile_into_one_graph(backend):
 
 
 @every_operator
-def test_mapping_is_a_batch_of_calls(operator):
+def test_mapping_is_a_batch_of_calls(operator: Any) -> None:
     u = noise(4, 2, 3, 6, 5)
     mapped = torch.func.vmap(operator, in_dims=1)(u)
     assert_close(mapped, torch.stack([operator(u[:, i]) for i in range(2)]))
@@ -89,13 +90,13 @@ def test_mapping_is_a_batch_of_calls(operator):
 
 @pytest.mark.parametrize("name", ["heat", "perona_malik"])
 @pytest.mark.parametrize("per_part", [True, False])
-def test_mapped_coefficients_and_gradients_are_those_of_calls(name, per_part):
-    def f(u, coefficient):
+def test_mapped_coefficients_and_gradients_are_those_of_calls(name: str, per_part: bool) -> Any:
+    def f(u: Tensor, coefficient: Any) -> Any:
         if name == "heat":
             return heat(u, dt=0.2, num_steps=3, diffusivity=coefficient)
         return perona_malik(u, dt=0.2, num_steps=3, kappa=coefficient)
 
-    def gradients(v, grad, **kwargs):
+    def gradients(v: Any, grad: Tensor, **kwargs: Any) -> Any:
         return torch.autograd.grad(v, (u, c), grad, retain_graph=True, **kwargs)
 
     u, grad = noise(4, 2, 3, 6, 5).requires_grad_(), noise(4, 2, 3, 6, 5, seed=1)
@@ -117,7 +118,7 @@ def test_mapped_coefficients_and_gradients_are_those_of_calls(name, per_part):
 
 
 @every_operator
-def test_layout_changes_nothing_and_is_kept(operator):
+def test_layout_changes_nothing_and_is_kept(operator: Any) -> None:
     u = noise(2, 4, 6, 10)
     v = operator(u)
     last = operator(u.to(memory_format=torch.channels_last))
@@ -131,7 +132,7 @@ def test_layout_changes_nothing_and_is_kept(operator):
 
 @every_operator
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 0, 4), (2, 3, 1, 1)])
-def test_nothing_to_diffuse_is_no_error(operator, shape):
+def test_nothing_to_diffuse_is_no_error(operator: Any, shape: Any) -> None:
     u = noise(*shape).requires_grad_()
     v = operator(u)
     assert v.shape == u.shape
@@ -141,7 +142,7 @@ def test_nothing_to_diffuse_is_no_error(operator, shape):
 
 @every_operator
 @pytest.mark.parametrize("size", [(31, 33), (1, 257), (70, 5)])
-def test_images_do_not_see_their_batch_mates(operator, size):
+def test_images_do_not_see_their_batch_mates(operator: Any, size: Any) -> None:
     u = noise(1, 3, *size)
     batch = torch.cat([u, 1e3 * noise(40, 3, *size, seed=1)])
     if operator is OPERATORS["smoothed, per image"]:  # whose first kappa is that of the first
@@ -151,7 +152,9 @@ def test_images_do_not_see_their_batch_mates(operator, size):
 
 @every_operator
 @pytest.mark.parametrize("dtype, rtol", [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
-def test_autocast_keeps_the_type_and_computes_in_float32(operator, dtype, rtol):
+def test_autocast_keeps_the_type_and_computes_in_float32(
+    operator: Any, dtype: torch.dtype, rtol: Any
+) -> None:
     u = noise(2, 3, 16, 16)
     exact = operator(u)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -162,7 +165,7 @@ def test_autocast_keeps_the_type_and_computes_in_float32(operator, dtype, rtol):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_reduced_precision_of_products_stays_outside():
+def test_reduced_precision_of_products_stays_outside() -> None:
     u = noise(2, 3, 16, 16)
     exact = heat(u, 2.0)
     allowed = torch.get_float32_matmul_precision()
@@ -178,7 +181,9 @@ def test_reduced_precision_of_products_stays_outside():
 @pytest.mark.parametrize("coupled", [True, False])
 @pytest.mark.parametrize("sigma", [0.0, 1.0])
 @pytest.mark.parametrize("shape", [(5, 3, 9, 17), (3, 40, 70, 30)])
-def test_blocks_and_gradients_are_those_of_the_reference(edge_stop, coupled, sigma, shape):
+def test_blocks_and_gradients_are_those_of_the_reference(
+    edge_stop: Any, coupled: bool, sigma: float, shape: Any
+) -> None:
     u = noise(*shape, dtype=torch.float64).requires_grad_()
     kappa = torch.linspace(0.3, 3, shape[0], dtype=torch.float64, requires_grad=True)
     grad = noise(*shape, seed=1, dtype=torch.float64)
@@ -193,7 +198,7 @@ def test_blocks_and_gradients_are_those_of_the_reference(edge_stop, coupled, sig
 
 @pytest.mark.parametrize("edge_stop", EDGE_STOPS)
 @pytest.mark.parametrize("sigma", [0.0, 1.0])
-def test_states_and_edge_scales_have_the_same_unit(edge_stop, sigma):
+def test_states_and_edge_scales_have_the_same_unit(edge_stop: Any, sigma: float) -> None:
     # v(c u, c kappa) = c v(u, kappa), so by Euler <grad_u, u> + kappa grad_kappa = <grad, v>.
     u = noise(2, 3, 8, 8, dtype=torch.float64).requires_grad_()
     kappa = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
@@ -203,10 +208,10 @@ def test_states_and_edge_scales_have_the_same_unit(edge_stop, sigma):
     assert_close((grad_u * u).sum() + kappa * grad_kappa, (grad * v).sum())
 
 
-def test_nothing_but_the_input_is_kept_for_the_backward_pass():
+def test_nothing_but_the_input_is_kept_for_the_backward_pass() -> Any:
     saved = []
 
-    def note(x):
+    def note(x: Any) -> Any:
         saved.append(x)
         return x
 
@@ -219,7 +224,7 @@ def test_nothing_but_the_input_is_kept_for_the_backward_pass():
         assert not saved
 
 
-def test_they_run_under_inference_mode_and_differentiate_afterwards():
+def test_they_run_under_inference_mode_and_differentiate_afterwards() -> None:
     for operator in OPERATORS.values():
         with torch.inference_mode():
             operator(noise(2, 3, 13, 11))

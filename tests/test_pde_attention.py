@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -132,6 +134,6 @@ def test_maps_are_those_that_the_model_computes_with() -> None:
         (lambda: TemperatureAttention(8, tau=-1.0), "must be > 0"),
     ],
 )
-def test_wrong_arguments_are_refused(make, message: str) -> None:
+def test_wrong_arguments_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

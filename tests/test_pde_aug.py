@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from scipy.ndimage import gaussian_filter, median_filter
 
@@ -9,7 +11,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draws(count: int, seed: int = 0):
+def draws(count: int, seed: int = 0) -> Any:
     return draw(count, generator(seed), probability=0.5, max_steps=20, kappa=(0.02, 0.2))
 
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -132,7 +133,7 @@ def test_the_depthwise_null_starts_as_the_identity() -> None:
     "builder, weights",
     [(pde_layer, 1), (pde_layer_aniso, 1), (gaussian_blur_layer, 1), (depthwise_conv_layer, 9)],
 )
-def test_weights_beyond_resnet18_are_those_of_the_layer(builder, weights: int) -> None:
+def test_weights_beyond_resnet18_are_those_of_the_layer(builder: Any, weights: int) -> None:
     def count(model: torch.nn.Module) -> int:
         return sum(p.numel() for p in model.parameters())
 

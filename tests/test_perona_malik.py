@@ -1,6 +1,7 @@
 """Nonlinear diffusion against its theorems, its linear limit and an independent program."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medpy.filter.smoothing import anisotropic_diffusion
+from torch import Tensor
 from torch.testing import assert_close
 
 from harness.models.ops import heat, perona_malik
@@ -16,7 +18,7 @@ from harness.models.ops.perona_malik import EDGE_STOPS
 every_edge_stop = pytest.mark.parametrize("edge_stop", EDGE_STOPS)
 coupled_or_not = pytest.mark.parametrize("coupled", [True, False])
 smoothed_or_not = pytest.mark.parametrize("sigma", [0.0, 0.8])
-machine = {"rtol": 0, "atol": 1e-12}
+machine: dict[str, Any] = {"rtol": 0, "atol": 1e-12}
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -26,7 +28,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("option, edge_stop", [(1, "exponential"), (2, "rational")])
 @pytest.mark.parametrize("shape", [(32, 32), (5, 9)])
-def test_planes_agree_with_medpy(option, edge_stop, shape):
+def test_planes_agree_with_medpy(option: int, edge_stop: str, shape: Any) -> None:
     u = noise(*shape)
     theirs = anisotropic_diffusion(u.numpy(), niter=10, kappa=0.7, gamma=0.2, option=option)
     assert theirs.dtype == np.float32  # medpy computes in single precision
@@ -37,7 +39,7 @@ def test_planes_agree_with_medpy(option, edge_stop, shape):
 @coupled_or_not
 @every_edge_stop
 @smoothed_or_not
-def test_one_step_is_the_sum_over_four_neighbors(coupled, edge_stop, sigma):
+def test_one_step_is_the_sum_over_four_neighbors(coupled: bool, edge_stop: Any, sigma: Any) -> None:
     u = noise(2, 3, 4, 5)
     v = heat(u, sigma**2 / 2, scheme="exact")
     kappa, dt = 0.8, 0.2
@@ -66,7 +68,7 @@ def test_one_step_is_the_sum_over_four_neighbors(coupled, edge_stop, sigma):
 @every_edge_stop
 @coupled_or_not
 @smoothed_or_not
-def test_it_is_heat_for_infinite_kappa(edge_stop, coupled, sigma):
+def test_it_is_heat_for_infinite_kappa(edge_stop: Any, coupled: bool, sigma: Any) -> None:
     u = noise(2, 3, 8, 11)
     linear = heat(u, dt=0.2, num_steps=10)
     kwargs = {"dt": 0.2, "num_steps": 10, "edge_stop": edge_stop}
@@ -78,7 +80,7 @@ def test_it_is_heat_for_infinite_kappa(edge_stop, coupled, sigma):
 
 
 @every_edge_stop
-def test_nothing_moves_for_kappa_to_zero(edge_stop):
+def test_nothing_moves_for_kappa_to_zero(edge_stop: Any) -> None:
     u = noise(2, 3, 8, 11)
     assert_close(
         perona_malik(u, dt=0.2, num_steps=10, kappa=1e-9, edge_stop=edge_stop), u, rtol=0, atol=1e-9
@@ -88,7 +90,7 @@ def test_nothing_moves_for_kappa_to_zero(edge_stop):
 @every_edge_stop
 @coupled_or_not
 @smoothed_or_not
-def test_mass_is_conserved(edge_stop, coupled, sigma):
+def test_mass_is_conserved(edge_stop: Any, coupled: bool, sigma: Any) -> None:
     u = noise(2, 3, 8, 11)
     v = perona_malik(u, 2.0, kappa=0.5, edge_stop=edge_stop, coupled=coupled, sigma=sigma)
     assert_close(v.sum((-1, -2)), u.sum((-1, -2)), rtol=0, atol=1e-12)
@@ -102,7 +104,9 @@ def test_mass_is_conserved(edge_stop, coupled, sigma):
     coupled=st.booleans(),
     sigma=st.sampled_from([0.0, 1.0]),
 )
-def test_no_new_extremum_appears_and_the_norm_never_grows(kappa, dt, edge_stop, coupled, sigma):
+def test_no_new_extremum_appears_and_the_norm_never_grows(
+    kappa: Any, dt: Any, edge_stop: Any, coupled: bool, sigma: Any
+) -> None:
     u = noise(1, 2, 7, 6)
     kwargs = {"kappa": kappa, "edge_stop": edge_stop, "coupled": coupled, "sigma": sigma}
     v = perona_malik(u, dt=dt, num_steps=5, **kwargs)
@@ -116,8 +120,10 @@ def test_no_new_extremum_appears_and_the_norm_never_grows(kappa, dt, edge_stop, 
 @pytest.mark.parametrize(
     "symmetry", [lambda u: u.flip(-1), lambda u: u.flip(-2), lambda u: u.transpose(-1, -2)]
 )
-def test_symmetries_of_the_grid_commute_with_diffusion(edge_stop, coupled, symmetry):
-    def diffuse(u):
+def test_symmetries_of_the_grid_commute_with_diffusion(
+    edge_stop: Any, coupled: bool, symmetry: Any
+) -> Any:
+    def diffuse(u: Tensor) -> Any:
         return perona_malik(u, 2.0, kappa=0.5, edge_stop=edge_stop, coupled=coupled, sigma=0.5)
 
     u = noise(1, 2, 9, 9)
@@ -125,12 +131,12 @@ def test_symmetries_of_the_grid_commute_with_diffusion(edge_stop, coupled, symme
 
 
 @every_edge_stop
-def test_constants_stay_exactly(edge_stop):
+def test_constants_stay_exactly(edge_stop: Any) -> None:
     u = torch.full((1, 2, 8, 11), 0.3)
     assert torch.equal(perona_malik(u, 2.0, kappa=0.1, edge_stop=edge_stop), u)
 
 
-def test_coupled_channels_keep_grays_gray():
+def test_coupled_channels_keep_grays_gray() -> None:
     gray = noise(2, 1, 8, 8).expand(-1, 3, -1, -1)
     v = perona_malik(gray, 2.0, kappa=0.5)
     assert torch.equal(v[:, 0], v[:, 1]) and torch.equal(v[:, 0], v[:, 2])
@@ -139,7 +145,7 @@ def test_coupled_channels_keep_grays_gray():
 
 
 @every_edge_stop
-def test_an_edge_outlasts_the_noise_around_it(edge_stop):
+def test_an_edge_outlasts_the_noise_around_it(edge_stop: Any) -> None:
     u = 0.02 * noise(1, 1, 16, 16)
     u[..., 8:] += 1
     v = perona_malik(u, 5.0, kappa=0.1, edge_stop=edge_stop)
@@ -150,7 +156,7 @@ def test_an_edge_outlasts_the_noise_around_it(edge_stop):
 @every_edge_stop
 @coupled_or_not
 @smoothed_or_not
-def test_each_image_has_its_kappa(edge_stop, coupled, sigma):
+def test_each_image_has_its_kappa(edge_stop: Any, coupled: bool, sigma: Any) -> None:
     u, kappa = noise(3, 2, 8, 5), torch.tensor([0.1, 0.5, 3.0], dtype=torch.float64)
     kwargs = {"dt": 0.2, "num_steps": 6, "edge_stop": edge_stop}
     kwargs |= {"coupled": coupled, "sigma": sigma}
@@ -163,13 +169,15 @@ def test_each_image_has_its_kappa(edge_stop, coupled, sigma):
 @every_edge_stop
 @coupled_or_not
 @smoothed_or_not
-def test_gradients_are_those_of_finite_differences(edge_stop, coupled, sigma):
+def test_gradients_are_those_of_finite_differences(
+    edge_stop: Any, coupled: bool, sigma: Any
+) -> Any:
     u = noise(2, 2, 3, 4).requires_grad_()
     kappa = torch.tensor([0.9, 1.4], dtype=torch.float64, requires_grad=True)
     kwargs = {"dt": 0.2, "num_steps": 3, "edge_stop": edge_stop}
     kwargs |= {"coupled": coupled, "sigma": sigma}
 
-    def f(u, kappa):
+    def f(u: Tensor, kappa: Any) -> Any:
         return perona_malik(u, kappa=kappa, **kwargs)
 
     assert torch.autograd.gradcheck(f, (u, kappa))
@@ -178,7 +186,7 @@ def test_gradients_are_those_of_finite_differences(edge_stop, coupled, sigma):
 
 
 @pytest.mark.parametrize("dtype, atol", [(torch.float32, 4e-6), (torch.bfloat16, 1e-2)])
-def test_low_precision_is_rounded_once(dtype, atol):
+def test_low_precision_is_rounded_once(dtype: torch.dtype, atol: float) -> None:
     u = noise(2, 3, 32, 32).to(dtype)
     v = perona_malik(u, dt=0.2, num_steps=10, kappa=0.5)
     assert v.dtype == dtype
@@ -200,7 +208,7 @@ def test_low_precision_is_rounded_once(dtype, atol):
         ({"kappa": 1.0, "sigma": -1.0}, "`sigma` must be >= 0"),
     ],
 )
-def test_what_is_out_of_range_is_refused(kwargs, message):
+def test_what_is_out_of_range_is_refused(kwargs: Any, message: str) -> None:
     kwargs = {"t": 1.0} | kwargs
     if "dt" in kwargs:
         del kwargs["t"]

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def drawn(browser: WebDriver) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(told_folder, tmp_path_factory) -> Path:
+def folder(told_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = told_folder(tmp_path_factory.mktemp("browser"), MODELS)
     effect = {"model": "pde_aug", "against": "resnet18", "metric": "accuracy", "group": "clean"}
     effect |= {"effect": -0.01, "low": -0.03, "high": 0.01, "p": 0.4, "seeds": 2, "images": 1000}
@@ -86,11 +87,11 @@ def folder(told_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def open_page(shown, folder: Path) -> WebDriver:
+def open_page(shown: Any, folder: Path) -> WebDriver:
     return shown(folder)
 
 
-def find(browser: WebDriver, selector: str):
+def find(browser: WebDriver, selector: str) -> Any:
     return browser.find_element(By.CSS_SELECTOR, selector)
 
 
@@ -239,7 +240,7 @@ def test_curves_are_drawn_and_told(open_page: WebDriver) -> None:
     assert told.startswith("fog: accuracy % by severity (0: clean); resnet18 from 90.1 to 65.1; ")
 
 
-def test_accuracy_is_drawn_against_evaluations(shown, tmp_path: Path) -> None:
+def test_accuracy_is_drawn_against_evaluations(shown: Any, tmp_path: Path) -> None:
     def measure(model: str, cells: list[tuple]) -> None:
         path = csv_path(tmp_path, "d", "nfe", model, 0)
         key = {"model": model, "suite": "nfe", "dataset": "d", "seed": 0, "run": "r"}
@@ -377,7 +378,9 @@ def test_it_prints(open_page: WebDriver) -> None:
         open_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
-def test_hostile_names_do_nothing(shown, told_folder, tmp_path: Path) -> None:
+def test_hostile_names_do_nothing(
+    shown: Any, told_folder: Callable[..., Path], tmp_path: Path
+) -> None:
     made = {
         "command": HOSTILE[0],
         "environment": {"device": HOSTILE[1], "versions": {"a": HOSTILE[3]}},
@@ -418,7 +421,9 @@ def test_the_policy_holds_what_gets_past_the_escapes(open_page: WebDriver) -> No
     assert open_page.execute_script("return window.hacked ?? null") is None
 
 
-def test_two_hundred_models_are_fluent(shown, told_folder, tmp_path: Path) -> None:
+def test_two_hundred_models_are_fluent(
+    shown: Any, told_folder: Callable[..., Path], tmp_path: Path
+) -> None:
     told_folder(tmp_path, [f"net_{i}" for i in range(200)], seeds=(0,), kinds=("fog",))
     page.write(tmp_path)
     browser = shown(tmp_path)

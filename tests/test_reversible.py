@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_going_back_gives_the_gradients_of_remembering(
 
 
 @pytest.mark.parametrize("build", [revnet, revnet38, hamiltonian], ids=lambda f: f.__name__)
-def test_models_train_alike_without_stored_activations(build) -> None:
+def test_models_train_alike_without_stored_activations(build: Any) -> None:
     images, grads = torch.rand(4, 3, 32, 32, dtype=torch.float64), []
     for store in (True, False):
         torch.manual_seed(0)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from imagecorruptions import corrupt as packaged
@@ -25,8 +27,13 @@ def test_the_seven_noises_and_blurs_are_asked_by_default() -> None:
 
 
 def test_a_list_stands_for_its_members_once() -> None:
-    assert len(select_corruptions(("common",))) == 15 and len(select_corruptions(("all", "fog"))) == 19
-    assert [kind.__name__ for kind in select_corruptions(("fog", "blur"))][:2] == ["fog", "defocus_blur"]
+    assert (
+        len(select_corruptions(("common",))) == 15 and len(select_corruptions(("all", "fog"))) == 19
+    )
+    assert [kind.__name__ for kind in select_corruptions(("fog", "blur"))][:2] == [
+        "fog",
+        "defocus_blur",
+    ]
 
 
 def test_an_unknown_corruption_brings_the_nearest() -> None:
@@ -46,7 +53,7 @@ def test_jpeg_says_its_codec() -> None:
     assert cell.constants == {"constants": "cifar10_c", "codec": "IJG libjpeg 9"}
 
 
-def setting(**changes) -> Setting:
+def setting(**changes: Any) -> Setting:
     return Setting(32, 10, ("contrast",), **changes)
 
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -56,7 +57,9 @@ def norm_squared(layer: SymmetricLayer) -> float:
         (second_order, 618_554, 502_570, 652_484),
     ],
 )
-def test_weights_are_those_of_table_1(builder, stl10: int, cifar10: int, cifar100: int) -> None:
+def test_weights_are_those_of_table_1(
+    builder: Any, stl10: int, cifar10: int, cifar100: int
+) -> None:
     assert count(builder(skeleton="stl10")) == stl10
     assert count(builder()) == cifar10
     assert count(builder(num_classes=100, skeleton="cifar100")) == cifar100

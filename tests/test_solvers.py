@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ FIXED_NAMES = [t.name for t in FIXED]
 ADAPTIVE_NAMES = [t.name for t in ADAPTIVE]
 
 
-def logistic(t, u: Tensor) -> Tensor:
+def logistic(t: Any, u: Tensor) -> Tensor:
     return u * (1 - u)
 
 
@@ -22,7 +23,7 @@ def logistic_solution(u0: Tensor, t: float) -> Tensor:
     return u0 * math.exp(t) / (1 + u0 * (math.exp(t) - 1))
 
 
-def forced(t, u: Tensor) -> Tensor:
+def forced(t: Any, u: Tensor) -> Tensor:
     """u_t = -u + cos t, whose solution from u0 is (u0 - 1/2) e^-t + (cos t + sin t) / 2."""
     time = t if isinstance(t, Tensor) else torch.tensor(t, dtype=u.dtype)
     return -u + time.cos().reshape(-1, *[1] * (u.ndim - 1))
@@ -60,7 +61,7 @@ def test_tableaus_are_consistent(tableau: Tableau) -> None:
 
 @pytest.mark.parametrize("f, solution", PROBLEMS, ids=["logistic", "forced"])
 @pytest.mark.parametrize("name", FIXED_NAMES)
-def test_the_observed_order_is_the_stated_one(name: str, f, solution) -> None:
+def test_the_observed_order_is_the_stated_one(name: str, f: Any, solution: Any) -> None:
     u0, errors = start(), []
     for num_steps in (16, 32):
         end = solver(name, num_steps=num_steps)(f, u0, 0.0, 2.0).u
@@ -93,7 +94,7 @@ def test_the_imaginary_stability_interval_likewise(name: str, edge: float) -> No
 def test_evaluations_are_counted(name: str) -> None:
     calls = []
 
-    def f(t, u: Tensor) -> Tensor:
+    def f(t: Any, u: Tensor) -> Tensor:
         calls.append(t)
         return -u
 
@@ -171,7 +172,7 @@ def test_the_state_stays_in_float32_where_the_field_rounds() -> None:
 
 class TestLeapfrog:
     @staticmethod
-    def oscillator(t, u: Tensor) -> Tensor:
+    def oscillator(t: Any, u: Tensor) -> Tensor:
         q, p = u.chunk(2, dim=1)
         return torch.cat((p, -q), 1)
 
@@ -218,7 +219,7 @@ class TestAdaptive:
     @pytest.mark.parametrize("name", ADAPTIVE_NAMES)
     @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-6])
     def test_the_error_is_of_the_size_of_the_tolerance(
-        self, name: str, f, solution, tol: float
+        self, name: str, f: Any, solution: Any, tol: float
     ) -> None:
         u0 = start()
         found = solver(name, rtol=tol, atol=tol, max_nfe=100_000)(f, u0, 0.0, 4.0)
@@ -250,7 +251,9 @@ class TestAdaptive:
         rate = torch.logspace(-1, 1.5, 20, dtype=torch.float64)[:, None]
         seen = torch.zeros(20, dtype=torch.int64)
 
-        def f(t, u: Tensor) -> Tensor:  # the rate travels with the state, so that f knows who asks
+        def f(
+            t: Any, u: Tensor
+        ) -> Tensor:  # the rate travels with the state, so that f knows who asks
             seen[u[:, 1].round().long()] += 1
             return torch.cat(
                 (-rate[u[:, 1].round().long()] * u[:, :1], torch.zeros_like(u[:, 1:])), 1
@@ -279,7 +282,7 @@ class TestAdaptive:
         rate = torch.logspace(-1, 1.5, 256)[:, None]
         u0 = torch.cat((torch.linspace(-1, 1, 256)[:, None], rate), 1)
 
-        def f(t, u: Tensor) -> Tensor:
+        def f(t: Any, u: Tensor) -> Tensor:
             u, rate = u.chunk(2, dim=1)
             return torch.cat((rate * (0.3 - u) * (1 + u * u), torch.zeros_like(u)), 1)
 
@@ -305,7 +308,7 @@ class TestAdaptive:
         u0 = torch.ones(2, 1, dtype=torch.float64)
         rate = torch.tensor([[1.0], [300.0]], dtype=torch.float64)
 
-        def f(t, u: Tensor) -> Tensor:
+        def f(t: Any, u: Tensor) -> Tensor:
             return -rate[-len(u) :] * (u - 1.5)
 
         found = solver("dopri5", rtol=1e-6, atol=1e-6, max_nfe=60)(f, u0)
@@ -314,7 +317,7 @@ class TestAdaptive:
         assert torch.isfinite(found.u).all() and 1 < found.u[1] <= 1.51
 
     def test_what_is_no_number_ends_one_sample_and_no_other(self) -> None:
-        def f(t, u: Tensor) -> Tensor:
+        def f(t: Any, u: Tensor) -> Tensor:
             return torch.where(u > 2, torch.nan, u)
 
         u0 = torch.tensor([[0.1], [1.9]], dtype=torch.float64)
@@ -345,7 +348,7 @@ class TestBatchWideSteps:
     def test_flips_between_batch_256_and_batch_1(self, tol: float, theirs: int) -> None:
         u0, turn, readout = self.batch()
 
-        def f(t, u: Tensor) -> Tensor:
+        def f(t: Any, u: Tensor) -> Tensor:
             u, rate = u[:, :-1], u[:, -1:]
             return torch.cat((rate * torch.tanh(u @ turn.T), torch.zeros_like(rate)), 1)
 

@@ -1,9 +1,10 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness.models.pde_aug import pde_aug
 from harness.models.resnet import resnet18
@@ -38,7 +39,7 @@ def small() -> nn.Module:
     return pde_aug(width=8)
 
 
-def trained(split: Split, recipe: Recipe = SHORT, seed: int = 0, **kwargs) -> dict:
+def trained(split: Split, recipe: Recipe = SHORT, seed: int = 0, **kwargs: Any) -> dict:
     model, _ = train(small, split, recipe, seed=seed, device=CPU, **kwargs)
     return model.state_dict()
 
@@ -64,7 +65,7 @@ class Killed(Exception):
 def test_a_killed_training_goes_on_bit_for_bit(split: Split, step: int, tmp_path: Path) -> None:
     partial = tmp_path / "seed0.partial"
 
-    def die(*, step: int, **kwargs) -> None:
+    def die(*, step: int, **kwargs: Any) -> None:
         if step >= die.at:
             raise Killed
 
@@ -101,7 +102,7 @@ def test_models_of_one_seed_see_the_same_order_and_crops(split: Split) -> None:
                 super().__init__()
                 self.net = resnet18(width=8)
 
-            def forward(self, images):
+            def forward(self, images: Tensor) -> Any:
                 seen.setdefault(name, []).append(images.clone())
                 return self.net(images)
 
@@ -184,7 +185,7 @@ def test_the_best_epoch_on_held_out_images_counts(split: Split, tmp_path: Path) 
     # The best weights so far survive a stop after the epoch that had them.
     best, partial = 1 + accuracies.index(max(accuracies)), tmp_path / "seed0.partial"
 
-    def die(*, step: int, **kwargs) -> None:
+    def die(*, step: int, **kwargs: Any) -> None:
         if step > best:
             raise Killed
 
@@ -201,7 +202,7 @@ def test_a_branch_may_be_left_out_at_first(split: Split) -> None:
             self.first, self.late, self.never = (nn.Linear(3, 10) for _ in range(3))
             self.calls = 0
 
-        def forward(self, images):
+        def forward(self, images: Tensor) -> Any:
             self.calls += self.training
             told = self.first(images.mean((2, 3)))
             return told + self.late(images.mean((2, 3))) if self.calls > 2 else told
@@ -218,10 +219,10 @@ def test_batch_statistics_are_measured_again_where_a_model_asks(split: Split) ->
             super().__init__()
             self.net, self.seen = nn.Linear(3, 10), []
 
-        def forward(self, images):
+        def forward(self, images: Tensor) -> Any:
             return self.net(images.mean((2, 3)))
 
-        def recalibrate(self, batches):
+        def recalibrate(self, batches: Any) -> None:
             self.seen = list(batches)
 
     model, _ = train(Asking, split, dataclasses.replace(SHORT, epochs=1), seed=0, device=CPU)
@@ -268,10 +269,10 @@ def test_an_augmentation_outside_0_to_1_is_refused(split: Split) -> None:
             super().__init__()
             self.net = resnet18(width=8)
 
-        def augment(self, images, generator):
+        def augment(self, images: Tensor, generator: Any) -> Any:
             return images + 1
 
-        def forward(self, images):
+        def forward(self, images: Tensor) -> Any:
             return self.net(images)
 
     with pytest.raises(ValueError, match=r"`images` must lie in \[0, 1\]; got \[1, 2\]"):

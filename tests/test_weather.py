@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from importlib import resources
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def levels_apart(a: Tensor, b: Tensor) -> int:
     return int((a.int() - b.int()).abs().max())
 
 
-def corrupted(kind, images: Tensor, severity: int, **options) -> Tensor:
+def corrupted(kind: Any, images: Tensor, severity: int, **options: Any) -> Tensor:
     return kind(images, torch.arange(len(images)), 0, severity, **options)
 
 
@@ -75,7 +76,9 @@ def blown(layer: np.ndarray, radius: int, sigma: float, degrees: float) -> np.nd
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_snow_from_given_draws(severity, pictures, monkeypatch) -> None:
+def test_snow_from_given_draws(
+    severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mean, sd, z, threshold, radius, sigma, k = SNOW[severity - 1]
     n = len(pictures)
     field = torch.randn((n, 1, 32, 32), generator=torch.Generator().manual_seed(severity))
@@ -106,7 +109,9 @@ def test_snow_from_given_draws(severity, pictures, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_frost_from_given_draws(severity, pictures, monkeypatch) -> None:
+def test_frost_from_given_draws(
+    severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     p, q = FROST[severity - 1]
     word = torch.randint(0, 2**32, (len(pictures), 3), generator=torch.Generator().manual_seed(1))
     monkeypatch.setattr(philox, "words", lambda *args, **kwargs: word)
@@ -148,7 +153,9 @@ def reference_plasma(u: np.ndarray, side: int, decay: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_fog_from_given_draws(severity, pictures, monkeypatch) -> None:
+def test_fog_from_given_draws(
+    severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     c, decay = FOG[severity - 1]
     pictures = pictures[[0, 4, 9, 10]]
     u = torch.rand((4, 1023), generator=torch.Generator().manual_seed(severity))
@@ -163,7 +170,9 @@ def test_fog_from_given_draws(severity, pictures, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_spatter_is_opencvs(severity, pictures, monkeypatch) -> None:
+def test_spatter_is_opencvs(
+    severity: int, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mean, sd, sigma, threshold, k, mud = SPATTER[severity - 1]
     field = torch.randn((12, 32, 32), generator=torch.Generator().manual_seed(severity))
     monkeypatch.setattr(philox, "normal", lambda *args, **kwargs: field.clone())

@@ -6,7 +6,7 @@ Nothing heavy is imported before a call, so that `import harness` is quick.
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,25 +42,23 @@ def evaluate(
 ) -> "pd.DataFrame":
     """Evaluate a model with one or more suites; train it first if it has no weights.
 
-    An `nn.Module` is evaluated as it is, in a copy: it is never trained, and normalization belongs
-    inside it.
+    An `nn.Module` is evaluated as it is, in a copy, and never trained.
 
     Args:
-        model: Module that maps images (N, 3, H, W), float, in [0, 1], to logits (N, num_classes); a
-            function `(num_classes=...)` that builds one; or a name as on the command line, such as
+        model: Module that maps images (N, 3, H, W), float, in [0, 1], to logits (N, num_classes);
+            function `(num_classes=...)` that builds one; or name as on the command line, such as
             "pde_aug", "timm/resnet18" or "path/to/file.py:NAME".
-        suite: Name or names, as `harness list suites`.
-        dataset: Name or names, as `harness list datasets`, or "imagefolder:PATH".
-        seeds: Training seeds, or how many of them from 0 on; None is seed 0, or that of `weights`.
+        suite: Name or names, as `harness list suites`; `dataset` as `harness list datasets`.
+        seeds: Training seeds, or how many; None is seed 0, or that of `weights`.
         results: Folder that keeps weights, answers and tables, so that the next call goes on from
             there. None keeps them in a temporary folder until the program ends.
-        weights: A safetensors file in place of trained weights.
+        weights: Safetensors file in place of trained weights.
         limit: Number of test images, spread evenly; 0 for all.
         width: Channels of a model that scales; None is the data set's default.
         epochs: Passes over the training set; None is the recipe's default.
         data: Folder of data files; None is HARNESS_DATA, or ~/.cache/harness/data.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        batch_size: Images at a time, which does not affect results; None is what suits the device.
+        batch_size: Batch size, which does not affect results; None is the device's default.
         image_seed: Seed of the random draws on test images.
         name: Name of a module or builder in tables; "" is that of its class or function.
         progress: Whether to print on stderr what is being done.
@@ -70,16 +68,31 @@ def evaluate(
         metric, variant, value, n (images) and run. Rates such as accuracy are fractions.
 
     Raises:
-        harness.refusal.Refusal: Something that was asked for cannot be; the message says the cure.
+        harness.refusal.Refusal: What was asked for is not possible; the message says the cure.
 
     >>> from torch import nn
-    >>> import harness
     >>> net = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
-    >>> table = harness.evaluate(net, "clean", "digits", limit=50, name="linear")
-    >>> table.loc[table["metric"] == "nll", ["model", "dataset", "condition", "metric", "n"]]
-        model dataset condition metric   n
-    1  linear  digits     clean    nll  50
+    >>> table = evaluate(net, "clean", "digits", limit=50, name="linear")
+    >>> print(table.query("metric == 'nll'")[["model", "suite", "n"]].to_string(index=False))
+     model suite  n
+    linear clean 50
     """
+    return _evaluate(**locals())
+
+
+def _evaluate(
+    model: "Model",
+    name: str,
+    suite: str | Sequence[str],
+    dataset: str | Sequence[str],
+    seeds: int | Sequence[int] | None,
+    progress: bool,
+    results: str | Path | None,
+    data: str | Path | None,
+    weights: str | Path | None,
+    **given: Any,
+) -> "pd.DataFrame":
+    """The measurements; `given` are options by their own names."""
     from harness.models.in_memory import source_of
     from harness.refusal import Refusal, user_input
     from harness.running.execute import execute
@@ -88,26 +101,20 @@ def evaluate(
     from harness.storage.files import data_folder
     from harness.storage.rows import problem_of_name
 
-    if isinstance(seeds, int):
-        seeds = range(seeds)
-    options = Options(
-        results=Path(results) if results is not None else _scratch(),
-        data=data_folder(None if data is None else Path(data)),
-        width=width,
-        epochs=epochs,
-        weights=None if weights is None else Path(weights),
-        limit=limit,
-        batch_size=batch_size,
-        device=device,
-        image_seed=image_seed,
-    )
     if name and isinstance(model, str):
         raise Refusal(f"`{model}` has a name already. Leave out `name={name!r}`.")
     if name and (problem := problem_of_name(name)):
         raise Refusal(f"`name` {problem}. Give a name that can stand in a table.")
     with user_input():
         source = model if isinstance(model, str) else source_of(model, name)
-    jobs = plan([source], _several(dataset), list(seeds or []), _several(suite), options)
+    options = Options(
+        results=_scratch() if results is None else Path(results),
+        data=data_folder(None if data is None else Path(data)),
+        weights=None if weights is None else Path(weights),
+        **given,
+    )
+    numbers = range(seeds) if isinstance(seeds, int) else seeds or ()
+    jobs = plan([source], _several(dataset), list(numbers), _several(suite), options)
     return _read_runs([file.path for file in execute(jobs, options, _progress(progress))])
 
 
@@ -156,8 +163,7 @@ def load_results(path: str | Path = "results") -> "pd.DataFrame":
     Raises:
         harness.refusal.Refusal: There are no results, or a file is damaged.
 
-    >>> import harness
-    >>> harness.load_results("no/such/folder")  # doctest: +ELLIPSIS
+    >>> load_results("no/such/folder")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     harness.refusal.Refusal: There are no results in no/such/folder. Run `harness run ...
     """
@@ -182,12 +188,11 @@ def leaderboard(table: Table) -> "pd.DataFrame":
     Raises:
         harness.refusal.Refusal: There are no results, or a file is damaged.
 
-    >>> import harness, torch
     >>> from torch import nn
     >>> net = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
     >>> for parameter in net.parameters():
     ...     _ = nn.init.zeros_(parameter)
-    >>> board = harness.leaderboard(harness.evaluate(net, limit=50, name="always 0"))
+    >>> board = leaderboard(evaluate(net, limit=50, name="always 0"))
     >>> nll = board.loc[board["metric"] == "nll", ["model", "value", "seeds", "images"]]
     >>> print(nll.round(3).to_string(index=False))
        model  value  seeds  images
@@ -199,7 +204,7 @@ def leaderboard(table: Table) -> "pd.DataFrame":
     frame = load_results(table) if isinstance(table, str | Path) else table
     if FOLDER not in frame.attrs:
         return of_table(frame)
-    with boards.reading(Path(frame.attrs[FOLDER]), frame, _progress(False)) as outcomes:
+    with boards.open_outcomes(Path(frame.attrs[FOLDER]), frame, _progress(False)) as outcomes:
         return of_table(frame, outcomes)
 
 
@@ -235,32 +240,22 @@ def compare(
     Raises:
         harness.refusal.Refusal: Nothing can be compared, or a file is damaged.
 
-    >>> import harness, torch
     >>> from torch import nn
-    >>> def constant(answer):
-    ...     net = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
-    ...     _ = nn.init.zeros_(net[2].weight), net[2].bias.data.copy_(torch.eye(10)[answer])
-    ...     return harness.evaluate(net, limit=50, name=f"always {answer}")
-    >>> effects = harness.compare(constant(0), constant(1))
-    >>> effects.loc[effects["family"] == "groups", ["a", "b", "metric", "difference", "paired"]]
-              a         b    metric  difference  paired
-    0  always 0  always 1  accuracy       -0.08    True
+    >>> mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> pads = {"always 0": nn.ConstantPad1d((0, 7), -1), "always 7": nn.ConstantPad1d((7, 0), -1)}
+    >>> a, b = (evaluate(nn.Sequential(mean, pad), limit=50, name=k) for k, pad in pads.items())
+    >>> print(compare(a, b)[["a", "b", "difference", "paired"]].head(1).to_string(index=False))
+           a        b  difference  paired
+    always 0 always 7       -0.02    True
     """
     import pandas as pd
 
     from harness.comparison.compare import compare_sides
 
     first = _side(a, "the first table")
-    found = compare_sides(
-        first,
-        first if b is None else _side(b, "the second table"),
-        models,
-        suites=suites,
-        datasets=datasets,
-        metrics=metrics,
-        better=better,
-        progress=_progress(progress),
-    )
+    second = first if b is None else _side(b, "the second table")
+    names: Any = {"suites": suites, "datasets": datasets, "metrics": metrics, "better": better}
+    found = compare_sides(first, second, models, **names, progress=_progress(progress))
     frame = pd.concat([part for part, _ in found], ignore_index=True)
     frame.attrs["sentences"] = [line for _, lines in found for line in lines]
     return frame

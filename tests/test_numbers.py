@@ -106,11 +106,11 @@ def test_differences_are_paired_and_of_the_same_numbers(three: Path) -> None:
 
 def test_without_cells_a_mean_keeps_the_interval_that_its_images_gave(three: Path) -> None:
     table, progress = read(three), Progress(Console(stderr=True))
-    with boards.reading(three, table, progress) as outcomes:
+    with boards.open_outcomes(three, table, progress) as outcomes:
         before = cell_intervals(table, outcomes)
     content = as_csv(boards.write(three, progress))
     shutil.rmtree(three / "cells")
-    with boards.reading(three, table, progress) as outcomes:
+    with boards.open_outcomes(three, table, progress) as outcomes:
         after = cell_intervals(table, outcomes)
     means = before.group.isin(["clean", "noise", "mean", "rain"])
     for name in ("value", "low", "high"):
@@ -118,11 +118,11 @@ def test_without_cells_a_mean_keeps_the_interval_that_its_images_gave(three: Pat
     assert set(after[means].basis) == {"images"} and "rates" in set(after[~means].basis)
     # Not where the table says something else, or the leaderboard is damaged.
     moved = table.assign(value=table["value"].clip(upper=0.5))
-    with boards.reading(three, moved, progress) as outcomes:
+    with boards.open_outcomes(three, moved, progress) as outcomes:
         assert set(cell_intervals(moved, outcomes).query("group == 'clean'").basis) == {"rates"}
     assert as_csv(boards.write(three, progress)) != content, "it is made from what is there"
     (three / boards.FILE).write_text("no leaderboard")
-    with boards.reading(three, table, progress) as outcomes:
+    with boards.open_outcomes(three, table, progress) as outcomes:
         assert "images" not in set(cell_intervals(table, outcomes).basis)
 
 

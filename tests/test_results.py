@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from harness.refusal import Refusal
-from harness.storage.results import COLUMNS, csv_path, ordered, read, run_key, write
+from harness.storage.results import COLUMNS, csv_path, order_models, read, run_key, write
 from harness.suites.base import Measurement
 
 KEY = {"model": "m", "suite": "s", "dataset": "d", "seed": 0, "run": "abc"}
@@ -62,7 +62,7 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
 
 def test_models_are_put_in_order_and_their_rows_kept_in_it() -> None:
     frame = pd.DataFrame({"model": ["b", "mine", "a", "b"], "value": [1, 2, 3, 4]})
-    assert ordered(frame, ["a", "b"])["value"].tolist() == [3, 1, 4, 2]
+    assert order_models(frame, ["a", "b"])["value"].tolist() == [3, 1, 4, 2]
 
 
 def test_a_run_is_named_by_its_cells_and_their_measurement() -> None:

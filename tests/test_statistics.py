@@ -13,7 +13,7 @@ from harness.analysis import (
     RATE,
     Sample,
     bonett_price,
-    crossed,
+    variance_parts,
     detectable,
     difference,
     from_outcomes,
@@ -21,7 +21,7 @@ from harness.analysis import (
     holm,
     images_needed,
     interval,
-    lopsided,
+    skew_factors,
     mcnemar,
     mean_correlation,
     mover,
@@ -86,8 +86,8 @@ def test_a_loss_has_an_interval_that_reaches_into_its_tail() -> None:
     losses = np.random.default_rng(0).gamma(0.2, size=(1, 500))
     sample = from_outcomes(losses, "x", (0.0, math.inf))
     assert sample.high - sample.value > 1.2 * (sample.value - sample.low) > 0
-    assert lopsided(0.0, 500) == (1.0, 1.0)
-    below, above = lopsided(np.array([2.0, -2.0]), 500)
+    assert skew_factors(0.0, 500) == (1.0, 1.0)
+    below, above = skew_factors(np.array([2.0, -2.0]), 500)
     assert below[0] < 1 < above[0] and below == pytest.approx(above[::-1])
     # G of the bounds' t statistic is -+ 1.96.
     g = 2 / math.sqrt(500)
@@ -119,7 +119,7 @@ def test_few_seeds_keep_few_degrees_of_freedom() -> None:
 
 def test_variance_of_a_single_network_is_that_of_its_images() -> None:
     outcomes = np.array([[0.0, 1.0, 1.0, 0.0]])
-    assert crossed(outcomes) == (0.0, pytest.approx(np.var([0, 1, 1, 0], ddof=1) / 4), 0.0)
+    assert variance_parts(outcomes) == (0.0, pytest.approx(np.var([0, 1, 1, 0], ddof=1) / 4), 0.0)
 
 
 def test_variance_parts_are_found_in_simulated_outcomes() -> None:
@@ -127,7 +127,7 @@ def test_variance_parts_are_found_in_simulated_outcomes() -> None:
     seeds, n, parts = 4, 50, []
     for _ in range(4000):
         seed, image = random.normal(0, 0.3, (seeds, 1)), random.normal(0, 1, (1, n))
-        parts.append(crossed(seed + image + random.normal(0, 0.5, (seeds, n))))
+        parts.append(variance_parts(seed + image + random.normal(0, 0.5, (seeds, n))))
     v_seed, v_image, v_rest = np.mean(parts, axis=0)
     # The part of the seeds carries the residual's share, which belongs to the mean's variance.
     assert v_rest == pytest.approx(0.5**2 / (seeds * n), rel=0.05)
@@ -148,13 +148,13 @@ def test_the_variance_is_that_of_the_two_level_bootstrap_corrected() -> None:
     random = np.random.default_rng(3)
     seeds, n = 3, 400
     outcomes = (random.normal(0, 1, n) + random.normal(0, 0.15, (seeds, 1)) > -1).astype(float)
-    v_seed, v_image, v_rest = crossed(outcomes)
+    v_seed, v_image, v_rest = variance_parts(outcomes)
     # The rest is in both parts and in their interaction; ours has it once, in V_seed.
     share = (seeds - 1) / seeds
     drawn = two_level(outcomes, 20_000).var()
     assert drawn == pytest.approx(v_seed * share + v_image + v_rest * (1 + share), rel=0.03)
     one = stats.bootstrap((outcomes[0],), np.mean, n_resamples=4000, rng=random, method="basic")
-    assert one.standard_error**2 == pytest.approx(crossed(outcomes[:1])[1], rel=0.06)
+    assert one.standard_error**2 == pytest.approx(variance_parts(outcomes[:1])[1], rel=0.06)
 
 
 def test_a_table_alone_bounds_what_the_images_would_say() -> None:
@@ -287,7 +287,7 @@ def test_a_paired_difference_changes_sign_and_only_sign_with_its_models() -> Non
         assert one.value == pytest.approx(-other.value)
         assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
         assert (one.p, one.b) == pytest.approx((other.p, other.c), nan_ok=True)
-        back = other.flipped()
+        back = -other
         assert (back.low, back.high) == pytest.approx((one.low, one.high))
         assert one.p_worse(0.01) == pytest.approx(back.p_worse(0.01))
 
@@ -318,7 +318,7 @@ def test_pairing_images_is_sharper_and_seeds_are_independent() -> None:
     b = (u + 0.1 * random.random((3, 1000)) < 0.88).astype(float)
     paired, apart = difference(sample(a), sample(b)), difference(sample(a), sample(b, on="y"))
     assert paired.high - paired.low < 0.7 * (apart.high - apart.low)
-    v = [crossed(x)[0] for x in (a, b)]
+    v = [variance_parts(x)[0] for x in (a, b)]
     assert float(paired.below) ** 2 > sum(v) * 0.9  # both seed parts are in it
 
 

@@ -17,13 +17,13 @@ from harness.analysis.correlations import Correlation, mean_correlation
 from harness.analysis.families import LEVEL, holm, rank_intervals
 from harness.analysis.intervals import (
     Z,
-    crossed,
     interval,
-    lopsided,
     mover,
     quantile,
     shape_of,
+    skew_factors,
     spread,
+    variance_parts,
     wilson,
 )
 from harness.analysis.pairs import (

@@ -29,7 +29,7 @@ def write(results: Path, progress: Progress) -> pd.DataFrame:
         Refusal: A file is damaged.
     """
     table = select(results, [], [], [], whole=True)
-    with reading(results, table, progress, alone=True) as outcomes:
+    with open_outcomes(results, table, progress, alone=True) as outcomes:
         board = leaderboard(table, outcomes)
     content, path = as_csv(board), results / FILE
     if not path.is_file() or path.read_bytes() != content:
@@ -38,7 +38,7 @@ def write(results: Path, progress: Progress) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def reading(
+def open_outcomes(
     results: Path, table: pd.DataFrame, progress: Progress, *, alone: bool = False
 ) -> Iterator[StoredOutcomes]:
     """Give the outcomes of a table's runs, and show how far their reading is if it takes long.

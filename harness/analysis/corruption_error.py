@@ -45,7 +45,7 @@ def corruption_error(errors: ArrayLike, reference: ArrayLike) -> np.ndarray:
     return np.asarray(np.sum(errors, axis=-1) / below)
 
 
-def accuracies(table: pd.DataFrame) -> pd.Series:
+def is_accuracy(table: pd.DataFrame) -> pd.Series:
     """Return which rows are accuracies on all images."""
     return (table["metric"] == "accuracy") & (table["variant"] == "")
 
@@ -56,7 +56,7 @@ def is_complete(table: pd.DataFrame, reference: str) -> bool:
 
 
 def _missing(table: pd.DataFrame, model: str) -> list[str]:
-    of = table[(table["model"] == model) & accuracies(table)]
+    of = table[(table["model"] == model) & is_accuracy(table)]
     per_seed = [
         set(groups_of(frozenset(zip(part["condition"], part["level"].astype(float), strict=True))))
         for _, part in of.groupby("seed")
@@ -92,7 +92,7 @@ def mean_corruption_error(
             f"{', '.join(missing)}. Run `harness run --suite robustness --corruption common "
             f"--model {reference}`."
         )
-    found = collect_samples(table[accuracies(table)], outcomes, keep=True)
+    found = collect_samples(table[is_accuracy(table)], outcomes, keep=True)
     of: dict[str, dict[str, Sample]] = {}
     for key, sample in found.items():
         of.setdefault(key.model, {})[key.group] = sample
@@ -141,7 +141,7 @@ def _ratio(
         weights_of_base[kind] = weights[kind] * ce[kind]
     for weighted in (weights, weights_of_base):
         weighted["clean"] = -clean * sum(weighted.values())
-    one, other = _weighted(groups, weights), _weighted(base, weights_of_base)
+    one, other = _weighted_sum(groups, weights), _weighted_sum(base, weights_of_base)
     if one is None or other is None:
         return ce, math.nan, math.nan
     # Both are the mCE: what their difference has is its uncertainty.
@@ -150,7 +150,7 @@ def _ratio(
     return ce, -half, half
 
 
-def _weighted(groups: dict[str, Sample], weights: dict[str, float]) -> Sample | None:
+def _weighted_sum(groups: dict[str, Sample], weights: dict[str, float]) -> Sample | None:
     """The sample of a weighted sum of errors, None where outcomes are not stored for all."""
     chosen = [(groups[name], w) for name, w in weights.items()]
     stacks = [(1 - s.outcomes) * w for s, w in chosen if s.outcomes is not None]

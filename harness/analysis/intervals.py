@@ -92,7 +92,7 @@ def interval(
     """
     if span != (0.0, 1.0):
         _, df = spread((v_seed, seeds - 1), (v_image, shape[1]))
-        t, (left, right) = float(quantile(df)), lopsided(shape[0], n)
+        t, (left, right) = float(quantile(df)), skew_factors(shape[0], n)
         below = t * math.sqrt(v_seed + v_image * float(left) ** 2)
         above = t * math.sqrt(v_seed + v_image * float(right) ** 2)
         return max(span[0], value - below), min(span[1], value + above)
@@ -126,7 +126,7 @@ def shape_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return skew, np.minimum(n - 1, 2 * n / np.maximum(kurtosis - 1, 1e-9))
 
 
-def lopsided(skew: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
+def skew_factors(skew: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return what the standard error of a mean over n values is multiplied by, below and above it.
 
     With G(T) = T + g T^2 / 3 + g^2 T^3 / 27 + g / 6 and g = skewness / sqrt(n), G of the t
@@ -141,7 +141,7 @@ def lopsided(skew: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(small, 1.0, below), np.where(small, 1.0, above)
 
 
-def crossed(outcomes: np.ndarray) -> tuple[float, float, float]:
+def variance_parts(outcomes: np.ndarray) -> tuple[float, float, float]:
     """Return (V_seed, V_image, V_rest), parts of the variance of the mean of `outcomes` (S, n).
 
     V_rest, the share of what is neither seed nor image, is inside V_seed, and was taken out of

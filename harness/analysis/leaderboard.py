@@ -61,7 +61,7 @@ def of_samples(found: dict[Key, Sample]) -> pd.DataFrame:
     rows = []
     for keys in columns.values():
         here = [found[key] for key in keys]
-        low, high, mde = _ranked(here, METRICS[keys[0].metric].sign)
+        low, high, mde = _rank(here, METRICS[keys[0].metric].sign)
         for i, (key, sample) in enumerate(zip(keys, here, strict=True)):
             rows.append(
                 (
@@ -73,7 +73,7 @@ def of_samples(found: dict[Key, Sample]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(COUNTS, "Int64"))
 
 
-def _ranked(here: list[Sample], side: int) -> tuple[list[int | None], list[int | None], np.ndarray]:
+def _rank(here: list[Sample], side: int) -> tuple[list[int | None], list[int | None], np.ndarray]:
     """Ranks of the models of one column, None where there are none, and what could be detected."""
     nothing: list[int | None] = [None] * len(here)
     mde = np.full(len(here), np.nan)

@@ -34,8 +34,8 @@ from scipy.special import bdtr, ndtri, stdtr
 from harness.analysis.intervals import (
     Bounds,
     Z,
-    crossed,
-    lopsided,
+    variance_parts,
+    skew_factors,
     mover,
     quantile,
     shape_of,
@@ -136,7 +136,7 @@ class Differences:
         """Return one of them."""
         return Differences(*(getattr(self, f.name)[where] for f in fields(self)))
 
-    def flipped(self) -> "Differences":
+    def __neg__(self) -> "Differences":
         """Return them with the sign changed, for metrics whose better side is down."""
         return replace(
             self,
@@ -173,7 +173,7 @@ def pairwise(samples: Sequence[Sample]) -> Differences:
         c=np.full(shape, np.nan),
         psi=np.full(shape, np.nan),
     )
-    for same in _together(samples).values():
+    for same in _by_images(samples).values():
         stack = np.stack([np.asarray(samples[i].images) for i in same])
         for place, i in enumerate(same):
             others = same[place + 1 :]
@@ -201,7 +201,7 @@ def difference(a: Sample, b: Sample, *, same_seeds: bool = False) -> Differences
     return found
 
 
-def _together(samples: Sequence[Sample]) -> dict[str, list[int]]:
+def _by_images(samples: Sequence[Sample]) -> dict[str, list[int]]:
     """Positions of the samples on the same images."""
     same = defaultdict(list)
     for i, sample in enumerate(samples):
@@ -210,7 +210,7 @@ def _together(samples: Sequence[Sample]) -> dict[str, list[int]]:
     return {on: which for on, which in same.items() if len(which) > 1}
 
 
-def _adjusted(d: np.ndarray, rate: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moments(d: np.ndarray, rate: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, its variance and psi of `d` (..., n) with one image more on either side.
 
     The two have the size of a typical difference that is not zero; where there is none, of the
@@ -229,7 +229,7 @@ def _pair(
     """Fill row and column `i` of `found` from the images' differences `d` (len(others), n)."""
     a, them = samples[i], [samples[j] for j in others]
     n, rate = d.shape[1], a.span == RATE
-    mean, v, psi = _adjusted(d, rate)
+    mean, v, psi = _moments(d, rate)
     seeds = np.array([s.seeds for s in them])
     v_seed, v_rest = (np.array([getattr(s, k) for s in them]) for k in ("v_seed", "v_rest"))
     v_image = np.maximum(0.0, v - a.v_rest - v_rest)
@@ -238,7 +238,7 @@ def _pair(
     # Bonett and Price's interval of hits and misses needs no correction.
     skew, freedom = np.where(binary, 0.0, skew), np.where(binary, np.inf, freedom)
     _, df = spread((a.v_seed, a.seeds - 1), (v_seed, seeds - 1), (v_image, freedom))
-    left, right = lopsided(skew, n)
+    left, right = skew_factors(skew, n)
     below, above = (np.sqrt(a.v_seed + v_seed + v_image * side**2) for side in (left, right))
     alone = (seeds == 1) & (a.seeds == 1)
     center = np.where(alone, mean, found.value[i, others])
@@ -269,13 +269,13 @@ def _pair(
 def _by_seed(d: np.ndarray, rate: bool) -> dict[str, np.ndarray | float]:
     """The difference from `d` (S, n), outcome minus outcome of the same seed and image."""
     seeds, n = d.shape
-    v_seed, _, v_rest = crossed(d)
+    v_seed, _, v_rest = variance_parts(d)
     images = d.mean(axis=0)
-    _, v_all, psi = _adjusted(images, rate)
+    _, v_all, psi = _moments(images, rate)
     v_image = max(0.0, float(v_all) - v_rest)
     skew, freedom = shape_of(images)
     _, df = spread((v_seed, seeds - 1), (v_image, freedom))
-    below, above = (np.sqrt(v_seed + v_image * f**2) for f in lopsided(skew, n))
+    below, above = (np.sqrt(v_seed + v_image * f**2) for f in skew_factors(skew, n))
     center, equal = float(d.mean()), not d.any()
     se = float(below if center > 0 else above)
     p = 1.0 if equal or se == 0 else float(2 * stdtr(df, -abs(center) / se))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.analysis.intervals import Bounds, crossed, interval, shape_of
+from harness.analysis.intervals import Bounds, variance_parts, interval, shape_of
 
 RATE = (0.0, 1.0)
 
@@ -71,7 +71,7 @@ def from_outcomes(
         keep: Whether to keep them by seed, as pairing by seed needs.
     """
     seeds, n = outcomes.shape
-    v_seed, v_image, v_rest = crossed(outcomes)
+    v_seed, v_image, v_rest = variance_parts(outcomes)
     images = outcomes.mean(axis=0)
     value = float(images.mean()) if value is None else value
     low, high = interval(value, v_seed, v_image, seeds, n, span, _shape(images))

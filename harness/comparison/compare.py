@@ -11,7 +11,7 @@ from harness.comparison.differences import as_csv, default_names, differences
 from harness.comparison.foreign import OURS, PERCENT, read_pairs
 from harness.comparison.names import UNSAID, Better, sign_of
 from harness.comparison.sentences import caveats, sentences
-from harness.comparison.sides import Side, measured_on, of_shared_seeds, open_side, samples_of
+from harness.comparison.sides import Side, provenance_of, of_shared_seeds, open_side, samples_of
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.files import write_bytes
@@ -125,10 +125,10 @@ def _compare(
             "both with the same `harness run`."
         )
     lines = [*a.notes, *b.notes, *sentences(frame), *caveats(frame), *left_out]
-    return frame, lines + _sideless(frame, better) + _differing(a, b, labels)
+    return frame, lines + _directions(frame, better) + _mismatches(a, b, labels)
 
 
-def _sideless(frame: pd.DataFrame, better: Better) -> list[str]:
+def _directions(frame: pd.DataFrame, better: Better) -> list[str]:
     """Which metrics nobody has given a direction, and how to."""
     return [
         f"Nobody says which way of {metric} is better: `--better {metric}=up` or "
@@ -160,9 +160,9 @@ def _seeds(side: Side) -> list[int]:
     return [] if side.table is None else sorted(side.table["seed"].unique())
 
 
-def _differing(a: Side, b: Side, labels: tuple[str, str]) -> list[str]:
+def _mismatches(a: Side, b: Side, labels: tuple[str, str]) -> list[str]:
     """What the two were not measured on alike."""
-    mine, theirs = measured_on(a), measured_on(b)
+    mine, theirs = provenance_of(a), provenance_of(b)
     said = []
     for (dataset, suite, _), seen in mine.items():
         for (other_dataset, other_suite, _), others in theirs.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.analysis.collect import Key
 from harness.comparison.guards import Guard, Margins, judge, select_guards
 from harness.comparison.names import UNSAID, Better, read_name, write_name
-from harness.comparison.sides import Side, measured_on, of_shared_seeds, open_side, samples_of
+from harness.comparison.sides import Side, provenance_of, of_shared_seeds, open_side, samples_of
 from harness.progress import Progress
 from harness.refusal import Refusal
 
@@ -106,7 +106,7 @@ def check(
 
 def _others(now: Side, before: Side, guards: Mapping[Key, float]) -> dict[Key, str]:
     """Guards whose runs say that they are of other images or of another version."""
-    mine, theirs = measured_on(now), measured_on(before)
+    mine, theirs = provenance_of(now), provenance_of(before)
     found = {}
     for key in guards:
         run = key.dataset, key.suite, key.model

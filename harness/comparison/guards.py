@@ -163,7 +163,7 @@ def _measure(
     if math.isnan(float(d.below)):
         reason = "single means without their images have no interval"
         return replace(guard, verdict=INCONCLUSIVE, reason=reason, p_worse=1.0)
-    d = d if sign_of(key.metric, better) > 0 else d.flipped()
+    d = d if sign_of(key.metric, better) > 0 else -d
     return replace(
         guard,
         verdict=INCONCLUSIVE,

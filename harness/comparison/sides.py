@@ -137,7 +137,7 @@ def samples_of(side: Side, progress: Progress, grouping: Grouping = groups_of) -
     assert side.table is not None
     if side.folder is None:
         return collect_samples(side.table, grouping=grouping)
-    with boards.reading(side.folder, side.table, progress) as outcomes:
+    with boards.open_outcomes(side.folder, side.table, progress) as outcomes:
         return collect_samples(side.table, outcomes, grouping=grouping, keep=True)
 
 
@@ -169,7 +169,7 @@ def _runs(table: pd.DataFrame) -> set[tuple]:
     return set(_index(table).unique())
 
 
-def measured_on(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:
+def provenance_of(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:
     """Return what runs were measured on, by (dataset, suite, model), as far as it is known.
 
     The images' hash, the suite's version and the seed of the images' draws.

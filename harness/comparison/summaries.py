@@ -58,7 +58,7 @@ def junit(guards: Sequence[Guard]) -> bytes:
     return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
-def inert(text: str) -> str:
+def escape(text: str) -> str:
     """Return `text` so that Markdown shows it as it is."""
     return re.sub(r"([\\`*_{}\[\]()#+!|<>&~@:-])", lambda m: f"&#{ord(m[1])};", text)
 
@@ -76,11 +76,11 @@ def markdown(guards: Sequence[Guard]) -> bytes:
     for guard in guards:
         key, known = guard.key, not math.isnan(guard.difference)
         names = (key.dataset, key.suite, key.model, write_name(*key.name), key.group)
-        cells = [f"{SIGNS[guard.verdict]} {guard.verdict}", *(inert(name) for name in names)]
+        cells = [f"{SIGNS[guard.verdict]} {guard.verdict}", *(escape(name) for name in names)]
         cells += [f"{v:.4f}" if math.isfinite(v) else "" for v in (guard.baseline, guard.new)]
         cells += [f"{guard.difference:+.4f}", f"{guard.low:+.4f} to {guard.high:+.4f}"] * known
         cells += ["", ""] * (not known)
-        lines.append("| " + " | ".join([*cells, f"{guard.margin:g}", inert(guard.reason)]) + " |")
+        lines.append("| " + " | ".join([*cells, f"{guard.margin:g}", escape(guard.reason)]) + " |")
     lines += [
         "",
         "A change is positive where it is for the better. *worse*: the interval lies below "

@@ -4,7 +4,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from harness.analysis.boards import reading
+from harness.analysis.boards import open_outcomes
 from harness.analysis.collect import collect_samples
 from harness.analysis.corruption_error import REFERENCE, is_complete, mean_corruption_error
 from harness.analysis.groups import CORRUPTED, ORDER, describe_group, with_corrupted
@@ -215,14 +215,14 @@ def mce_sheets(request: Request, accuracy: pd.DataFrame) -> list[Sheet]:
         complete = is_complete(part, reference) and part["model"].nunique() > 1
         if request.reference is None and not complete:
             continue
-        with reading(request.results, part, request.progress) as outcomes:
+        with open_outcomes(request.results, part, request.progress) as outcomes:
             found = mean_corruption_error(part, reference, outcomes)
         names = {
             f"{m}[ref={reference}]{end}": m + end.replace(" ", "_")
             for m in ("mce", "relative_mce")
             for end in ("", " low", " high")
         }
-        found = ordered(found, dict.fromkeys(part["model"])).assign(reference=reference)
+        found = order_models(found, dict.fromkeys(part["model"])).assign(reference=reference)
         rows = rows_of(found.rename(columns=names))
         columns = [
             DATASET,

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from harness.analysis.boards import reading
+from harness.analysis.boards import open_outcomes
 from harness.analysis.groups import headline
 from harness.analysis.leaderboard import leaderboard
 from harness.present.request import Request
@@ -41,7 +41,7 @@ def rows_of(frame: pd.DataFrame) -> list[Row]:
 
 def board_sheets(request: Request) -> list[Sheet]:
     """Return the leaderboard of a suite, its headline groups alone."""
-    with reading(request.results, request.frame, request.progress) as outcomes:
+    with open_outcomes(request.results, request.frame, request.progress) as outcomes:
         board = leaderboard(request.frame, outcomes)
     kept = [
         part[part["group"].isin(headline(part["group"]))]

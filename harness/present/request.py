@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.boards import reading
+from harness.analysis.boards import open_outcomes
 from harness.analysis.collect import Grouping, Key, collect_samples
 from harness.analysis.groups import groups_of
 from harness.analysis.sample import Sample
@@ -35,7 +35,7 @@ class Request:
 
     def samples(self, part: pd.DataFrame, grouping: Grouping = groups_of) -> dict[Key, Sample]:
         """Return the means of a part of the rows, with the leaderboard's intervals."""
-        with reading(self.results, part, self.progress) as outcomes:
+        with open_outcomes(self.results, part, self.progress) as outcomes:
             return collect_samples(part, outcomes, grouping=grouping)
 
     def runs(self) -> Iterator[tuple[Row, pd.DataFrame]]:

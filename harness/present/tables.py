@@ -16,7 +16,7 @@ from harness.present.sheet import Sheet
 from harness.present.stability import stability_sheets
 from harness.progress import Progress
 from harness.refusal import Refusal
-from harness.storage.results import ordered, read
+from harness.storage.results import order_models, read
 
 # By suite; any other has rows of its leaderboard.
 TABLES: dict[str, Callable[[Request], list[Sheet]]] = {
@@ -57,7 +57,7 @@ def suite_tables(
     kept = frame["suite"] == suite
     for column, names in (("model", models), ("dataset", datasets)):
         kept &= frame[column].isin(names) if names else True
-    rows = ordered(frame[kept], CATALOG).sort_values("dataset", kind="stable")
+    rows = order_models(frame[kept], CATALOG).sort_values("dataset", kind="stable")
     progress.detail(f"{suite}: {len(rows)} rows, {rows['model'].nunique()} models.")
     if rows.empty:
         return []

@@ -205,7 +205,7 @@ def select(
     return frame
 
 
-def ordered(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
+def order_models(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
     """Return `frame` with its models in the order of `models`, those not in it last."""
     place = {name: i for i, name in enumerate(models)}
     rank = frame["model"].map(lambda name: place.get(name, len(place)))

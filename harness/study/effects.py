@@ -139,7 +139,7 @@ def _effect(
     same_seeds: bool = False,
 ) -> Effect:
     d = difference(a, b, same_seeds=same_seeds)
-    for_better = d.flipped() if METRICS[quantity.metric].sign < 0 else d
+    for_better = -d if METRICS[quantity.metric].sign < 0 else d
     return Effect(
         *names,
         quantity,

@@ -126,7 +126,7 @@ def answer_from(
         quantity.metric for q in questions for quantity in (q.quantity, *q.also)
     }
     table = table[table["metric"].isin(needed) & (table["seed"] < seeds)]
-    with boards.reading(root, table, progress) as outcomes:
+    with boards.open_outcomes(root, table, progress) as outcomes:
         found = collect_samples(table, outcomes, keep=True)
     return answer_questions(questions, found, table, dataset)
 

@@ -13,7 +13,6 @@ from harness.analysis import (
     RATE,
     Sample,
     bonett_price,
-    variance_parts,
     detectable,
     difference,
     from_outcomes,
@@ -21,7 +20,6 @@ from harness.analysis import (
     holm,
     images_needed,
     interval,
-    skew_factors,
     mcnemar,
     mean_correlation,
     mover,
@@ -29,7 +27,9 @@ from harness.analysis import (
     quantile,
     rank_intervals,
     shape_of,
+    skew_factors,
     spread,
+    variance_parts,
     wilson,
 )
 from harness.analysis.means import by_condition

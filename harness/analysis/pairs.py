@@ -34,12 +34,12 @@ from scipy.special import bdtr, ndtri, stdtr
 from harness.analysis.intervals import (
     Bounds,
     Z,
-    variance_parts,
-    skew_factors,
     mover,
     quantile,
     shape_of,
+    skew_factors,
     spread,
+    variance_parts,
 )
 from harness.analysis.sample import RATE, Sample
 

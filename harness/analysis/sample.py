@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.analysis.intervals import Bounds, variance_parts, interval, shape_of
+from harness.analysis.intervals import Bounds, interval, shape_of, variance_parts
 
 RATE = (0.0, 1.0)
 

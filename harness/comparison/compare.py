@@ -11,7 +11,7 @@ from harness.comparison.differences import as_csv, default_names, differences
 from harness.comparison.foreign import OURS, PERCENT, read_pairs
 from harness.comparison.names import UNSAID, Better, sign_of
 from harness.comparison.sentences import caveats, sentences
-from harness.comparison.sides import Side, provenance_of, of_shared_seeds, open_side, samples_of
+from harness.comparison.sides import Side, of_shared_seeds, open_side, provenance_of, samples_of
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.files import write_bytes

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.analysis.collect import Key
 from harness.comparison.guards import Guard, Margins, judge, select_guards
 from harness.comparison.names import UNSAID, Better, read_name, write_name
-from harness.comparison.sides import Side, provenance_of, of_shared_seeds, open_side, samples_of
+from harness.comparison.sides import Side, of_shared_seeds, open_side, provenance_of, samples_of
 from harness.progress import Progress
 from harness.refusal import Refusal
 

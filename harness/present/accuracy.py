@@ -25,7 +25,7 @@ from harness.present.sheet import (
     number,
     ranks,
 )
-from harness.storage.results import ordered
+from harness.storage.results import order_models
 from harness.suites.catalog import COMMON, FAMILIES
 
 SCORES = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}

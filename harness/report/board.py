@@ -1,34 +1,41 @@
 """The leaderboard, column by column: who is best at one thing, and how sure that is.
 
-A column is a (dataset, suite, metric, group); its rows are the models, best first. Nothing is
-computed here but where a number is drawn.
+A column is a (dataset, suite, metric, variant, group); its rows are the models, best first. Nothing
+is computed here but where a number is drawn.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from harness.analysis import boards
+from harness.analysis.groups import describe_group
 from harness.analysis.leaderboard import COUNTS, KEY
-from harness.report.glossary import Metric, decimals, ends, metric, rounded
+from harness.report.numbers import convert, count_decimals, find_scale, unit_of
+from harness.suites.metrics import METRICS, Metric, is_bound, parts_of
 
+Row = Mapping[Any, Any]
 NUMBERS = ("value", "low", "high")
 HEADLINE = ("common", "noise+blur", "clean")  # groups to open with, the first that is there
-SPOKEN = {"common": "the 15 common corruptions", "noise+blur": "noise and blur"}
-MOST_ROWS = 40_000  # beyond these, accuracy by class stays in the CSV alone
+MOST_ROWS = 40_000  # beyond these, what is of single classes stays in the CSV alone
 
 
 def read(results: Path) -> pd.DataFrame | None:
     """Return the leaderboard of a results folder, None where there is none.
 
     Raises:
-        ValueError: It is damaged; says where.
+        Refusal: It is damaged; says where.
     """
     path = results / boards.FILE
     return boards.read(path) if path.is_file() else None
+
+
+def is_of_class(variant: str) -> bool:
+    """Return whether a variant is of the images of one class."""
+    return any(part.startswith("class ") for part in parts_of(variant))
 
 
 def columns(board: pd.DataFrame, place: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -41,79 +48,75 @@ def columns(board: pd.DataFrame, place: Mapping[str, int]) -> list[dict[str, Any
     Returns:
         Of each column its names, `conditions` (the group in words), `title`, `unit`, `better`,
         `places` (decimals), `axis` (ends of the scale that intervals are drawn on), `says` (who
-        leads) and `rows`; see `_rows`. Numbers are in the unit in which they are printed.
+        leads) and `rows`; see `_row`. Numbers are in the unit in which they are printed.
     """
-    board = board[~board["metric"].isin(ends(board["metric"]))]
+    board = board[~board["variant"].map(is_bound)]
     if len(board) > MOST_ROWS:
-        board = board[~board["metric"].str.startswith("accuracy_class_")]
-    return [_column(key, part, place) for key, part in board.groupby(list(KEY[:4]), sort=False)]
+        board = board[~board["variant"].map(is_of_class)]
+    found: dict[tuple, list[Row]] = {}
+    for row in board.to_dict("records"):
+        found.setdefault(tuple(row[name] for name in KEY[:5]), []).append(row)
+    return [_column(key, rows, place) for key, rows in found.items()]
 
 
-def _column(key: tuple, part: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
-    dataset, suite, name, group = key
-    about = metric(name)
-    best_first = part.sort_values("value", ascending=about.better < 0, kind="stable")
-    places = decimals(about, best_first["value"])
+def _column(key: tuple, part: list[Row], place: Mapping[str, int]) -> dict[str, Any]:
+    dataset, suite, name, variant, group = key
+    metric = METRICS[name]
+    worst = math.inf if metric.sign < 0 else -math.inf
+    values = [worst if math.isnan(row["value"]) else row["value"] for row in part]
+    order = sorted(range(len(part)), key=values.__getitem__, reverse=metric.sign >= 0)
+    best_first = [part[i] for i in order]
+    places = count_decimals(metric, [row["value"] for row in part])
+    rows = [_row(metric, row, places, place) for row in best_first]
+    low, high = find_scale([number for row in rows for number in row[1:4]])
     return {
         "dataset": dataset,
         "suite": suite,
         "metric": name,
+        "variant": variant,
         "group": group,
-        "conditions": SPOKEN.get(group, group.replace("_", " ")),
-        "title": about.title,
-        "unit": about.unit,
-        "better": about.better,
+        "conditions": describe_group(group),
+        "title": metric.title,
+        "unit": unit_of(metric),
+        "better": metric.sign,
         "places": places,
-        "axis": _axis(about, best_first, places),
-        "says": _says(best_first),
-        "rows": _rows(about, best_first, places, place),
+        "axis": [max(low, 0.0), min(high, 100.0)] if metric.is_rate else [low, high],
+        "says": _leader(best_first),
+        "rows": rows,
     }
 
 
-def _says(part: pd.DataFrame) -> str:
+def _leader(best_first: Sequence[Row]) -> str:
     """Who leads, as far as the ranks tell."""
-    first = part.loc[part["rank_low"] == 1, "model"].tolist()
-    if not first or len(part) == 1:
+    first = [
+        row["model"] for row in best_first if not pd.isna(row["rank_low"]) and row["rank_low"] == 1
+    ]
+    if not first or len(best_first) == 1:
         return ""
-    if len(first) == len(part):
-        return "No model can be told from the best."
+    if len(first) == len(best_first):
+        return "No model is significantly worse than another."
     return f"{first[0]} leads." if len(first) == 1 else f"{len(first)} models may be the best."
 
 
-def _rows(
-    about: Metric, part: pd.DataFrame, places: int, place: Mapping[str, int]
-) -> list[list[Any]]:
-    """Rows: model, value, low, high, seeds, images, rank_low, rank_high, mde, basis."""
-    rows = []
-    for row in part.to_dict("records"):
-        numbers = [rounded(about, float(row[name]), places) for name in NUMBERS]
-        counts = [_count(row[name]) for name in COUNTS]
-        mde = rounded(about, float(row["mde"]), places)
-        rows.append([place[row["model"]], *numbers, *counts, mde, row["basis"]])
-    return rows
-
-
-def _count(value: Any) -> int | None:
-    return None if pd.isna(value) else int(value)
-
-
-def _axis(about: Metric, part: pd.DataFrame, places: int) -> list[float]:
-    """Ends of the scale that holds all intervals of a column, at round numbers."""
-    ends = [rounded(about, float(v), places) for name in NUMBERS for v in part[name]]
-    known = [v for v in ends if isinstance(v, float)]
-    if not known:
-        return [0.0, 1.0]
-    ticks = MaxNLocator(4).tick_values(min(known), max(known))
-    low, high = float(ticks[0]), float(ticks[-1])
-    return [max(low, 0.0), min(high, 100.0)] if about.rate else [low, high]
+def _row(metric: Metric, row: Row, places: int, place: Mapping[str, int]) -> list[Any]:
+    """A row: model, value, low, high, seeds, images, rank_low, rank_high, mde, basis."""
+    numbers = [convert(metric, row[name], places) for name in NUMBERS]
+    counts = [None if pd.isna(row[name]) else int(row[name]) for name in COUNTS]
+    return [
+        place[row["model"]],
+        *numbers,
+        *counts,
+        convert(metric, row["mde"], places),
+        row["basis"],
+    ]
 
 
 def opening(found: Sequence[Mapping[str, Any]]) -> int:
     """Return which column the page opens with: accuracy under the most corruptions."""
 
-    def worth(i: int) -> tuple[int, int, int]:
+    def worth(i: int) -> tuple[bool, int, int]:
         group = found[i]["group"]
         place = HEADLINE.index(group) if group in HEADLINE else len(HEADLINE)
-        return (found[i]["metric"] != "accuracy", place, i)
+        return (found[i]["metric"], found[i]["variant"]) != ("accuracy", ""), place, i
 
     return min(range(len(found)), key=worth)

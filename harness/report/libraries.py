@@ -11,7 +11,22 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from harness.refusal import Refusal
+from harness.storage.provenance import DISTRIBUTION
+
+NEEDED = ("itables", "jinja2", "vl_convert")
 VEGA_LICENSE = "/*! Vega, Vega-Lite and Vega-Embed: see the end of the page for their license. */\n"
+
+
+def require() -> None:
+    """Refuse to go on without the libraries.
+
+    Raises:
+        Refusal: One is not installed.
+    """
+    for name in NEEDED:
+        if find_spec(name) is None:
+            raise Refusal(f"The report needs `{name}`. Run `pip install '{DISTRIBUTION}[report]'`.")
 
 
 def charts() -> str:
@@ -25,17 +40,16 @@ def tables() -> str:
     """Return a module that defines `DataTable` on the window.
 
     Raises:
-        ImportError: The bundle of `itables` is not there, or not what it was.
+        Refusal: The bundle of `itables` is not what it was.
     """
     spec = find_spec("itables")  # the folder alone: nothing of the package is imported
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError("The report needs `itables`. Run `pip install itables`.")
+    assert spec is not None and spec.submodule_search_locations, "see `require`"
     bundle = Path(spec.submodule_search_locations[0]) / "html" / "dt_bundle.js"
     source = bundle.read_text(encoding="utf-8")
     # A script in a page exports to nobody; its own names are reached from inside alone.
     name = re.search(r"\bexport\s*\{[^}]*?([\w$]+) as default\b[^}]*\}", source)
     if name is None:
-        raise ImportError(f"{bundle} exports no DataTable. Install another version of `itables`.")
+        raise Refusal(f"{bundle} exports no DataTable. Install another version of `itables`.")
     head, tail = source[: name.start()], source[name.end() :].removeprefix(";")
     return inline(f"{head}\nwindow.DataTable={name[1]};{tail}")
 

@@ -7,32 +7,28 @@ Its content security policy lets nothing run but its own scripts, and nothing lo
 The page is a function of the folder: the same results give the same page.
 """
 
-import base64
-import gzip
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from rich.console import Console
 
-from harness import models as builders  # noqa: F401  fills the registry
-from harness.models.base import MODELS, card_of
-from harness.plots.figures import BASELINE
-from harness.report import answers, board, curves, glossary, libraries, pictures, runs
-from harness.storage.checkpoints import safe
-from harness.storage.files import write_bytes
-from harness.storage.results import chosen
+from harness.analysis import boards
+from harness.analysis.collect import Outcomes
+from harness.analysis.corruption_error import REFERENCE
+from harness.models.catalog import CATALOG
+from harness.progress import Progress
+from harness.report import answers, board, curves, libraries, pictures, runs, training
+from harness.storage.files import safe, write_bytes
+from harness.storage.histories import COLUMNS, read_histories
+from harness.storage.results import select
+from harness.study.schema import Study
+from harness.suites.metrics import MAP_STATISTICS
 
 PATH = Path("report") / "index.html"
-TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("page.js", "board.js", "curves.js")
 LARGEST = 5_000_000  # bytes of the page
 
 
@@ -42,37 +38,47 @@ class Content:
 
     Args:
         table: Long table.
-        leaderboard: With the columns of `harness.analysis.leaderboard`; None where it has not been written.
+        leaderboard: With the columns of `harness.analysis.leaderboard`; None where it has not been
+            written.
         made: What `runs.runs` returns for the table.
         studies: What `answers.read` returns.
+        histories: What `read_histories` returns.
+        outcomes: Outcomes by image, or what the leaderboard knows of them.
     """
 
     table: pd.DataFrame
     leaderboard: pd.DataFrame | None
     made: Mapping[str, Any]
-    studies: Sequence[Mapping[str, Any]] = ()
+    studies: Sequence[Study] = ()
+    histories: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    outcomes: Outcomes | None = None
 
 
-def write(results: Path) -> Path:
+def write(results: Path, progress: Progress | None = None) -> Path:
     """Write the page of a results folder.
+
+    Args:
+        progress: Where to say how far the reading of outcomes is.
 
     Returns:
         Its path.
 
     Raises:
-        LookupError: There are no results.
-        ValueError: A file is damaged.
-        ImportError: A library that the page is made with is not installed.
+        Refusal: There are no results, a file is damaged, or a library that the page is made with is
+            not installed.
     """
-    table, leaderboard = chosen(results, [], [], []), board.read(results)
-    made = runs.runs(results, table)
-    content = Content(table, leaderboard, made, answers.read(results))
-    numbers = facts(content)
+    libraries.require()
+    from harness.report.html import html  # with its libraries, which may be absent
+
+    table, leaderboard = select(results, [], [], []), board.read(results)
+    studies, made = answers.read(results), runs.runs(results, table)
+    quiet = Progress(Console(stderr=True), "quiet")
+    with boards.open_outcomes(results, table, progress or quiet) as outcomes:
+        histories = read_histories(results)
+        content = Content(table, leaderboard, made, studies, histories, outcomes)
+        numbers = facts(content)
     page = html(content, numbers)
-    # The page draws the curves itself.
-    pairs = table[["dataset", "suite"]].drop_duplicates().itertuples(index=False)
-    drawn = {f"{safe(dataset)}-{suite}.png" for dataset, suite in pairs}
-    found, left_out = pictures.pictures(results, drawn, LARGEST - len(page))
+    found, left_out = pictures.pictures(results, _on_page(numbers), LARGEST - len(page))
     if found or left_out:
         page = html(content, numbers, found, left_out)
     write_bytes(results / PATH, page)
@@ -83,14 +89,29 @@ def facts(content: Content) -> dict[str, Any]:
     """Return the numbers of the page, as its scripts read them; JSON-able."""
     names = _names(content)
     place = {name: i for i, name in enumerate(names)}
-    boards = [] if content.leaderboard is None else board.columns(content.leaderboard, place)
+    columns = [] if content.leaderboard is None else board.columns(content.leaderboard, place)
+    found = curves.curves(content.table, place, content.outcomes)
+    opening = board.opening(columns) if columns else None
+    if opening is not None:  # the suite that the leaderboard opens with comes first
+        found.sort(key=lambda c: any(c[k] != columns[opening][k] for k in ("dataset", "suite")))
     return {
-        "models": [{"name": name, "baseline": name == BASELINE} for name in names],
-        "boards": boards,
-        "opening": board.opening(boards) if boards else None,
-        "curves": curves.curves(content.table, place),
+        "models": [{"name": name, "baseline": name == REFERENCE} for name in names],
+        "boards": columns,
+        "opening": opening,
+        "curves": found,
+        "training": training.training(content.histories, place),
         "runs": [run | {"model": place[run["model"]]} for run in content.made["runs"]],
         "shared": content.made["shared"],
+    }
+
+
+def _on_page(numbers: Mapping[str, Any]) -> set[str]:
+    """Names of the figures that the page draws itself: curves, but no statistics of maps."""
+    maps = {metric.name for metric in MAP_STATISTICS}
+    return {
+        f"{safe(of['dataset'])}-{of['suite']}.png"
+        for of in (*numbers["curves"], *numbers["training"])
+        if maps.isdisjoint(metric["metric"] for metric in of["metrics"])
     }
 
 
@@ -99,95 +120,5 @@ def _names(content: Content) -> list[str]:
     found = set(content.table["model"])
     if content.leaderboard is not None:
         found |= set(content.leaderboard["model"])
-    order = {name: i for i, name in enumerate((BASELINE, *MODELS))}
+    order = {name: i for i, name in enumerate((REFERENCE, *CATALOG))}
     return sorted(found, key=lambda name: (order.get(name, math.inf), name))
-
-
-def pack(numbers: Mapping[str, Any]) -> str:
-    """Return `numbers` as JSON, gzip, base64: a quarter of the size, and no character of HTML."""
-    content = json.dumps(numbers, separators=(",", ":"), allow_nan=False).encode()
-    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
-
-
-def unpack(text: str) -> dict[str, Any]:
-    """Return what was packed."""
-    return json.loads(gzip.decompress(base64.b64decode(text)))
-
-
-def html(
-    content: Content,
-    numbers: Mapping[str, Any],
-    shown: Sequence[pictures.Picture] = (),
-    left_out: Sequence[str] = (),
-) -> bytes:
-    """Return the page.
-
-    Args:
-        numbers: What `facts` returns for the content.
-        shown: Pictures to embed; `left_out` the names of those that do not fit.
-    """
-    own = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    scripts = [(*_libraries()[0], ""), (*_libraries()[1], "module")]
-    scripts.append((libraries.inline(own), libraries.source_hash(libraries.inline(own)), "module"))
-    table = content.table
-    metrics = dict.fromkeys(table["metric"])
-    if content.leaderboard is not None:
-        metrics |= dict.fromkeys(content.leaderboard["metric"])
-    known = [glossary.metric(name) for name in metrics]
-    names = [model["name"] for model in numbers["models"]]
-    rows = runs.rows(content.made)
-    text = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            numbers=numbers,
-            packed=pack(numbers),
-            opening=None if numbers["opening"] is None else numbers["boards"][numbers["opening"]],
-            studies=content.studies,
-            pictures=shown,
-            left_out=left_out,
-            models=names,
-            cards=[(name, card_of(MODELS[name])) for name in names if name in MODELS],
-            metrics=[about for about in known if about.meaning],
-            other=[about.name for about in known if not about.meaning and about.better == 0],
-            rows=rows,
-            datasets=list(table["dataset"].unique()),
-            suites=list(table["suite"].unique()),
-            seeds=sorted(int(s) for s in table["seed"].unique()),
-            images=int(table["n"].max()),
-            measured=len(table),
-            finished=max((row["finished"] for row in rows), default="")[:10],
-            dirty=sum(row["dirty"] for row in rows),
-            subset=sum(row["subset"] for row in rows),
-            single=_single(table),
-            css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-            scripts=[(Markup(script), kind) for script, _, kind in scripts],
-            sources=Markup(" ".join(name for _, name, _ in scripts)),
-        )
-    )
-    return text.encode("utf-8", errors="replace")
-
-
-@lru_cache(maxsize=1)
-def _libraries() -> list[tuple[str, str]]:
-    """The libraries and their names in the policy; bundling them takes seconds."""
-    return [(s, libraries.source_hash(s)) for s in (libraries.charts(), libraries.tables())]
-
-
-def _single(table: pd.DataFrame) -> int:
-    """How many (dataset, suite, model) have one training seed."""
-    seeds = table.groupby(["dataset", "suite", "model"])["seed"].nunique()
-    return int((seeds == 1).sum())
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = glossary.shown
-    environment.filters["breakable"] = lambda text: re.split(r"(?<=[_/.:-])", text)
-    return environment

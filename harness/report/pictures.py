@@ -62,17 +62,17 @@ def pictures(
         if len(made) == MOST:
             left_out.append(name)
             continue
-        opened = _opened(path)
+        opened = _open(path)
         if opened is None:
             continue
-        title, alt = told(Path(name))
+        title, alt = describe(Path(name))
         words = [opened.info.get(key) for key in ("Title", "Description")]
         title, alt = (
             given[:LONGEST] if isinstance(given, str) and given.strip() else own
             for given, own in zip(words, (title, alt), strict=True)
         )
         share = budget // min(MOST - len(made), len(paths) - i)
-        picture = _fitting(opened, share - len(title) - len(alt), (name, title, alt))
+        picture = _fit(opened, share - len(title) - len(alt), (name, title, alt))
         if picture is None:
             left_out.append(name)
         else:
@@ -92,7 +92,7 @@ def _of_run(path: Path, results: Path) -> bool:
     return path.relative_to(results).parts[0] not in (FOLDER, *OTHERS)
 
 
-def _opened(path: Path) -> Image.Image | None:
+def _open(path: Path) -> Image.Image | None:
     """The picture of a file; None for one that is no picture."""
     try:
         with warnings.catch_warnings():
@@ -106,7 +106,7 @@ def _opened(path: Path) -> Image.Image | None:
         return None
 
 
-def _fitting(picture: Image.Image, budget: int, words: tuple[str, str, str]) -> Picture | None:
+def _fit(picture: Image.Image, budget: int, words: tuple[str, str, str]) -> Picture | None:
     """The picture as wide as its share allows; None where even the smallest does not fit."""
     for width in sorted({min(width, picture.width) for width in WIDTHS}, reverse=True):
         height = max(1, round(picture.height * width / picture.width))
@@ -119,8 +119,8 @@ def _fitting(picture: Image.Image, budget: int, words: tuple[str, str, str]) -> 
     return None
 
 
-def told(path: Path) -> tuple[str, str]:
-    """Return the title and the alternative text that a path, from the results on, says."""
+def describe(path: Path) -> tuple[str, str]:
+    """Return a title and an alternative text for a picture by its path in the results."""
     if sheet := SHEET.fullmatch(path.stem):
         title = f"Image {sheet[2]} of {sheet[1]} under corruption"
         return title, f"{title}: a row for each kind, a column for each severity."

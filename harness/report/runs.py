@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.storage.files import canonical
-from harness.storage.results import csv_path, told
+from harness.storage.results import csv_path, read_provenance
 
 KEY = ("dataset", "suite", "model", "seed")
 OWN = ("run", "weights", "finished", "wall_s", "cells_measured", "cells")  # differ between runs
@@ -23,13 +23,13 @@ def runs(results: Path, table: pd.DataFrame) -> dict[str, Any]:
         `runs`: of each its key, `path`, what is its own, and the place of the rest in `shared`.
 
     Raises:
-        ValueError: A JSON is damaged.
+        Refusal: A JSON is damaged.
     """
     shared: dict[str, tuple[int, dict]] = {}
     found = []
     for dataset, suite, model, seed in table[list(KEY)].drop_duplicates().itertuples(index=False):
         path = csv_path(results, dataset, suite, model, int(seed)).with_suffix(".json")
-        rest = told(path)
+        rest = read_provenance(path)
         own: dict[str, Any] = {name: rest.pop(name) for name in OWN if name in rest}
         if isinstance(own.get("cells"), dict):
             own["cells"] = len(own["cells"])
@@ -54,13 +54,13 @@ def runs(results: Path, table: pd.DataFrame) -> dict[str, Any]:
 
 def rows(made: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the runs as a table shows them: their key, path and what a reader asks first."""
-    shown = []
+    found = []
     for i, run in enumerate(made["runs"]):
         rest = made["shared"][run["shared"]]
         environment = rest.get("environment")
         here = environment if isinstance(environment, dict) else {}
         commit = here.get("commit")
-        shown.append(
+        found.append(
             {name: run[name] for name in ("dataset", "suite", "model", "seed", "path")}
             | {
                 "number": i,
@@ -73,4 +73,4 @@ def rows(made: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "wall_s": run["own"].get("wall_s", ""),
             }
         )
-    return shown
+    return found

@@ -24,16 +24,16 @@ function named(text) {
   return element("bdi", {}, ...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
 }
 
-// How lines are drawn. A place is a color, a shape and a dash; place 0, gray, is the baseline's. A
+// How lines look. A place is a color, a shape and a dash; place 0, gray, is the baseline's. A
 // model takes the first free place when it is chosen, so that few models never share a color.
 
 const COLORS = 7; // beside that of the baseline
-const FEW = 8; // models that are all drawn at first
-const BEST = 5;
+const FEW = 8; // models that are all in the charts at first
+const BEST = 4;
 const places = []; // place to model
 
 const placeOf = (model) => places.indexOf(model);
-const drawnModels = () => places.filter((model) => model !== undefined);
+const modelsInCharts = () => places.filter((model) => model !== undefined);
 const styleOf = (place) => {
   const again = Math.floor((place - 1) / COLORS);
   return place ? { color: 1 + ((place - 1) % COLORS), shape: 1 + ((place - 1 + again) % COLORS), dash: again % 4 } : { color: 0, shape: 0, dash: 0 };
@@ -49,13 +49,17 @@ function choose(model, wanted) {
   places[free] = model;
 }
 
-// The baseline and the best, or all where there are few.
+// The baseline and the best, or all where there are few; and two of a suite that has none of these.
 function firstChoice() {
   places.length = 0;
   const all = facts.models.map((_, model) => model);
   const best = facts.boards.length ? facts.boards[facts.opening].rows.map((row) => row[0]) : all;
   const baseline = all.filter((model) => facts.models[model].baseline);
   for (const model of all.length <= FEW ? all : [...baseline, ...best.slice(0, BEST)]) choose(model, true);
+  for (const { metrics } of facts.curves) {
+    const own = Object.keys(metrics[0].models).map(Number);
+    if (!own.some((model) => placeOf(model) >= 0)) for (const model of own.slice(0, 2)) choose(model, true);
+  }
 }
 
 function swatch(place) {
@@ -71,13 +75,13 @@ function swatch(place) {
   return made;
 }
 
-function shown(value, places) {
+function format(value, places) {
   if (value === null || value === undefined) return "–";
   return typeof value === "string" ? value : value.toFixed(places);
 }
 
 function interval(low, high, places) {
-  return low === null && high === null ? "–" : `${shown(low, places)} to ${shown(high, places)}`;
+  return low === null && high === null ? "–" : `${format(low, places)} to ${format(high, places)}`;
 }
 
 function options(select, entries, chosen) {
@@ -89,7 +93,9 @@ function options(select, entries, chosen) {
   select.replaceChildren(...made);
 }
 
-const spoken = (text) => text.replaceAll("_", " ");
+const OVERALL = "overall"; // a metric that is of no variant
+
+const words = (text) => text.replaceAll("_", " ");
 
 // Theme: the system's, until a person says otherwise.
 
@@ -155,26 +161,27 @@ function table(headings, rows) {
 function madeBy(runs) {
   const rest = facts.shared[runs[0].shared];
   const environment = rest.environment ?? {};
-  const told = Object.keys(rest).length > 0;
+  const known = Object.keys(rest).length > 0;
   const parts = [];
-  if (!told) parts.push(element("p", {}, "There is no JSON beside these CSVs: what made their numbers is not known."));
+  if (!known) parts.push(element("p", {}, "There is no JSON next to these CSV files: what made their numbers is not known."));
   if (rest.command) parts.push(element("pre", {}, String(rest.command)));
-  const commit = environment.commit ? element("span", {}, code(environment.commit), environment.dirty ? " and changes to it" : "") : null;
+  const commit = environment.commit ? element("span", {}, code(environment.commit), environment.dirty ? " with uncommitted changes" : "") : null;
   parts.push(list([
-    ["commit", commit ?? (told ? "not known" : undefined)],
+    ["commit", commit ?? (known ? "not known" : undefined)],
     ["images", rest.images && `${rest.images}${rest.limit ? `, a part of the test set (--limit ${rest.limit})` : ""}`],
     ["hardware", environment.device],
     ["versions", environment.versions && `Python ${environment.python}, ${flat(environment.versions)}`],
     ["recipe", rest.training?.recipe && flat(rest.training.recipe)],
     ["arguments", rest.arguments && flat(rest.arguments)],
+    ["image seed", rest.image_seed],
   ]));
   const own = (run, name) => (run.own[name] === undefined ? null : String(run.own[name]));
   parts.push(table([["seed", true], ["finished"], ["wall s", true], ["cells", true], ["weights"], ["file"]], runs.map((run) =>
     [String(run.seed), own(run, "finished")?.slice(0, 19).replace("T", " "), own(run, "wall_s"), own(run, "cells"),
       own(run, "weights") && element("code", { title: run.own.weights }, own(run, "weights").slice(0, 12)), code(`${run.path}.csv`)])));
-  if (told) {
+  if (known) {
     const whole = runs.map(({ dataset, suite, model, seed, path, own: its }) => ({ dataset, suite, model: facts.models[model].name, seed, path, ...its }));
-    parts.push(element("details", {}, element("summary", {}, "All of it, as JSON"),
+    parts.push(element("details", {}, element("summary", {}, "Everything, as JSON"),
       element("pre", { tabindex: 0 }, JSON.stringify({ ...rest, runs: whole }, null, 2))));
   }
   return parts;
@@ -184,7 +191,7 @@ function explain(title, lines, runs) {
   byId("made-title").replaceChildren(...title);
   byId("made-body").replaceChildren(
     ...lines.map((line) => element("p", {}, line)),
-    ...(runs.length ? [...Map.groupBy(runs, (run) => run.shared).values()].flatMap(madeBy) : [element("p", {}, "No run of it lies in this results folder: what made it is not known here.")]),
+    ...(runs.length ? [...Map.groupBy(runs, (run) => run.shared).values()].flatMap(madeBy) : [element("p", {}, "No run of it is in this results folder: what made it is not known here.")]),
   );
   dialog.showModal();
   dialog.scrollTop = 0;
@@ -198,10 +205,10 @@ function explainNumber(dataset, suite, model, lines) {
   explain([named(model), ", ", named(suite), " on ", named(dataset)], lines, runsOf(dataset, suite, model));
 }
 
-function saysBoard(button) {
+function describeRow(button) {
   const cell = (name) => button.closest("tr").querySelector(name).textContent;
   const ranked = cell(".f-rank") === "–" ? "" : `, rank ${cell(".f-rank")}`;
-  return `${byId("board-what").textContent}: ${button.textContent} ${byId("board-unit").textContent} (95 %: ${cell(".f-interval")})${ranked}, the mean over ${cell(".f-seeds")} training seeds and ${cell(".f-images")} images.`;
+  return `${byId("board-what").textContent}: ${button.textContent} ${byId("board-unit").textContent} (95 %: ${cell(".f-interval")})${ranked}; mean over ${cell(".f-seeds")} training seeds and ${cell(".f-images")} images.`;
 }
 
 byId("made-close").addEventListener("click", () => dialog.close());
@@ -209,17 +216,22 @@ dialog.addEventListener("click", (event) => { if (event.target === dialog) dialo
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  const { run, dataset, suite, model, against, says: told } = button.dataset;
+  const { run, runs, title, dataset, suite, model, says } = button.dataset;
   if (run !== undefined) {
     const one = facts.runs[Number(run)];
     explain([named(facts.models[one.model].name), ", ", named(one.suite), " on ", named(one.dataset)], [], [one]);
-  } else if (against !== undefined) {
-    const runs = facts.runs.filter((one) => [model, against].includes(facts.models[one.model].name));
-    const absent = [model, against].filter((name) => !runs.some((one) => facts.models[one.model].name === name));
-    const missing = absent.map((name) => `No run of ${name} lies in this results folder.`);
-    explain([named(model), " against ", named(against)], runs.length ? [told, ...missing] : [told], runs);
+  } else if (runs !== undefined) {
+    explain([named(title)], [says], runs.split(" ").filter(Boolean).map((number) => facts.runs[Number(number)]));
   } else if (dataset !== undefined) {
-    const says = button.closest("#board") ? saysBoard(button) : told;
-    explainNumber(dataset, suite, model, says ? [says] : []);
+    explainNumber(dataset, suite, model, [says ?? describeRow(button)]);
   }
 });
+
+// A link to something inside closed details opens them.
+
+function openTarget() {
+  let target = byId(decodeURIComponent(location.hash.slice(1)));
+  for (; target; target = target.parentElement) if (target.tagName === "DETAILS") target.open = true;
+}
+addEventListener("hashchange", openTarget);
+openTarget();

@@ -75,16 +75,16 @@ def test_a_sentence_says_who_is_better_where_and_by_how_much() -> None:
     frame.loc[3, ["better", "p_holm"]] = "", 0.06
     assert sentences(frame) == [
         "d, s: x is more accurate than y under noise by 10.0 points [8.6, 11.4]; y is more "
-        "accurate than x under blur by 5.0 points [3.6, 6.4]; the difference under noise and blur, "
-        "1.5 points [0.1, 2.9], is not significant beside the others; no difference larger than "
-        "1.6 points on clean images."
+        "accurate than x under blur by 5.0 points [3.6, 6.4]; the difference under noise and blur "
+        "is 1.5 points [0.1, 2.9], not significant after Holm's correction; no difference larger "
+        "than 1.6 points on clean images."
     ]
 
 
 def test_a_difference_that_holm_takes_away_keeps_its_sign() -> None:
     frame = between({"noise": mean(0.7)}, {"noise": mean(0.715)})
     frame.loc[0, ["better", "p_holm"]] = "", 0.06
-    said = "the difference under noise, -1.5 points [-2.9, -0.1], is not significant beside the"
+    said = "the difference under noise is -1.5 points [-2.9, -0.1], not significant after Holm"
     assert said in sentences(frame)[0]
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_compared_is_said() -> None:
         in sentences(between({"noise": lost}, {"noise": mean(0.5)}))[0]
     )
     said = sentences(between({"noise": alone}, {"noise": alone}, "nll"))[0]
-    assert "nothing can be said of nll under noise without its images" in said
+    assert "nll under noise has no interval without its per-image answers" in said
 
 
 def test_holm_counts_groups_and_single_cells_apart() -> None:
@@ -381,14 +381,14 @@ def test_an_unknown_metric_is_better_as_the_caller_says(tmp_path: Path) -> None:
         "--given",
         ",".join(given),
     )
-    refused(harness(*command), "no metric in common of which one side is better. Name one with")
+    refused(harness(*command), "no metric in common whose better side is known. Name one with")
     command += ("--metric", "auroc")
     said = told(harness(*command))
     assert (
         "the difference in auroc under fog is 0.1 [" in said
-        and "is better" not in said.split("Nobody")[0]
+        and "is better" not in said.split("It is not")[0]
     )
-    assert "Nobody says which way of auroc is better: `--better auroc=up` or" in said
+    assert "It is not known which side is better in auroc. Say it with `--better auroc=up`" in said
     assert "a is better in auroc than b under fog by 0.1" in told(
         harness(*command, "--better", "auroc=up")
     )

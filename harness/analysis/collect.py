@@ -1,4 +1,4 @@
-"""A long table to samples: what is known of each model's mean, metric by metric, group by group.
+"""A long table to samples: one for each model, metric and group.
 
 Rows may come in any order: everything is sorted first, so that equal tables give equal numbers to
 the last bit. A seed that lacks a cell of a group does not count in that group; one whose value is
@@ -27,7 +27,7 @@ Stored = Mapping[tuple[Name, str], tuple[np.ndarray, str]]
 
 @dataclass(frozen=True)
 class Key:
-    """Whose mean it is, of what."""
+    """Name of a mean: of which model, of what."""
 
     dataset: str
     suite: str
@@ -48,7 +48,7 @@ class Key:
 
     @property
     def order(self) -> tuple:
-        """What sorts a leaderboard; no number of it, so that rows keep their places."""
+        """Sort key of a leaderboard; it holds no number, so that rows keep their places."""
         return self.dataset, self.suite, self.metric, self.variant, place(self.group), self.model
 
 

@@ -1,4 +1,4 @@
-"""Who is best at what, and how sure that is: a row for each model in each column of numbers.
+"""The leaderboard: means, intervals and ranks, a row for each model in each column of numbers.
 
     dataset, suite, metric, variant, group, model, value, low, high, seeds, images,
     rank_low, rank_high, mde, basis

@@ -1,4 +1,4 @@
-"""Two models: the difference of their means, its interval, its test, and what it could have shown.
+"""Difference of two models' means: its interval, its test, and the detectable difference.
 
 Models see the same images, so images are paired wherever per-image outcomes are stored: what
 varies is the image's difference of outcomes, mostly zero. Seeds are independent: two methods share
@@ -90,10 +90,10 @@ class Differences:
 
     Args:
         value: The difference; `low`, `high` its 95 % interval.
-        p: Two-sided.
-        center: Middle of the distribution that the interval is of, `below` and `above` its standard
-            errors to either side, `df` its degrees of freedom.
-        paired: Whether image by image.
+        p: Two-sided p value.
+        center: Middle of the interval's distribution, `below` and `above` its standard errors to
+            either side, `df` its degrees of freedom.
+        paired: Whether images were compared one by one.
         identical: Whether all outcomes are known to be the same.
         b: Images on which only the first is right; `c`: only the second. NaN where an outcome is a
             mean of several, or unknown.

@@ -1,4 +1,4 @@
-"""What is known of one model's mean: of its seeds, of its images, and its interval.
+"""One model's mean with its interval, and the seeds and images behind it.
 
 A sample is made from per-image outcomes where they are stored; from the numbers of a table, where
 they are not; or from a row of a leaderboard. Its `basis` says which:

@@ -1,4 +1,4 @@
-"""What is asked of two sides: which models stand against each other, and where the answer goes."""
+"""Comparison of two sides: which models are compared, and where the result is written."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from harness.refusal import Refusal
 from harness.storage.files import write_bytes
 from harness.suites.metrics import METRICS
 
-Found = list[tuple[pd.DataFrame, list[str]]]  # frames of `differences`, and what is said of each
+Found = list[tuple[pd.DataFrame, list[str]]]  # frames of `differences`, and sentences about each
 
 
 def split(models: str) -> list[str]:
@@ -26,7 +26,7 @@ def split(models: str) -> list[str]:
 
 
 def opponents(a: Side, b: Side, models: str) -> list[tuple[str, str]]:
-    """Return which model of A stands against which of B.
+    """Return the pairs of models to compare, one of A and one of B.
 
     Raises:
         Refusal: A name is not there, or nothing can be compared.
@@ -69,13 +69,14 @@ def compare_sides(
     better: Better = UNSAID,
     progress: Progress,
 ) -> Found:
-    """Return a comparison for each pair of models, and what is said of it.
+    """Return a comparison for each pair of models, and sentences about it.
 
     Args:
         a: Results folder, leaderboard or any CSV; or a side that is open already.
         models: Two names, `a,b`; "" for the models that both have, or the only two.
         metrics: Names as `comparison.names` writes them; empty for accuracy.
-        columns: Of a CSV of others, `THEIRS=OURS,...`; `given` what it does not say, `OURS=VALUE`.
+        columns: Names of a foreign CSV's columns, `THEIRS=OURS,...`.
+        given: Values that such a file does not say, `OURS=VALUE,...`.
         better: Which way is better, of metrics that do not say it themselves.
 
     Raises:
@@ -92,8 +93,8 @@ def compare_sides(
         names = default_names(first.names, second.names, better)
         if not names:
             raise Refusal(
-                f"{first.path} and {second.path} have no metric in common of which one side is "
-                "better. Name one with `--metric`."
+                f"{first.path} and {second.path} have no metric in common whose better side is "
+                "known. Name one with `--metric`."
             )
         first, second = first.of_names(names), second.of_names(names)
     return [
@@ -105,7 +106,7 @@ def compare_sides(
 def _compare(
     a: Side, b: Side, better: Better, progress: Progress
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The comparison of two sides of one model each, and what is said of it."""
+    """The comparison of two sides of one model each, and sentences about it."""
     (mine,), (theirs,) = a.models, b.models
     labels = (mine, theirs) if mine != theirs else (f"{mine} in {a.path}", f"{theirs} in {b.path}")
     left_out: list[str] = []
@@ -129,10 +130,10 @@ def _compare(
 
 
 def _directions(frame: pd.DataFrame, better: Better) -> list[str]:
-    """Which metrics nobody has given a direction, and how to."""
+    """How to say which side is better, for metrics that do not say it."""
     return [
-        f"Nobody says which way of {metric} is better: `--better {metric}=up` or "
-        f"`--better {metric}=down` does."
+        f"It is not known which side is better in {metric}. Say it with `--better {metric}=up` or "
+        f"`--better {metric}=down`."
         for metric in dict.fromkeys(frame["metric"])
         if metric not in METRICS and not sign_of(metric, better)
     ]
@@ -161,7 +162,7 @@ def _seeds(side: Side) -> list[int]:
 
 
 def _mismatches(a: Side, b: Side, labels: tuple[str, str]) -> list[str]:
-    """What the two were not measured on alike."""
+    """Suites in which the two were evaluated on other images, or by another version."""
     mine, theirs = provenance_of(a), provenance_of(b)
     said = []
     for (dataset, suite, _), seen in mine.items():
@@ -169,7 +170,7 @@ def _mismatches(a: Side, b: Side, labels: tuple[str, str]) -> list[str]:
             if (dataset, suite) == (other_dataset, other_suite) and seen != others:
                 said.append(
                     f"{dataset}, {suite}: {labels[0]} and {labels[1]} were measured on other "
-                    "images or with another version of the suite, so that they are not paired."
+                    "images or with another version of the suite. They are not paired."
                 )
     return said
 

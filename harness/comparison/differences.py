@@ -1,4 +1,4 @@
-"""Two models, or one model of two result folders: what differs, by how much, and how sure that is.
+"""Differences of two models, or of one model in two result folders, with intervals and tests.
 
 Frame out, samples in. A difference is of the first minus the second. Its p value is adjusted by
 Holm within its family: all groups of one comparison are a family, all single cells another.
@@ -65,9 +65,9 @@ def differences(
     """Return a row for each (dataset, suite, metric, variant, group) that both models have.
 
     Args:
-        names: Of the models, as their samples' keys have them.
-        labels: What to call them.
-        same_seeds: They are the same model, trained with the same seeds.
+        names: Names of the models in the keys of their samples.
+        labels: Names to print, the same by default.
+        same_seeds: Whether they are the same model, trained with the same seeds.
         better: Which way is better, of metrics that do not say it themselves.
 
     Returns:

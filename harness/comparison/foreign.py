@@ -1,4 +1,4 @@
-"""Other people's CSVs as our long table.
+"""CSVs of other programs as our long table.
 
 A published table names things otherwise: `corruption`, `severity`, `accuracy`; or it has a column
 for each severity. Columns are mapped by `--columns THEIRS=OURS`, what the file does not say is
@@ -57,12 +57,12 @@ def translate(
     given: Mapping[str, str],
     known: Mapping[str, str],
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return another's rows as our long table, and what was assumed.
+    """Return rows of a foreign CSV as our long table, and the assumptions made.
 
     Args:
         columns: Their name to ours, or to "percent" for a value in per cent.
         given: Our name to a constant, for what the file does not say, or says otherwise.
-        known: Likewise, what the other side of a comparison suggests.
+        known: Constants that the other side of a comparison suggests.
 
     Raises:
         Refusal: A column that is mapped is not there, something is missing, or is no such thing;

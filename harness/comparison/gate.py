@@ -1,4 +1,4 @@
-"""What a check is asked: margins, a baseline and new results; the verdicts on them."""
+"""The check of new results against a baseline: margins in, verdicts out."""
 
 import tomllib
 from collections.abc import Mapping, Sequence

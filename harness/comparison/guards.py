@@ -1,4 +1,4 @@
-"""New numbers against a baseline: not worse than a margin, worse, or too few images to tell.
+"""Guards: whether one number is worse than its baseline by more than a margin.
 
 With d = new - baseline, positive where new is better, [L, U] its 95 % interval and m >= 0 the
 margin of a guard, one metric in one group of conditions:

@@ -1,4 +1,4 @@
-"""What a comparison found, in whole sentences, and what its intervals do not cover."""
+"""Sentences about a comparison: its result, and what its intervals cover."""
 
 import math
 
@@ -44,7 +44,7 @@ def _clauses(part: pd.DataFrame, metric: str, variant: str) -> list[str]:
         elif row["identical"]:
             same.append(where)
         elif math.isnan(low):
-            others.append(f"nothing can be said of {name} {where} without its images")
+            others.append(f"{name} {where} has no interval without its per-image answers")
         elif row["better"]:
             low, high = (low, high) if d > 0 else (-high, -low)
             first, second = row["a"], row["b"]
@@ -55,11 +55,8 @@ def _clauses(part: pd.DataFrame, metric: str, variant: str) -> list[str]:
             found.setdefault(f"{first} is {than}", []).append(where_by)
         elif low > 0 or high < 0:
             apart = f"{'-' if d < 0 else ''}{by} {bounds(metric, low, high)}"
-            others.append(
-                f"the difference{of} {where} is {apart}"
-                if row["p_holm"] <= LEVEL
-                else f"the difference{of} {where}, {apart}, is not significant beside the others"
-            )
+            doubt = "" if row["p_holm"] <= LEVEL else ", not significant after Holm's correction"
+            others.append(f"the difference{of} {where} is {apart}{doubt}")
         else:
             none.append(f"{amount(metric, max(abs(low), abs(high)))}{unit(metric)} {where}")
     clauses = [f"{who} {', '.join(wheres)}" for who, wheres in found.items()] + others

@@ -20,13 +20,13 @@ from harness.storage.rows import long_rows, read_rows
 
 @dataclass(frozen=True)
 class Side:
-    """What can be compared.
+    """Results that can be compared.
 
     Args:
-        path: As it was given.
+        path: Path as the user wrote it, for messages.
         table: Long table; None for a leaderboard, which has `board`.
         folder: Results folder with the cells of `table`, if any.
-        notes: What was assumed about it.
+        notes: Assumptions that were made about it.
     """
 
     path: Path
@@ -142,7 +142,7 @@ def samples_of(side: Side, progress: Progress, grouping: Grouping = groups_of) -
 
 
 def of_shared_seeds(a: Side, b: Side) -> tuple[Side, Side, list[str]]:
-    """Return both sides with the seeds that runs of one name have in both, and what was left out.
+    """Return both sides with the seeds that a model has in both, and sentences about the others.
 
     Runs that share no seed stay whole: their seeds are different draws of one method.
     """
@@ -170,9 +170,9 @@ def _runs(table: pd.DataFrame) -> set[tuple]:
 
 
 def provenance_of(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:
-    """Return what runs were measured on, by (dataset, suite, model), as far as it is known.
+    """Return the images' hash, the suite's version and the image seed of runs, where known.
 
-    The images' hash, the suite's version and the seed of the images' draws.
+    By (dataset, suite, model).
     """
     if side.folder is None or side.table is None:
         return {}

@@ -1,4 +1,4 @@
-"""The verdicts of a check as JUnit XML and as Markdown.
+"""Verdicts of a check as JUnit XML and as Markdown.
 
 Names come from files that anybody may have written: XML escapes them, and Markdown shows them as
 they are.

@@ -21,6 +21,7 @@ from harness.study.questions import (
     select_questions,
     suites_of,
 )
+from harness.study.schema import read_study
 from harness.suites.catalog import SUITES
 
 BY_NUMBER = {q.number: q for q in QUESTIONS}
@@ -233,7 +234,7 @@ def test_one_command_runs_answers_and_goes_on(
     told = json.loads(path.read_text())
     assert told["scale"] == "digits, 1 seed, width 8, 1 epoch, 40 of 355 test images"
     assert [q["number"] for q in told["questions"]] == ["4a", "4b"]
-    assert len(read_studies(tmp_path / "quick")) == 1, "the report shows it"
+    assert read_study(path).dataset == "digits"
     runs = {file for question in told["questions"] for file in question["runs"]}
     assert len(runs) == 5 and all((path.parent / file).is_file() for file in runs)
     before = path.read_bytes()

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -70,6 +70,24 @@ def load_code(spec: str, kind: str) -> UserCode:
         own = [k for k, v in vars(module).items() if _is_own(v, module)]
         raise unknown(f"{kind} in {path}", name, own)
     return UserCode(name, vars(module)[name], digest)
+
+
+def check_names(*lists: Iterable[object]) -> None:
+    """Refuse two files that hold different things of one name, which tables could not tell apart.
+
+    Args:
+        lists: Names of models, suites, ... as they were given; what is no name of a file passes.
+
+    Raises:
+        ValueError: Names both.
+    """
+    for specs in lists:
+        seen: dict[str, str] = {}
+        for spec in specs:
+            if isinstance(spec, str) and is_file(spec):
+                other = seen.setdefault(spec.rpartition(":")[2], spec)
+                if other != spec:
+                    raise ValueError(f"`{other}` and `{spec}` have one name in tables. Rename one.")
 
 
 def adopt(spec: str, registry: Registry[Any]) -> str:

@@ -29,13 +29,18 @@ def examples(*commands: str) -> str:
 
 MODEL = "A name, timm/NAME, or path/to/file.py:NAME"
 Models = Annotated[list[str], what(f"{MODEL}; repeats.", "--model")]
-Suites = Annotated[list[str], what("A name, as `harness list suites`; repeats.", "--suite")]
-Dataset = Annotated[str, what("A name, or imagefolder:PATH.")]
-Datasets = Annotated[list[str], what("A name, or imagefolder:PATH; repeats.", "--dataset")]
+SUITE, DATASET = "A name, or path/to/file.py:NAME", "A name, imagefolder:PATH, or file.py:NAME"
+Suites = Annotated[list[str], what(f"{SUITE}; repeats.", "--suite")]
+Dataset = Annotated[str, what(f"{DATASET}.")]
+Datasets = Annotated[list[str], what(f"{DATASET}; repeats.", "--dataset")]
 Seed = Annotated[int, what("Training seed.")]
 Seeds = Annotated[list[int], what("Training seed; repeats \\[0, or that of --weights].", "--seed")]
 Corruptions = Annotated[
-    list[str], evaluation("A corruption or a family of them; repeats.", "--corruption")
+    list[str],
+    evaluation("A corruption, a family of them, or file.py:NAME; repeats.", "--corruption"),
+]
+Metrics = Annotated[
+    list[str], evaluation("A metric of logits to add, or file.py:NAME; repeats.", "--metric")
 ]
 Constants = Annotated[
     str, evaluation("Severities as of cifar10_c or imagenet_c; auto: by image size.")
@@ -72,8 +77,7 @@ def make_options(given: Mapping[str, Any]) -> "Options":
     from harness.storage.files import data_folder
 
     known = {field.name for field in fields(Options)} & given.keys()
-    corruptions = tuple(given.get("corruptions", ()))
+    several = {name: tuple(given.get(name, ())) for name in ("corruptions", "metrics")}
     return Options(
-        **{name: given[name] for name in known}
-        | {"data": data_folder(given["data"]), "corruptions": corruptions}
+        **{name: given[name] for name in known} | {"data": data_folder(given["data"])} | several
     )

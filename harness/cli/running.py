@@ -43,6 +43,7 @@ def run(
     limit: opt.Limit = 0,
     image_seed: opt.ImageSeed = 0,
     corruptions: opt.Corruptions = [],
+    metrics: opt.Metrics = [],
     constants: opt.Constants = "auto",
     source: Source = "harness",
     batch_size: BatchSize = None,

@@ -30,6 +30,7 @@ class Options:
         limit: How many test images, 0 for all.
         batch_size: Images measured at a time; None takes what suits the device.
         corruptions: Names in place of the suite's own choice.
+        metrics: Names of metrics of logits that every suite measures too.
         constants: Set of severity constants; "auto" chooses by the size of the images.
         source: Who makes the corruptions, "harness" or "imagecorruptions".
         image_seed: Seed of all random draws on test images; training seeds are given by job.
@@ -48,6 +49,7 @@ class Options:
     device: str = "auto"
     dtype: str = "float32"
     corruptions: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     constants: str = "auto"
     source: str = "harness"
     image_seed: int = 0

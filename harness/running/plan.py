@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from harness.models.base import Augmenting, capabilities, check_images
 from harness.models.catalog import CATALOG
 from harness.models.lookup import Source, source
+from harness.models.user_code import adopt, check_names
 from harness.refusal import Refusal, user_input
 from harness.running.options import Options, resolve_device
 from harness.running.recipes import describe_recipe, flags, recipe_for
 from harness.running.repeatable import initialize
 from harness.storage import checkpoints
 from harness.suites.base import Cell, Setting, Suite
+from harness.suites.catalog import DATASETS
 from harness.suites.datasets import Split, as_input, load
-from harness.suites.lookup import suite_of
+from harness.suites.lookup import metric_of, suite_of, with_metrics
 from harness.suites.published import OF_DATASET, Published, published
 
 
@@ -105,8 +107,10 @@ def plan(
     options.check()
     wanted: Sequence[int | None] = seeds or [None]
     with user_input():
+        check_names(models, datasets, suites, options.corruptions, options.metrics)
         sources = [m if isinstance(m, Source) else source(m) for m in models]
-        questions = [suite_of(name) for name in suites]
+        metrics = [metric_of(name) for name in options.metrics]
+        questions = [(name, with_metrics(suite, metrics)) for name, suite in map(suite_of, suites)]
     if options.weights is not None and len(models) * len(datasets) * max(1, len(seeds)) != 1:
         raise Refusal(
             f"`--weights {options.weights}` fits one model; got {len(models)} models, "
@@ -115,6 +119,7 @@ def plan(
     jobs = []
     for dataset in datasets:
         with user_input():
+            dataset = adopt(dataset, DATASETS)
             split = load(dataset, train=False, root=options.data)
         if options.limit > len(split):
             raise Refusal(

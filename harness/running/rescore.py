@@ -69,11 +69,15 @@ def _problem(told: dict) -> str | None:
         return "its JSON is not what `harness run` writes"
     if told["suite"] not in SUITES:
         return f"there is no suite called `{told['suite']}` here"
-    version = SUITES[told["suite"]]().version
-    if told["version"] != version:
+    suite = SUITES[told["suite"]]()
+    if told["version"] != suite.version:
         return (
-            f"it has version {told['version']} of its suite, which is now {version}; run it again"
+            f"it has version {told['version']} of its suite, which is now {suite.version}; run it "
+            "again"
         )
+    added = {m["name"] for m in told.get("metrics", ())} - {m.name for m in suite.metrics}
+    if added:
+        return f"it has the metric `{min(added)}` of a file; run it again with `--metric`"
     return None
 
 

@@ -20,7 +20,7 @@ Columns = Annotated[
 Given = Annotated[str, opt.what("What it does not say: OURS=VALUE,..., such as n=10000.")]
 Margins = Annotated[
     list[str],
-    opt.what("METRIC=M or METRIC/GROUP=M, such as accuracy/noise=0.01; repeats.", "--margin"),
+    opt.what("METRIC=M, METRIC/GROUP=M or METRIC(VARIANT)/GROUP=M; repeats.", "--margin"),
 ]
 
 

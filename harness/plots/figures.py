@@ -1,27 +1,138 @@
-"""Figures of what is in the results, as files."""
+"""Figures of what is in the results, as files: which suite has which."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness import models  # noqa: F401  fills the registry
-from harness.analysis.collect import samples
-from harness.analysis.groups import by_severity
-from harness.analysis.leaderboard import leaderboard, of_samples
+from harness.analysis.numbers import (
+    CLEAN,
+    MEAN,
+    Samples,
+    cell_samples,
+    differences_of,
+    intervals_of,
+)
 from harness.analysis.outcomes import StoredOutcomes
-from harness.models.base import MODELS
-from harness.plots.attention import STATISTICS, attention_statistics, instability_curve, kinds_of
-from harness.plots.nfe import DEPTH, nfe_curve, solver_matrix
-from harness.plots.pictures import drawn
-from harness.plots.severity import severity_curve
+from harness.plots.attention import (
+    STATISTICS,
+    attention_statistics,
+    instability_curve,
+    is_cam,
+    map_of,
+)
+from harness.plots.generic import metric_figure
+from harness.plots.nfe import costs, nfe_curve, solved, solver_matrix
+from harness.plots.severity import difference_figure, severity_curve
 from harness.plots.stability import growth_curves
-from harness.storage.checkpoints import safe
-from harness.storage.results import csv_path, read
-from harness.suites.datasets import load
+from harness.plots.style import BASELINE, Looks, Size, check_format, save
+from harness.plots.training import training_curves
+from harness.storage.files import safe
+from harness.storage.results import cells_root, read
+from harness.suites.metrics import is_bound
 
-BASELINE = "resnet18"  # drawn in gray
+
+@dataclass(frozen=True)
+class Part:
+    """The results of one suite on one data set, and how they are drawn.
+
+    Args:
+        rows: Long table.
+        data: Folder of data files.
+    """
+
+    results: Path
+    dataset: str
+    suite: str
+    rows: pd.DataFrame
+    looks: Looks
+    data: Path
+    size: Size | None = None
+
+    def samples(self, rows: pd.DataFrame) -> Samples:
+        """Return what is known of the means of some rows, with the tables' intervals."""
+        return cell_samples(rows, StoredOutcomes(self.results), None, None)
+
+
+def robustness_figures(part: Part) -> dict[str, Figure]:
+    """Accuracy by corruption and severity, and how models differ from the baseline."""
+    rows = part.rows[(part.rows["metric"] == "accuracy") & (part.rows["variant"] == "")]
+    if set(rows["condition"]) <= {CLEAN}:
+        return generic_figures(part)
+    found = part.samples(rows)
+    figures = {"": severity_curve(intervals_of(found), part.looks, part.size)}
+    less = differences_of(found, part.looks.baseline)
+    if len(less):
+        figures["-differences"] = difference_figure(less, part.looks, part.size)
+    return figures
+
+
+def nfe_figures(part: Part) -> dict[str, Figure]:
+    """Accuracy against evaluations, solver by solver, and what images cost."""
+    kept = part.rows["metric"].isin(["accuracy", "nfe"]) & (part.rows["variant"] == "")
+    numbers = intervals_of(part.samples(part.rows[kept]))
+    models = solved(costs(numbers))["model"].nunique()
+    if models == 0:
+        return {}
+    figures = {"": nfe_curve(numbers, part.looks, part.size)}
+    if models > 1:
+        figures["-matrix"] = solver_matrix(numbers, part.size)
+    return figures | with_images(part)
+
+
+def attention_figures(part: Part) -> dict[str, Figure]:
+    """What maps look like, how far they move, and where models look.
+
+    Attention and Grad-CAM have figures of their own: their grids and meaning differ.
+    """
+    cams = part.rows["variant"].map(is_cam).groupby(part.rows["model"]).transform("any")
+    whole = part.rows["variant"].map(map_of).ne("")
+    clean = part.rows["condition"].eq(CLEAN) & part.rows["metric"].isin(STATISTICS)
+    figures: dict[str, Figure] = {}
+    for suffix, here in (("", whole & ~cams), ("-gradcam", whole & cams)):
+        shown = part.rows[here & clean]
+        if len(shown):
+            numbers = intervals_of(part.samples(shown))
+            figures[suffix] = attention_statistics(numbers, part.looks, part.size)
+        moved = part.rows[here & part.rows["metric"].eq("instability")]
+        if len(moved):
+            numbers = intervals_of(part.samples(moved))
+            numbers = numbers[numbers["condition"] != MEAN]
+            figures[f"{suffix}-instability"] = instability_curve(numbers, part.looks, part.size)
+    return figures | with_images(part)
+
+
+def stability_figures(part: Part) -> dict[str, Figure]:
+    """Growth by depth."""
+    return {"": growth_curves(part.rows, part.looks, part.size)}
+
+
+def generic_figures(part: Part) -> dict[str, Figure]:
+    """All metrics, by condition and level; of any suite."""
+    rows = part.rows[~part.rows["variant"].map(is_bound)]
+    return {"": metric_figure(intervals_of(part.samples(rows)), part.looks, part.size)}
+
+
+def with_images(part: Part) -> dict[str, Figure]:
+    """Return the figures that show test images, where answers to them are stored."""
+    if not cells_root(part.results).is_dir():
+        return {}
+    from harness.plots.pictures import picture_figures  # PyTorch, which no other figure needs
+
+    first = part.rows.groupby("model", sort=False)["seed"].min()
+    runs = {str(model): int(seed) for model, seed in first.items()}
+    return picture_figures(part.results, part.dataset, part.suite, runs, part.data, part.size)
+
+
+FIGURES: dict[str, Callable[[Part], dict[str, Figure]]] = {
+    "robustness": robustness_figures,
+    "cifar10_c": robustness_figures,
+    "nfe": nfe_figures,
+    "attention": attention_figures,
+    "stability": stability_figures,
+}  # all others: `generic_figures`
 
 
 def draw(
@@ -29,82 +140,45 @@ def draw(
     suites: Sequence[str],
     datasets: Sequence[str],
     data: Path,
-    chosen: Sequence[str] = (),
+    models: Sequence[str] = (),
+    *,
+    format: str = "png",
+    size: Size | None = None,
+    figures: Mapping[str, Callable[[pd.DataFrame], Figure]] = {},
 ) -> list[Path]:
-    """Write results/figures/DATASET-SUITE.png where there is something to draw.
-
-    What a suite's figures are follows from its metrics: severity curves of accuracy under
-    corruption; accuracy against evaluations (with DATASET-SUITE-matrix.png, and
-    DATASET-SUITE-MODEL.png of what images cost); statistics of maps (with -instability, and
-    DATASET-SUITE-MODEL.png of where a model looks); growth by depth.
+    """Write results/figures/DATASET-SUITE.png and others, and DATASET-training.png.
 
     Args:
         data: Folder of data files; without the test images, figures that show some are left out.
-        chosen: Models to draw, all for none; the baseline is drawn beside them.
+        models: To draw, all for none; the baseline is drawn beside them.
+        format: "png", "pdf" or "svg".
+        size: (width, height) in inches, None for what each figure needs.
+        figures: Of users' suites, by name: (the suite's rows) to its figure.
 
     Returns:
         The files written.
+
+    Raises:
+        Refusal: There is no such format, or a figure does not fit into the size.
     """
-    paths: list[Path] = []
-    order = list(MODELS)
-    for (dataset, suite), part in read(results).groupby(["dataset", "suite"], sort=False):
-        if suite not in suites or dataset not in datasets:
-            continue
-        if chosen:
-            part = part[part["model"].isin([*chosen, BASELINE])]
-        figures: dict[str, Figure] = {}
-        metrics = set(part["metric"])
-        if "nfe" in metrics:
-            if set(part["condition"]) != {DEPTH}:
-                figures[""] = nfe_curve(part, order)
-                figures["-matrix"] = solver_matrix(part, order)
-                figures |= with_images(results, part, data)
-        elif kinds_of(list(metrics)):
-            # Of attention and of Grad-CAM apart: their grids and meaning differ.
-            cams = part["metric"].str.contains("gradcam").groupby(part["model"]).transform("any")
-            for suffix, here in (("", part[~cams]), ("-gradcam", part[cams])):
-                if len(here):
-                    figures |= map_figures(results, here, suffix, order)
-            figures |= with_images(results, part, data)
-        elif part["metric"].str.startswith("log10_growth").any():
-            figures[""] = growth_curves(part, BASELINE, order)
-        elif set(part["condition"]) != {"clean"}:
-            figures[""] = severity_curve(part, BASELINE, order)
-        for suffix, figure in figures.items():
-            path = results / "figures" / f"{safe(dataset)}-{suite}{suffix}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=160)
-            paths.append(path)
+    check_format(format)
+    table, paths = read(results), list[Path]()
+    looks = Looks(list(table["model"].unique()))
+    names = [*models, BASELINE] if models else []
+
+    def write(made: Figure, *words: str) -> None:
+        paths.append(save(made, results / "figures" / f"{'-'.join(words)}.{format}"))
+
+    shown = table[table["suite"].isin(suites) & table["dataset"].isin(datasets)]
+    shown = shown[shown["model"].isin(names)] if names else shown
+    for key, rows in shown.groupby(["dataset", "suite"], sort=False):
+        dataset, suite = map(str, key)
+        own = figures.get(suite)
+        part = Part(results, dataset, suite, rows, looks, data, size)
+        made = {"": own(rows)} if own else FIGURES.get(suite, generic_figures)(part)
+        for suffix, figure in made.items():
+            write(figure, safe(dataset), f"{suite}{suffix}")
+    for dataset, figure in training_curves(results, names, looks=looks, size=size).items():
+        if dataset in datasets:
+            write(figure, safe(dataset), "training")
     return paths
-
-
-def map_figures(
-    results: Path, part: pd.DataFrame, suffix: str, order: Sequence[str]
-) -> dict[str, Figure]:
-    """Return the figures of maps of one kind: their statistics, and how far they move."""
-    shown = part[part["condition"].eq("clean") & part["metric"].isin(drawn_metrics(part))]
-    board = leaderboard(shown, StoredOutcomes(results))
-    figures = {suffix: attention_statistics(board, order)}
-    if set(part["condition"]) != {"clean"}:
-        moved = part[part["metric"].str.startswith("instability_")]
-        found = samples(moved, StoredOutcomes(results), grouping=by_severity)
-        figures[f"{suffix}-instability"] = instability_curve(of_samples(found), order)
-    return figures
-
-
-def drawn_metrics(frame: pd.DataFrame) -> list[str]:
-    """Return the metrics of maps that `attention_statistics` shows."""
-    kinds = kinds_of(list(dict.fromkeys(frame["metric"])))
-    return [f"{statistic}_{kind}" for statistic in STATISTICS for kind in kinds]
-
-
-def with_images(results: Path, part: pd.DataFrame, data: Path) -> dict[str, Figure]:
-    """Return the figures that show test images, none where these are not there."""
-    dataset, suite = part["dataset"].iloc[0], part["suite"].iloc[0]
-    try:
-        split = load(dataset, train=False, root=data)
-    except (LookupError, FileNotFoundError, ValueError):
-        return {}
-    runs = part[["model", "seed"]].drop_duplicates().itertuples(index=False)
-    paths = [csv_path(results, dataset, suite, model, seed) for model, seed in runs]
-    return drawn(results, paths, suite, split)

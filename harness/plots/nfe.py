@@ -1,143 +1,190 @@
-"""Accuracy against function evaluations, as figures: frame in, Figure out."""
+"""Accuracy against function evaluations, as figures: numbers in, Figure out."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from harness.analysis import wilson
-from harness.plots.style import COLORS, GRAY, MARKERS, quiet
+from harness.plots.labels import label_ends, short
+from harness.plots.style import GRAY, MARKERS, PAGE, Looks, Size, in_order, panels, percent, styled
 
 DEPTH = "depth"  # the condition of a model without a solver
+REFERENCES = 3  # models without a solver in a panel
+# Darker is of higher order; adaptive solvers are dashed. No model's color means a solver.
+FIXED = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#062a54")
+ADAPTIVE = ("#fd8d3c", "#a63603", "#5c1d02")
+POINTS = 100
 
 
-def costs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each (model, condition, level): mean accuracy and nfe over seeds, and n."""
-    kept = frame[frame["metric"].isin(["accuracy", "nfe"])]
+def costs(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each (model, condition, level): accuracy with its interval, and `nfe`."""
     key = ["model", "condition", "level"]
-    wide = kept.pivot_table(index=key, columns="metric", values="value", sort=False)
-    n = kept.groupby(key, sort=False)["n"].first()
-    return wide.join(n).reset_index()
+    kept = numbers[numbers["variant"] == ""]
+    nfe = kept[kept["metric"] == "nfe"].set_index(key)["value"].rename("nfe")
+    accuracy = kept[kept["metric"] == "accuracy"]
+    return accuracy[[*key, "value", "low", "high"]].join(nfe, on=key)
 
 
-def nfe_curve(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
+def solved(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of solvers on clean images."""
+    return table[(table["condition"] != DEPTH) & ~table["condition"].str.contains(",")]
+
+
+@styled
+def nfe_curve(numbers: pd.DataFrame, looks: Looks, size: Size | None = None) -> Figure:
     """How does accuracy depend on the evaluations that a solver spends?
 
     One panel for each model with a solver, a line for each solver, from its coarsest setting to its
-    finest; models without one are gray crosses at their depth, in every panel. Bars are 95 %
-    intervals over images (Wilson) of the mean over seeds.
+    finest. All of them evaluate one network, so that one interval tells how sure its accuracy is:
+    the band is that of the setting with the most evaluations, 95 % over seeds and images; settings
+    outside have bars of their own. Models without a solver are gray lines, with a cross at their
+    depth: the baseline, the best and the worst.
 
     Args:
-        frame: Long table of one data set and the suite nfe.
-        order: All models, in the order of their panels.
+        numbers: Accuracy and nfe in one data set, as of `analysis.numbers.intervals_of`.
 
     Raises:
         ValueError: No model has a solver.
     """
-    table = costs(frame)
-    fixed = table[table["condition"] == DEPTH]
-    solved = table[(table["condition"] != DEPTH) & ~table["condition"].str.contains(",")]
-    if solved.empty:
+    table = costs(numbers)
+    lines, fixed = solved(table), table[table["condition"] == DEPTH]
+    if lines.empty:
         raise ValueError(
             "No model here has a solver. Run `harness run --suite nfe --model ode_block`."
         )
-    present = list(solved["model"].unique())
-    models = [m for m in order if m in present] + sorted(set(present) - set(order))
-    solvers = list(solved["condition"].unique())
-    columns = min(3, len(models))
-    rows = math.ceil(len(models) / columns)
-    figure = Figure(figsize=(3.4 * columns + 0.6, 2.9 * rows + 0.6), layout="constrained")
-    axes: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axis, model in zip(axes, models, strict=False):
-        for i, name in enumerate(solvers):
-            line = solved[(solved["model"] == model) & (solved["condition"] == name)]
-            line = line.sort_values("nfe")
-            bars = [wilson(a * n, n) for a, n in zip(line["accuracy"], line["n"], strict=True)]
-            below = [a - low for a, (low, _) in zip(line["accuracy"], bars, strict=True)]
-            above = [high - a for a, (_, high) in zip(line["accuracy"], bars, strict=True)]
-            axis.errorbar(
-                line["nfe"],
-                line["accuracy"],
-                yerr=[below, above],
-                color=COLORS[i % len(COLORS)],
-                marker=MARKERS[i % len(MARKERS)],
-                markersize=4,
-                linewidth=1.3,
-                elinewidth=0.7,
-                label=name,
-            )
-        for row in fixed.itertuples():
-            axis.plot(row.nfe, row.accuracy, "x", color=GRAY, markersize=6)
-            axis.annotate(
-                row.model,
-                (row.nfe, row.accuracy),
-                xytext=(4, -8),
-                textcoords="offset points",
-                fontsize=7,
-                color=GRAY,
-            )
+    models = in_order(lines["model"])
+    styles = solver_styles(lines)
+    figure, axes = panels(
+        len(models), size, least=1.1, height=1.5, beside=1.2, above=0.75, sharex=True, sharey=True
+    )
+    for axis, model in zip(axes, models, strict=True):
+        draw_solvers(axis, lines[lines["model"] == model], styles)
+        axis.set_title(short(model))
+        axis.grid()
         axis.set_xscale("log", base=2)
-        ticks = [1, 2, 4, 8, 16, 32, 64, 128]
-        axis.xaxis.set_major_locator(
-            FixedLocator([t for t in ticks if t <= 1.5 * solved["nfe"].max()])
-        )
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_title(model, fontsize=9)
-        quiet(axis)
-    for axis in axes[len(models) :]:
-        axis.set_visible(False)
-    figure.supxlabel("mean function evaluations an image", fontsize=9)
-    figure.supylabel("accuracy", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    # As many in a line as fit above the panels.
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=3 * columns, frameon=False, fontsize=8
+        draw_references(axis, references(fixed, looks.baseline))
+        axis.yaxis.set_major_formatter(FuncFormatter(percent))
+    ticks = [2.0**k for k in range(1 + math.ceil(math.log2(max(2.0, table["nfe"].max()))))]
+    axes[0].xaxis.set_major_locator(FixedLocator(ticks[:: 1 + (len(ticks) > 8)]))
+    axes[0].xaxis.set_minor_locator(NullLocator())
+    axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    figure.supxlabel("function evaluations of an image, mean")
+    figure.supylabel("accuracy")
+    handles, names = axes[0].get_legend_handles_labels()
+    columns = len(names) if figure.get_figwidth() > PAGE / 2 else 3
+    figure.legend(handles, names, loc="outside upper left", ncols=columns, columnspacing=1)
+    figure.set_label(
+        "Accuracy against function evaluations, a line a solver; the band is the 95 % interval of "
+        "the finest setting."
     )
     return figure
 
 
-def solver_matrix(frame: pd.DataFrame, order: Sequence[str]) -> Figure:
+def solver_styles(lines: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return how each solver is drawn: fixed ones first, adaptive ones have levels below 1."""
+    least = lines.groupby("condition")[["level", "nfe"]].min().reset_index()
+    least["adaptive"] = least["level"] < 1
+    styles: dict[str, dict[str, Any]] = {}
+    places = {True: 0, False: 0}
+    ordered = least.sort_values(["adaptive", "nfe", "condition"])
+    for i, (name, adaptive) in enumerate(
+        zip(ordered["condition"], ordered["adaptive"], strict=True)
+    ):
+        colors = ADAPTIVE if adaptive else FIXED
+        place, places[adaptive] = places[adaptive], places[adaptive] + 1
+        styles[str(name)] = {
+            "color": colors[place % len(colors)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": "--" if adaptive else "-",
+        }
+    return styles
+
+
+def draw_solvers(axis: Any, lines: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> None:
+    """Draw the lines of one model's solvers, and the band of the finest setting."""
+    finest = lines.sort_values("nfe").iloc[-1]
+    axis.axhspan(finest["low"], finest["high"], color=GRAY, alpha=0.13, linewidth=0, zorder=0)
+    for i, (name, style) in enumerate(styles.items()):
+        line = lines[lines["condition"] == name].sort_values("nfe")
+        axis.plot(line["nfe"], line["value"], label=name, **style)
+        outside = line[(line["value"] < finest["low"]) | (line["value"] > finest["high"])]
+        at = outside["nfe"] * 1.03 ** (i - len(styles) / 2)  # bars of one NFE stand side by side
+        axis.vlines(at, outside["low"], outside["high"], color=style["color"], linewidth=0.7)
+
+
+def references(fixed: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return some of the models without a solver: the baseline, the best and the worst."""
+    if len(fixed) <= REFERENCES:
+        return fixed
+    ranked = fixed.sort_values("value")
+    own = ranked[ranked["model"] == baseline]
+    return pd.concat([own, ranked.iloc[[0, -1]]]).drop_duplicates("model")
+
+
+def draw_references(axis: Any, fixed: pd.DataFrame) -> None:
+    """Draw models without a solver as gray lines, named at the right."""
+    ends = {}
+    for row in fixed.to_dict("records"):
+        axis.axhline(row["value"], color=GRAY, linewidth=0.7, linestyle=":", zorder=1)
+        axis.plot(row["nfe"], row["value"], "x", color=GRAY, zorder=2)
+        axis.vlines(row["nfe"], row["low"], row["high"], color=GRAY, linewidth=0.7, zorder=1)
+        ends[row["model"]] = axis.get_xlim()[1], row["value"]
+    if axis.get_subplotspec().is_last_col():
+        label_ends(axis, ends, dict.fromkeys(ends, GRAY))
+
+
+@styled
+def solver_matrix(numbers: pd.DataFrame, size: Size | None = None) -> Figure:
     """Does a network that was trained with one solver answer alike with another?
 
-    Rows are models, as trained; columns are the solvers that they are asked with, fixed steps
-    first; cells are accuracies in per cent, means over seeds. A network that solves a differential
-    equation has rows of one color but for the coarsest solvers.
+    Rows are models, as trained; a panel for each solver that evaluates them, a column for each of
+    its settings; cells are accuracies in points less the model's best. A network that solves a
+    differential equation has small numbers but for the coarsest settings.
 
     Args:
-        frame: As of `nfe_curve`.
-        order: Likewise.
+        numbers: As of `nfe_curve`.
     """
-    table = costs(frame)
-    solved = table[(table["condition"] != DEPTH) & ~table["condition"].str.contains(",")]
-    solved = solved.assign(
-        column=[
-            f"{c} {level:g}" for c, level in zip(solved["condition"], solved["level"], strict=True)
-        ]
+    lines = solved(costs(numbers))
+    lines["loss"] = POINTS * (lines["value"] - lines.groupby("model")["value"].transform("max"))
+    models, solvers = in_order(lines["model"]), list(solver_styles(lines))
+    norm = Normalize(1.15 * min(-1.0, lines["loss"].min()), 0)
+    figure, axes = panels(
+        len(solvers), size, least=0.95, height=0.3 + 0.17 * len(models), beside=1.2, sharey=True
     )
-    present = list(solved["model"].unique())
-    models = [m for m in order if m in present] + sorted(set(present) - set(order))
-    wide = solved.pivot_table(index="model", columns="column", values="accuracy", sort=False)
-    wide = wide.loc[models, list(dict.fromkeys(solved["column"]))]
-    figure = Figure(
-        figsize=(0.42 * wide.shape[1] + 1.8, 0.32 * wide.shape[0] + 1.3), layout="constrained"
-    )
-    axis = figure.subplots()
-    values = wide.to_numpy()
-    axis.imshow(values, cmap="viridis", aspect="auto")
-    middle, places = (values.min() + values.max()) / 2, 1 if np.ptp(values) < 0.05 else 0
-    for i in range(wide.shape[0]):
-        for j in range(wide.shape[1]):
-            ink = "white" if values[i, j] < middle else "black"
-            told = f"{100 * values[i, j]:.{places}f}"
-            axis.text(j, i, told, ha="center", va="center", fontsize=6.5, color=ink)
-    axis.set_xticks(range(wide.shape[1]), wide.columns, rotation=60, ha="right", fontsize=7)
-    axis.set_yticks(range(wide.shape[0]), wide.index, fontsize=7.5)
-    axis.set_xlabel("accuracy, %, with a solver of so many steps, or of this tolerance", fontsize=8)
-    axis.set_ylabel("as trained", fontsize=8)
+    for axis, name in zip(axes, solvers, strict=True):
+        wide = lines[lines["condition"] == name].pivot(
+            index="model", columns="level", values="loss"
+        )
+        levels = sorted(map(float, wide.columns))
+        adaptive = levels[0] < 1
+        levels = levels[::-1] if adaptive else levels  # the coarsest first
+        wide = wide.reindex(index=models, columns=levels)
+        axis.imshow(wide, cmap="Blues_r", aspect="auto", norm=norm)
+        for (i, j), value in np.ndenumerate(wide.to_numpy()):
+            if np.isfinite(value):
+                ink = "white" if norm(value) < 0.5 else "black"
+                axis.text(j, i, loss(value), ha="center", va="center", color=ink, fontsize=5)
+        axis.set_xticks(range(len(levels)), [setting(level) for level in levels], fontsize=5)
+        axis.set_yticks(range(len(models)), [short(m) for m in models])
+        axis.set_title(f"{name}, {'tolerance' if adaptive else 'steps'}", fontsize=7)
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+    figure.supxlabel("accuracy less the model's best, points, by solver and setting")
+    figure.set_label("Accuracy with each solver less that with the model's own best, in points.")
     return figure
+
+
+def loss(points: float) -> str:
+    """Return a difference of accuracies that is 0 or negative, in few characters."""
+    if points > -0.05:
+        return "0"
+    return f"\u2212{-points:.1f}" if points > -9.95 else f"\u2212{-points:.0f}"
+
+
+def setting(level: float) -> str:
+    """Return a number of steps, or a tolerance: "16", "1e-3"."""
+    return f"{level:g}" if level >= 1 else f"{level:.0e}".replace("e-0", "e-")

@@ -1,81 +1,109 @@
-"""Accuracy by corruption and severity, as figures: frame in, Figure out."""
+"""Accuracy by corruption and severity, as figures: numbers in, Figure out."""
 
-import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.analysis import by_condition, wilson
-from harness.plots.style import COLORS, GRAY, MARKERS, quiet
+from harness.analysis.numbers import CLEAN, MEAN
+from harness.plots.curves import Models, best_first, draw_lines, draw_rows, label_lines
+from harness.plots.labels import short
+from harness.plots.style import GRAY, PAGE, Looks, Size, fill, panels, percent, split_grid, styled
+from harness.suites.catalog import COMMON, FAMILIES
+
+NAMES = 1.45  # inches beside the panels, for ticks and names
+ROW = 0.17  # inches of a model in a row
+POINTS = 100  # in a fraction
 
 
-def severity_curve(frame: pd.DataFrame, baseline: str, order: Sequence[str]) -> Figure:
+def panels_of(numbers: pd.DataFrame) -> dict[str, str]:
+    """Return the corruptions of numbers and their titles, the mean at the end."""
+    found = dict.fromkeys(numbers.loc[numbers["level"].notna(), "condition"])
+    titles = {c: c.replace("_", " ") for c in found if c not in (CLEAN, MEAN, *FAMILIES)}
+    common = sum(c in COMMON for c in titles)
+    mean = "mean of all" if common == len(titles) else f"mean of {common} common"
+    return titles | ({MEAN: mean} if MEAN in found else {})
+
+
+@styled
+def severity_curve(numbers: pd.DataFrame, looks: Looks, size: Size | None = None) -> Figure:
     """How fast does accuracy fall with severity, corruption by corruption?
 
-    One panel a corruption, then their mean; severity 0 is the clean test set. Bands are 95 %
-    intervals over images (Wilson) of the mean over seeds.
+    One panel a corruption, then the mean of the common ones; severity 0 is the clean test set. Bars
+    are 95 % intervals over seeds and images.
 
     Args:
-        frame: Long table of one data set and one suite.
-        baseline: The model drawn in gray.
-        order: All models, so that each keeps its color whoever else is drawn.
+        numbers: Accuracy in one data set and one suite, as of `analysis.numbers.intervals_of`.
 
     Raises:
         ValueError: There is nothing to draw.
     """
-    table = by_condition(frame)
-    corrupted = table[table["condition"] != "clean"]
-    if corrupted.empty:
+    titles = panels_of(numbers)
+    if not titles:
         raise ValueError("There are no corruptions to draw. Run `harness run --suite robustness`.")
-    names = list(corrupted["condition"].unique())
-    present = set(table["model"])
-    models = [m for m in order if m in present] + sorted(present - set(order))
-    others = [m for m in (*order, *sorted(present - set(order))) if m != baseline]
-    columns = min(4, len(names) + 1)
-    rows = math.ceil((len(names) + 1) / columns)
-    figure = Figure(figsize=(2.3 * columns + 0.4, 2.15 * rows + 0.5), layout="constrained")
-    axes: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    means = corrupted.groupby(["model", "level"], as_index=False).agg(
-        value=("value", "mean"), n=("n", "first")
+    figure, axes = panels(
+        len(titles), size, least=0.95, height=1.4, beside=NAMES, last=True, sharex=True, sharey=True
     )
-    for axis, name in zip(axes, [*names, "mean"], strict=False):
-        for model in models:
-            here = means if name == "mean" else corrupted[corrupted["condition"] == name]
-            curve = here[here["model"] == model].sort_values("level")
-            clean = table[(table["model"] == model) & (table["condition"] == "clean")]
-            curve = pd.concat([clean.assign(level=0), curve])
-            low, high = zip(
-                *(wilson(v * n, n) for v, n in zip(curve["value"], curve["n"], strict=True)),
-                strict=True,
-            )
-            is_baseline = model == baseline
-            i = others.index(model) % len(COLORS) if not is_baseline else 0
-            color = GRAY if is_baseline else COLORS[i]
-            axis.fill_between(curve["level"], low, high, color=color, alpha=0.15, linewidth=0)
-            axis.plot(
-                curve["level"],
-                curve["value"],
-                color=color,
-                marker="o" if is_baseline else MARKERS[i],
-                markersize=3.5,
-                linewidth=1.4,
-                label=model,
-            )
-        weight = "bold" if name == "mean" else "normal"
-        label = "mean of all" if name == "mean" else name.replace("_", " ")
-        axis.set_title(label, fontsize=9, fontweight=weight)
-        quiet(axis)
+    draw_severities(axes, titles, numbers, looks.of(numbers["model"], best_first(numbers)))
+    axes[0].yaxis.set_major_formatter(FuncFormatter(percent))
+    figure.supxlabel("severity (0: clean)")
+    figure.supylabel("accuracy")
+    figure.set_label("Accuracy by corruption and severity; bars are 95 % intervals.")
+    return figure
+
+
+def draw_severities(
+    axes: Sequence[Any], titles: dict[str, str], numbers: pd.DataFrame, models: Models
+) -> None:
+    """Draw a condition in each panel, all from the clean images on, with names at the right."""
+    clean = numbers[numbers["condition"] == CLEAN]
+    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+        here = numbers[(numbers["condition"] == name) & numbers["level"].notna()]
+        label_lines(axis, draw_lines(axis, pd.concat([clean, here]), models), models)
+        axis.set_title(title, fontweight="bold" if name == MEAN else "normal")
+        axis.grid()
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    for axis in axes[len(names) + 1 :]:
-        axis.set_visible(False)
-    figure.supxlabel("severity (0: clean)", fontsize=9)
-    figure.supylabel("accuracy", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9
-    )
+
+
+@styled
+def difference_figure(numbers: pd.DataFrame, looks: Looks, size: Size | None = None) -> Figure:
+    """How many points of accuracy does each model gain over the baseline, and under what?
+
+    Above a row for each model, the best first: clean images, families and the mean, over all
+    severities. Below a panel for each corruption, by severity. Bars are 95 % intervals over seeds
+    and images, paired by image where the answers to single images are stored.
+
+    Args:
+        numbers: Accuracy in one data set and one suite, as of `analysis.numbers.differences_of`.
+    """
+    numbers = numbers.assign(**{k: POINTS * numbers[k] for k in ("value", "low", "high")})
+    titles, order = panels_of(numbers), best_first(numbers)
+    models = looks.of(numbers["model"], order)
+    present = set(numbers["group"])
+    groups = [g for g in (CLEAN, *FAMILIES, MEAN) if g in present]
+    width, height = size or (PAGE, None)
+    upper = split_grid(len(groups), width, 0.6, NAMES)
+    lower = split_grid(len(titles), width, 0.95, NAMES)
+    heights = upper[0] * (0.35 + ROW * len(order)) + 0.1, lower[0] * 1.35 + 0.35
+    figure = Figure((width, height or sum(heights)), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = parts
+    for axis, group in zip(
+        fill(above, len(groups), upper, sharex=True, sharey=True), groups, strict=True
+    ):
+        draw_rows(axis, numbers[numbers["group"] == group], models, order)
+        axis.axvline(0, color=GRAY, linewidth=0.8, zorder=1)
+        axis.set_title(titles[MEAN] if group == MEAN else group)
+    axes = fill(below, len(titles), lower, last=True, sharex=True, sharey=True)
+    draw_severities(axes, titles, numbers, models)
+    for axis in axes:
+        axis.axhline(0, color=GRAY, linewidth=0.8, zorder=1)
+    paired = "paired by image" if numbers["paired"].all() else "images not paired"
+    note = f"severity (0: clean); bars are 95 % intervals, {paired}"
+    below.supxlabel("\n".join(textwrap.wrap(note, int(15 * width))))
+    figure.supylabel(f"accuracy less that of {short(looks.baseline)}, points")
+    figure.set_label(f"Accuracy of each model less that of {looks.baseline}, in points. {note}.")
     return figure

@@ -1,59 +1,76 @@
 """Pictures of one image: under every corruption, and where a model looks on it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
+from torch import Tensor
 
-from harness.models.base import capabilities
-from harness.plots.attention import Query, attention_of_image, overlays
+from harness.models.base import AttentionMap, capabilities
+from harness.plots.maps import LESS, overlays
 from harness.plots.sheets import corruption_sheet
+from harness.plots.style import save
 from harness.progress import Progress
-from harness.running.evaluate import Observed, calibrate
+from harness.refusal import Refusal, user_input
+from harness.running.evaluate import Evaluated, calibrated
 from harness.running.execute import trained
 from harness.running.options import Options, resolve_device
 from harness.running.plan import plan
-from harness.storage.checkpoints import safe
-from harness.suites.attention import attention_maps
-from harness.suites.attention import calibrate as temperatures
-from harness.suites.base import Setting
-from harness.suites.corruptions import CORRUPTIONS
-from harness.suites.datasets import as_input, load
-from harness.suites.grad_cam import grad_cam
-from harness.suites.robustness import cells, chosen
+from harness.storage.files import safe
+from harness.suites.attention import attention_maps, saliency_maps, versions
+from harness.suites.attention import calibrate as find_temperatures
+from harness.suites.base import Batch, Setting
+from harness.suites.catalog import CORRUPTIONS
+from harness.suites.datasets import Split, as_input, load
+from harness.suites.robustness import cells, select_corruptions
+
+Query = tuple[int, int]  # row and column of a token
+
+
+def check_index(split: Split, dataset: str, index: int) -> None:
+    """Refuse an image that is not there."""
+    if not 0 <= index < len(split):
+        raise Refusal(f"`{dataset}` has test images 0..{len(split) - 1}; got `--index {index}`.")
 
 
 def draw_corruptions(
-    results: Path, dataset: str, index: int, names: tuple[str, ...], constants: str, root: Path
+    results: Path,
+    dataset: str,
+    index: int,
+    names: tuple[str, ...],
+    constants: str,
+    root: Path,
+    image_seed: int = 0,
 ) -> Path:
     """Write results/figures/corruptions-DATASET-INDEX.png.
 
     Args:
         index: Position of the image in the test set.
-        names: Of corruptions or lists of them; empty for all 19.
+        names: Corruptions or lists of them; empty for all.
         root: The data folder.
+        image_seed: Seed of the random draws.
 
     Raises:
-        LookupError: There is no such data set or corruption.
-        ValueError: There is no such image.
+        Refusal: There is no such data set, image or corruption.
     """
-    split = load(dataset, train=False, root=root)
-    if not 0 <= index < len(split):
-        raise ValueError(f"`{dataset}` has test images 0..{len(split) - 1}; got `--index {index}`.")
-    everything = names or tuple(kind.__name__ for kind in CORRUPTIONS)
-    kinds = {kind.__name__: place for place, kind in enumerate(CORRUPTIONS)}
-    ordered = sorted((kind.__name__ for kind in chosen(everything)), key=kinds.__getitem__)
-    setting = Setting(split.image_size, len(split.classes), tuple(ordered), constants=constants)
+    with user_input():
+        split = load(dataset, train=False, root=root)
+        check_index(split, dataset, index)
+        kinds = {kind.__name__ for kind in select_corruptions(names or tuple(CORRUPTIONS))}
+        in_order = tuple(name for name in CORRUPTIONS if name in kinds)
+        size, classes = split.image_size, len(split.classes)
+        setting = Setting(size, classes, in_order, seed=image_seed, constants=constants)
+        corrupted = [cell for cell in cells(setting) if cell.level]
     image, which = split.images[index : index + 1], torch.tensor([index])
     pictures = {
-        (cell.condition, int(cell.level)): cell.prepare(image, which, setting.seed)[0]
-        for cell in cells(setting)
-        if cell.level
+        (cell.condition, int(cell.level)): cell.prepare(image, which, setting.seed)[0].numpy()
+        for cell in corrupted
     }
     title = f"{dataset}, test image {index}: {split.classes[int(split.labels[index])]}"
     path = results / "figures" / f"corruptions-{safe(dataset)}-{index}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    corruption_sheet(pictures, image[0], title).savefig(path, dpi=200)
-    return path
+    return save(corruption_sheet(pictures, image[0].numpy(), title), path)
 
 
 def draw_attention(
@@ -72,50 +89,84 @@ def draw_attention(
         query: Row and column of a token, whose rows are drawn; by default the mean over all.
 
     Raises:
-        ValueError: There is no such image or token, or the model shows nothing.
-        LookupError: There is no such model or data set.
+        Refusal: There is no such model, data set, image or token, or the model shows nothing.
     """
-    (subject,) = plan([model], [dataset], [seed], [], options)
-    split = subject.split
-    if not 0 <= index < len(split):
-        raise ValueError(f"`{dataset}` has test images 0..{len(split) - 1}; got `--index {index}`.")
-    module, _ = trained(subject, options, progress)
+    (job,) = plan([model], [dataset], [seed], [], options)
+    split = job.split
+    check_index(split, dataset, index)
+    module, _ = trained(job, options, progress)
     can = capabilities(module.eval())
     if not can & {"attention", "blocks"}:
-        raise ValueError(
+        raise Refusal(
             f"`{model}` has neither `attention_maps` nor `blocks` for Grad-CAM. Choose a model of "
             "the registry, or give yours one of these."
         )
-    device = resolve_device(options.device)
-    function = Observed(module, device)
-    picture = split.images[index]
-    image = as_input(picture[None].to(device))
+    subject = Evaluated(module, resolve_device(options.device))
+    which = torch.tensor([index])
+    images = as_input(split.images[which].to(subject.device))
+    batch = Batch(images, split.labels[which].to(subject.device), which)
     with torch.inference_mode():
-        predicted = int(function(image).argmax())
-    label = split.classes[int(split.labels[index])]
-    heading = f"{model}, seed {seed}: {dataset} test image {index}, {label}"
-    heading += (
-        "" if split.classes[predicted] == label else f", taken for {split.classes[predicted]}"
-    )
+        predicted = int(subject(batch).argmax())
+    label, name = split.classes[int(split.labels[index])], job.source.name
+    heading = f"{name}, seed {seed}: {dataset} test image {index}, {label}"
+    if split.classes[predicted] != label:
+        heading += f", taken for {split.classes[predicted]}"
+    picture = split.images[index].numpy()
     if "attention" in can:
-        training = load(dataset, train=True, root=options.data)
-        calibrate(temperatures, function, training, device)
+        with user_input():
+            training = load(dataset, train=True, root=options.data)
+        subject = calibrated(subject, find_temperatures, training)
         with torch.inference_mode():
-            maps = attention_maps(function, image)
+            maps = attention_maps(subject, images)
         heading += ", mean over queries" if query is None else f", query {query[0]},{query[1]}"
-        figure = attention_of_image(picture, maps, function.calibration, heading, query)
+        figure = attention_of_image(picture, maps, subject.calibration, heading, query)
+    elif query is not None:
+        raise Refusal(
+            f"`{model}` has no attention, so that there is no query. Leave out `--query`."
+        )
     else:
-        if query is not None:
-            raise ValueError(
-                f"`{model}` has no attention, so that there is no query. Leave out `--query`."
-            )
-        classes = torch.tensor([predicted], device=device)
-        cams, _ = grad_cam(function, module.blocks(), image, classes)  # type: ignore[operator]
+        cams, _ = saliency_maps(subject, batch, torch.tensor([predicted], device=subject.device))
         row = {f"Grad-CAM for\n{split.classes[predicted]}": [m[0].cpu() for m in cams.values()]}
-        titles = [f"{name} grid" for name in cams]
-        figure = overlays([picture] * len(cams), titles, row, heading)
-    name = f"attention-{safe(model)}-{safe(dataset)}-{index}.png"
-    path = options.results / "figures" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200)
-    return path
+        figure = overlays([picture] * len(cams), [f"{grid} grid" for grid in cams], row, heading)
+    path = options.results / "figures" / f"attention-{safe(name)}-{safe(dataset)}-{index}.png"
+    return save(figure, path)
+
+
+def attention_of_image(
+    picture: np.ndarray,
+    maps: Mapping[str, AttentionMap],
+    taus: Mapping[str, Tensor],
+    heading: str,
+    query: Query | None,
+) -> Figure:
+    """Draw the heads of each layer and their mean: sharp, used, and their differences."""
+    columns: list[str] = []
+    rows: dict[str, list[Tensor]] = {"sharp": [], "used": []}
+    rows |= {f"{LESS}sharp": [], f"{LESS}matched": []}
+    for name, layer in maps.items():
+        at = find_token(query, layer)
+        kinds = {}
+        for kind, a in versions(layer, taus[name].to(layer.scores.device)).items():
+            one = a[0].mean(dim=1) if at is None else a[0, :, at]
+            one = torch.cat((one, one.mean(dim=0, keepdim=True))).cpu()
+            kinds[kind] = one.view(-1, layer.height, layer.width)
+        heads = layer.scores.shape[1]
+        place = f"{name}, " if len(maps) > 1 else ""
+        columns += [f"{place}head {h}" for h in range(heads)] + [f"{place}mean"]
+        rows["sharp"] += list(kinds["sharp"])
+        rows["used"] += list(kinds["used"])
+        for other in ("sharp", "matched"):
+            rows[f"{LESS}{other}"] += list(kinds["used"] - kinds[other])
+    return overlays([picture] * len(columns), columns, rows, heading)
+
+
+def find_token(query: Query | None, layer: AttentionMap) -> int | None:
+    """Return the query's place among the tokens of a layer."""
+    if query is None:
+        return None
+    h, w = query
+    if not (0 <= h < layer.height and 0 <= w < layer.width):
+        raise Refusal(
+            f"The tokens are 0,0 to {layer.height - 1},{layer.width - 1}; got `--query {h},{w}`."
+        )
+    return h * layer.width + w

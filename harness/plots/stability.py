@@ -1,29 +1,26 @@
 """How changes grow with depth and what the blocks' derivatives are, as figures."""
 
-import re
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from harness.plots.style import COLORS, GRAY, MARKERS, quiet
-from harness.suites.stability import GRADIENT, RANDOM
+from harness.plots.curves import label_lines
+from harness.plots.style import GRAY, Look, Looks, Size, by_number, panels, styled
+from harness.suites.metrics import is_bound
 
-PANELS = (  # prefix of the metric, condition, level, title, log10 of what is drawn
-    ("log10_growth_", RANDOM, 1e-3, "growth of a random change", True),
-    ("log10_growth_", GRADIENT, 1e-3, "growth along the gradient", True),
-    ("log10_gradient_norm_", "clean", 0, "gradient norm", True),
-    ("spectral_norm_", "clean", 0, "spectral norm of blocks", False),
-    ("log_norm_", "clean", 0, "logarithmic norm of blocks", False),
-    ("step_ratio_", "clean", 0, "step size over its limit", False),
+PANELS = (  # metric, title; growth has a panel for each direction of the change
+    ("log10_growth", "growth, {}"),
+    ("log10_gradient_norm", "gradient norm"),
+    ("spectral_norm", "spectral norm of blocks"),
+    ("log_norm", "logarithmic norm of blocks"),
+    ("step_ratio", "step size over its limit"),
 )
-PERCENTILE = re.compile(r"_p(?:10|90)$")
 
 
-def growth_curves(frame: pd.DataFrame, baseline: str, order: Sequence[str]) -> Figure:
+@styled
+def growth_curves(frame: pd.DataFrame, looks: Looks, size: Size | None = None) -> Figure:
     """How does a small change of the image grow with depth, and which blocks make it grow?
 
     Curves are geometric means over images and seeds, bands the tenth to the ninetieth percentile
@@ -31,70 +28,75 @@ def growth_curves(frame: pd.DataFrame, baseline: str, order: Sequence[str]) -> F
 
     Args:
         frame: Long table of one data set and the suite stability.
-        baseline: The model drawn in gray.
-        order: All models, so that each keeps its color whoever else is drawn.
     """
-    present = list(dict.fromkeys(frame["model"]))
-    models = [m for m in order if m in present] + sorted(set(present) - set(order))
-    others = [m for m in models if m != baseline]
-    shown = [p for p in PANELS if frame["metric"].str.startswith(p[0]).any()]
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(3.0 * columns + 0.3, 2.5 * rows + 0.6), layout="constrained")
-    axes: Any = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-    for axis, (prefix, condition, level, title, logs) in zip(axes, shown, strict=False):
-        here = frame[
-            (frame["condition"] == condition)
-            & np.isclose(frame["level"], level)
-            & frame["metric"].str.startswith(prefix)
-        ]
-        for model in models:
-            part = here[here["model"] == model]
-            means = part.groupby("metric", sort=False)["value"].mean()
-            names = [m for m in means.index if not PERCENTILE.search(m)]
-            if not names:
-                continue
-            # Blocks without the number, such as those that change the shape, leave their place.
-            blocks = _blocks(frame[frame["model"] == model])
-            x = [blocks.index(name.removeprefix(prefix)) + 1 for name in names]
-            y = means[names].to_numpy()
-            gray = model == baseline
-            color = GRAY if gray else COLORS[others.index(model) % len(COLORS)]
-            marker = "o" if gray else MARKERS[others.index(model) % len(MARKERS)]
-            drawn = 10**y if logs else y
-            axis.plot(
-                x, drawn, color=color, marker=marker, markersize=3.5, linewidth=1.3, label=model
-            )
-            low, high = ([f"{name}_p{p}" for name in names] for p in (10, 90))
-            if logs and set(low + high) <= set(means.index):
-                band = 10 ** means[low].to_numpy(), 10 ** means[high].to_numpy()
-                axis.fill_between(x, *band, color=color, alpha=0.12, linewidth=0)
-        if logs:
-            axis.set_yscale("log")
-            axis.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
-            axis.yaxis.set_major_formatter(lambda value, place: f"{value:g}")
-            axis.yaxis.set_minor_locator(NullLocator())
-        if prefix == "step_ratio_":
-            axis.set_ylim(0, 1.05)
-        if prefix == "log_norm_":
-            axis.axhline(0, color="black", linewidth=0.6)
-        axis.set_title(title, fontsize=9)
+    key = ["metric", "condition", "level", "model", "variant"]
+    means = frame.groupby(key, sort=False)["value"].mean().reset_index()
+    shown = [
+        (metric, condition, title.format(condition))
+        for metric, title in PANELS
+        for condition in means.loc[means["metric"] == metric, "condition"].unique()
+    ]
+    last = means[means["metric"] == "log10_growth"].groupby("model", sort=False)["value"].last()
+    models = looks.of(means["model"], list(last.sort_values().index))
+    blocks = {m: blocks_of(means[means["model"] == m]) for m in models}
+    figure, axes = panels(len(shown), size, least=1.1, height=1.55, beside=1.5, sharex=True)
+    for axis, (metric, condition, title) in zip(axes, shown, strict=True):
+        here = means[(means["metric"] == metric) & (means["condition"] == condition)]
+        here = here[here["level"] == here["level"].min()]
+        ends = {}
+        for model, look in models.items():
+            part = here[here["model"] == model].set_index("variant")["value"]
+            if len(part):
+                ends[model] = draw_blocks(axis, part, blocks[model], look, metric)
+        style_values(axis, metric)
+        axis.set_title(title)
+        axis.grid()
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.xaxis.set_tick_params(labelbottom=True)
-        quiet(axis)
-    for axis in axes[len(shown) :]:
-        axis.set_visible(False)
-    figure.supxlabel("block", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False,
-        fontsize=8,
-    )  # fmt: skip
+        label_lines(axis, ends, models)
+    figure.supxlabel("block")
+    figure.set_label("Growth of a small change, gradients and derivatives of blocks, by depth.")
     return figure
 
 
-def _blocks(frame: pd.DataFrame) -> list[str]:
-    """The blocks of a model in the order of evaluation, which is that of the rows."""
-    prefix = "log10_gradient_norm_"
-    names = [m for m in dict.fromkeys(frame["metric"]) if m.startswith(prefix)]
-    return [m.removeprefix(prefix) for m in names if not PERCENTILE.search(m)]
+def blocks_of(means: pd.DataFrame) -> list[str]:
+    """Return the blocks of a model in the order of evaluation.
+
+    It is that of the rows; where these are sorted by name, as stored arrays are, by the numbers in
+    the names: trunk.2 comes before trunk.10.
+    """
+    names = [v for v in dict.fromkeys(means["variant"]) if v and not is_bound(v)]
+    if names != sorted(names):
+        return names
+    return sorted(names, key=by_number)
+
+
+def draw_blocks(
+    axis: Any, part: pd.Series, blocks: list[str], look: Look, metric: str
+) -> tuple[float, float]:
+    """Draw one model's curve and band; return where the curve ends.
+
+    Blocks without the number, such as those that change the shape, leave their place.
+    """
+    names = [name for name in blocks if name in part.index]
+    x, value = [blocks.index(name) + 1 for name in names], part[names].to_numpy()
+    logs = metric.startswith("log10_")
+    value = 10**value if logs else value
+    axis.plot(x, value, **look.line())
+    low, high = (part.reindex([f"{name}, p{p}" for name in names]) for p in (10, 90))
+    if look.full and logs and low.notna().all():
+        low, high = 10**low, 10**high
+        axis.fill_between(x, low, high, color=look.color, alpha=0.12, linewidth=0)
+    return x[-1], float(value[-1])
+
+
+def style_values(axis: Any, metric: str) -> None:
+    """Give an axis the scale of a metric's values."""
+    if metric.startswith("log10_"):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        axis.yaxis.set_minor_locator(NullLocator())
+    elif metric == "step_ratio":
+        axis.set_ylim(0, 1.05)
+    elif metric == "log_norm":
+        axis.axhline(0, color=GRAY, linewidth=0.8)

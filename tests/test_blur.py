@@ -94,7 +94,7 @@ def test_the_kernels_of_small_disks_are_the_published_weights() -> None:
 
 def reference_glass(x: np.ndarray, sigma: float, d: int, offsets: np.ndarray) -> np.ndarray:
     u = np.uint8(gaussian(x, sigma) * 255)
-    height, width = u.shape[:2]
+    height, width = x.shape[:2]
     for offset in offsets:  # (2, H - 2d, W - 2d), rows and columns d+1..H-d
         for h in range(height - d, d, -1):
             for w in range(width - d, d, -1):

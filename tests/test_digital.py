@@ -158,7 +158,7 @@ def test_elastic_transform_from_given_draws(
     rows, columns = np.mgrid[:32, :32]
 
     def reference(x: np.ndarray, i: int) -> np.ndarray:
-        before = np.float32([[26, 26], [26, 6], [6, 6]])
+        before = np.array([[26, 26], [26, 6], [6, 6]], np.float32)
         after = before + np.float32(jitter * (2 * moves[i].numpy() - 1))
         matrix = cv2.invertAffineTransform(cv2.getAffineTransform(before, after))
         source = [

@@ -11,7 +11,7 @@ from harness.storage.arrays import Damaged, digest, read_arrays, read_descriptio
 from harness.storage.cells import CellStore, Description
 from harness.storage.files import safe, write_bytes
 
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     "b": np.arange(3),
     "a": np.random.default_rng(0).random((2, 2)).astype(np.float16),
     "c": np.array(True),
@@ -21,7 +21,7 @@ STATE = {"b": torch.arange(3), "a": torch.rand(2, 2).bfloat16(), "c": torch.tens
 
 
 def description(**changes: Any) -> Description:
-    values: dict[str, Any] = dict(
+    values: dict[str, Any] = dict(  # noqa: C408  a cell as the program describes it
         weights="w", model="m", source="", arguments={"width": 8}, data="d", limit=0, suite="s",
         version=1, condition="fog", level=3, constants={}, seed=0, dtype="float32",
     )  # fmt: skip
@@ -44,7 +44,8 @@ def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
-    for write, content in ((write_arrays, ARRAYS), (checkpoints.write, STATE)):
+    ways: list[Any] = [(write_arrays, ARRAYS), (checkpoints.write, STATE)]
+    for write, content in ways:
         write(tmp_path / "1", content, {"x": 1, "y": 2})
         write(tmp_path / "2", dict(reversed(content.items())), {"y": 2, "x": 1})
         assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
@@ -86,7 +87,7 @@ def test_a_file_of_something_else_is_damaged(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     write_bytes(tmp_path / "f", b"old")
     with pytest.raises(TypeError):
-        write_bytes(tmp_path / "f", "no bytes")  # type: ignore[arg-type]
+        write_bytes(tmp_path / "f", "no bytes")
     assert (tmp_path / "f").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -146,7 +146,7 @@ def test_sources_tell_models_apart() -> None:
             f"    def forward(self, images):\n        return {scale} * images.mean((2, 3))",
             scope := {"__name__": "__main__"},
         )
-        typed[scale] = scope["Net"]  # type: ignore[assignment]
+        typed[scale] = scope["Net"]
     assert source_of(typed["1"]()).sha256 != source_of(typed["2"]()).sha256
 
 

@@ -86,7 +86,7 @@ def test_the_images_of_a_seed_never_change(name: str, pictures: Tensor) -> None:
 def test_the_published_file_comes_out_byte_for_byte(
     name: Any, cifar10: Any, tmp_path: Path
 ) -> None:
-    paths = regenerate(tmp_path, *cifar10, names=[name])
+    paths = regenerate(tmp_path, cifar10[0], cifar10[1], names=[name])
     assert hashlib.md5(paths[1].read_bytes()).hexdigest() == CIFAR_10_C[name]
 
 

@@ -21,7 +21,8 @@ class Field(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.rate, self.times = rate, []
+        self.rate = rate
+        self.times: list[float] = []
 
     def forward(self, t: float, h: Tensor) -> Tensor:
         self.times.append(t)
@@ -44,7 +45,7 @@ class Given:
 
 def given(block: SDEBlock, xi: Tensor) -> SDEBlock:
     block.eval()
-    block.noise = Given(xi)  # type: ignore[assignment]
+    block.noise = Given(xi)
     return block
 
 

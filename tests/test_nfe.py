@@ -12,7 +12,7 @@ from harness.models.pde_attention import pde_attention
 from harness.models.resnet import resnet18
 from harness.running.evaluate import Evaluated, observe
 from harness.suites import nfe
-from harness.suites.base import Setting
+from harness.suites.base import Arrays, Setting
 from harness.suites.datasets import Split
 
 CPU = torch.device("cpu")
@@ -35,11 +35,11 @@ def awake(model: torch.nn.Module) -> torch.nn.Module:
 
 def arrays_of(
     model: torch.nn.Module, split: Split, cell: nfe.Solved, batch_size: int = 24
-) -> dict[str, np.ndarray]:
+) -> Arrays:
     return observe(nfe.nfe(), cell, Evaluated(model, CPU), split, batch_size=batch_size)
 
 
-def rows_of(cell: nfe.Solved, arrays: dict[str, np.ndarray]) -> dict[tuple[str, str], float]:
+def rows_of(cell: nfe.Solved, arrays: Arrays) -> dict[tuple[str, str], float]:
     return {(m.metric, m.variant): m.value for m in nfe.measure(cell, arrays)}
 
 
@@ -107,7 +107,9 @@ def test_rank_correlation_and_its_interval() -> None:
     torch.manual_seed(0)
     x = torch.randn(500).numpy()
     y = x + torch.randn(500).numpy()
-    rho, low, high = nfe.rank_correlation(x, y)
+    found = nfe.rank_correlation(x, y)
+    assert found is not None
+    rho, low, high = found
     assert rho == pytest.approx(spearmanr(x, y).statistic)
     half = 1.959964 * math.sqrt((1 + rho**2 / 2) / 497)
     assert math.atanh(high) - math.atanh(rho) == pytest.approx(half, rel=1e-5)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from harness.models.registry import Registry
@@ -8,20 +10,20 @@ def entry() -> None:
 
 
 def test_an_entry_is_found_under_its_own_name() -> None:
-    registry = Registry("thing")
+    registry: Registry[Callable[[], None]] = Registry("thing")
     assert registry.register(entry) is entry
     assert registry["entry"] is entry and list(registry) == ["entry"] and "entry" in registry
 
 
 def test_a_duplicate_is_refused() -> None:
-    registry = Registry("thing")
+    registry: Registry[Callable[[], None]] = Registry("thing")
     registry.register(entry)
     with pytest.raises(ValueError, match="The thing `entry` is registered twice. Rename one"):
         registry.register(entry)
 
 
 def test_an_unknown_name_brings_the_nearest() -> None:
-    registry = Registry("thing")
+    registry: Registry[Callable[[], None]] = Registry("thing")
     registry.register(entry)
     with pytest.raises(LookupError, match="no thing called `entri`. Did you mean `entry`?"):
         registry["entri"]

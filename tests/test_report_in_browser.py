@@ -16,9 +16,9 @@ from harness.suites.base import Measurement
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.chrome.webdriver import WebDriver  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.remote.webdriver import WebDriver  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 BROWSER = next(
@@ -245,7 +245,7 @@ def test_accuracy_is_drawn_against_evaluations(shown: Any, tmp_path: Path) -> No
         path = csv_path(tmp_path, "d", "nfe", model, 0)
         key = {"model": model, "suite": "nfe", "dataset": "d", "seed": 0, "run": "r"}
         measured = [
-            Measurement(condition, level, metric, value, 1000)
+            Measurement(condition, level, metric, "", value, 1000)
             for condition, level, nfe, accuracy in cells
             for metric, value in (("accuracy", accuracy), ("nfe", nfe))
         ]

@@ -63,7 +63,8 @@ def test_memory_does_not_grow_with_the_number_of_units() -> None:
     kept = {}
     for store in (True, False):
         for units in (2, 8):
-            model, saved = chain(units), []
+            model = chain(units)
+            saved: list[int] = []
             model.store_activations = store
 
             def keep(x: Tensor, saved: list[int] = saved) -> Tensor:

@@ -53,7 +53,7 @@ class Field(nn.Module):
 
 def stepped(method: str, g: Callable[[Tensor], Tensor], step: float, u: float) -> float:
     made = RungeKuttaBlock(8, method)
-    made.f = Field(g, step)  # type: ignore[assignment]
+    made.f = Field(g, step)
     return float(made(torch.full((1, 1, 1, 1), u, dtype=torch.float64)))
 
 
@@ -89,7 +89,7 @@ def test_the_imaginary_interval_ends_where_it_should(method: str, edge: float) -
     made = RungeKuttaBlock(8, method)
 
     def growth(y: float) -> float:
-        made.f = Field(turned, y)  # type: ignore[assignment]
+        made.f = Field(turned, y)
         return float(made(u).norm())
 
     assert growth(edge + 0.1) > 1 + 1e-6

@@ -45,7 +45,8 @@ def test_large_images_get_the_constants_of_imagenet() -> None:
     for size, constants in ((32, "cifar10_c"), (64, "cifar10_c"), (96, "imagenet_c")):
         corrupted = cells(Setting(size, 10))[1:]
         assert {cell.constants["constants"] for cell in corrupted} == {constants}
-        assert {cell.prepare.keywords["constants"] for cell in corrupted} == {constants}
+        prepared: list[Any] = [cell.prepare for cell in corrupted]
+        assert {p.keywords["constants"] for p in prepared} == {constants}
 
 
 def test_jpeg_says_its_codec() -> None:

@@ -40,7 +40,7 @@ def with_effect(**changed: object) -> str:
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
-    effect = StoredEffect(**EFFECT)  # type: ignore[arg-type]
+    effect = StoredEffect(**EFFECT)
     answer = StoredAnswer("1", "Is it?", "So.", "no", (effect,), ("a.csv",))
     study = Study("d, 5 seeds", "d", "harness study", "c0", (answer,))
     write_study(tmp_path / FILE, study)
@@ -48,7 +48,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_not_known_is_null(tmp_path: Path) -> None:
-    effect = replace(StoredEffect(**EFFECT), p=math.nan, low=math.nan)  # type: ignore[arg-type]
+    effect = replace(StoredEffect(**EFFECT), p=math.nan, low=math.nan)
     answer = StoredAnswer("1", "Is it?", "So.", "no", (effect,), ())
     write_study(tmp_path / FILE, Study("", "d", "", "", (answer,)))
     content = json.loads((tmp_path / FILE).read_text())["questions"][0]["effects"][0]

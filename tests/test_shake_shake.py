@@ -6,7 +6,8 @@ from harness.models.shake_shake import Shake, TwoPaths, shake_shake, shake_shake
 
 def branches(n: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
-    return tuple(torch.randn(n, 2, 3, 3, dtype=torch.float64).requires_grad_() for _ in "12")
+    first, second = (torch.randn(n, 2, 3, 3, dtype=torch.float64) for _ in range(2))
+    return first.requires_grad_(), second.requires_grad_()
 
 
 def test_mean_and_variance_of_the_mixture() -> None:

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,11 @@ def test_the_observed_order_is_the_stated_one(name: str, f: Any, solution: Any) 
 def test_the_real_stability_interval_ends_where_the_theory_says(name: str, edge: float) -> None:
     one = torch.ones(1, 1, dtype=torch.float64)
     for z, grows in ((0.999 * edge, False), (1.001 * edge, True)):
-        end = solver(name, num_steps=1)(lambda t, u, z=z: -z * u, one).u
+
+        def decay(t: float | Tensor, u: Tensor, z: float = z) -> Tensor:
+            return -z * u
+
+        end = solver(name, num_steps=1)(decay, one).u
         assert (end.abs().item() > 1) == grows
 
 
@@ -86,7 +91,11 @@ def test_the_imaginary_stability_interval_likewise(name: str, edge: float) -> No
     one = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     for z, grows in ((0.999 * edge, False), (1.001 * edge, True)):
         turn = torch.tensor([[0.0, z], [-z, 0.0]], dtype=torch.float64)
-        end = solver(name, num_steps=1)(lambda t, u, turn=turn: u @ turn, one).u
+
+        def rotate(t: float | Tensor, u: Tensor, turn: Tensor = turn) -> Tensor:
+            return u @ turn
+
+        end = solver(name, num_steps=1)(rotate, one).u
         assert (end.norm().item() > 1) == grows
 
 
@@ -110,7 +119,7 @@ def test_checkpointing_changes_no_gradient(name: str) -> None:
     u0 = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     grads = []
     for checkpointed in (False, True):
-        saved = []
+        saved: list[Tensor] = []
 
         def keep(x: Tensor, saved: list[Tensor] = saved) -> Tensor:
             saved.append(x)
@@ -274,7 +283,7 @@ class TestAdaptive:
             solver(name, rtol=tol, atol=tol, max_nfe=10**6)(forced, start(), 0.0, 4.0).nfe
             for tol in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
         ]
-        assert all((a <= b).all() for a, b in zip(cost, cost[1:], strict=False))
+        assert all((a <= b).all() for a, b in pairwise(cost))
         assert (cost[0] < cost[-1]).all()
 
     @pytest.mark.parametrize("name", ADAPTIVE_NAMES)

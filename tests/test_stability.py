@@ -7,7 +7,7 @@ from harness.models.pde_layer import pde_layer
 from harness.models.resnet import resnet18
 from harness.running.evaluate import Evaluated, observe
 from harness.suites import stability
-from harness.suites.base import Batch, Cell, Setting
+from harness.suites.base import Arrays, Batch, Cell, Setting
 from harness.suites.datasets import Split
 
 CPU = torch.device("cpu")
@@ -41,13 +41,11 @@ def split() -> Split:
     return Split(images, torch.arange(12) % 10, tuple("abcdefghij"), flip=False)
 
 
-def arrays_of(
-    model: nn.Module, split: Split, cell: Cell, batch_size: int = 12
-) -> dict[str, np.ndarray]:
+def arrays_of(model: nn.Module, split: Split, cell: Cell, batch_size: int = 12) -> Arrays:
     return observe(stability.stability(), cell, Evaluated(model, CPU), split, batch_size=batch_size)
 
 
-def rows_of(cell: Cell, arrays: dict[str, np.ndarray]) -> dict[str, float]:
+def rows_of(cell: Cell, arrays: Arrays) -> dict[str, float]:
     return {f"{m.metric}:{m.variant}": m.value for m in stability.measure(cell, arrays)}
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,13 @@ def test_a_killed_training_goes_on_bit_for_bit(split: Split, step: int, tmp_path
     partial = tmp_path / "seed0.partial"
 
     def die(*, step: int, **kwargs: Any) -> None:
-        if step >= die.at:
+        if step >= last:
             raise Killed
 
-    die.at = 0
+    last = step
     monkey = pytest.MonkeyPatch()
     with monkey.context() as m:
         m.setattr(training.Clock, "due", lambda self: True)  # report every step
-        die.at = step
         with pytest.raises(Killed):
             trained(split, partial=partial, report=die)
     assert partial.exists() == (step > 3)
@@ -107,7 +107,8 @@ def test_models_of_one_seed_see_the_same_order_and_crops(split: Split) -> None:
                 return self.net(images)
 
         if augments:
-            Watched.augment = lambda self, images, generator: (
+            kind: Any = Watched
+            kind.augment = lambda self, images, generator: (
                 images + 0 * torch.rand(images.shape, generator=generator)
             )
         return Watched
@@ -153,8 +154,8 @@ def test_the_learning_rate_is_a_triangle() -> None:
     rates = [learning_rate(SHORT, step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.2 * 0.05) and max(rates) == rates[20] == 0.05
     assert rates[-1] == pytest.approx(0.05 / 80)
-    assert all(a < b for a, b in zip(rates[:20], rates[1:21], strict=True))
-    assert all(a > b for a, b in zip(rates[20:], rates[21:], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:21]))
+    assert all(a > b for a, b in pairwise(rates[20:]))
 
 
 def test_the_papers_recipe_has_stages_and_holds_images_out(split: Split) -> None:
@@ -217,7 +218,8 @@ def test_batch_statistics_are_measured_again_where_a_model_asks(split: Split) ->
     class Asking(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.net, self.seen = nn.Linear(3, 10), []
+            self.net = nn.Linear(3, 10)
+            self.seen: list[Tensor] = []
 
         def forward(self, images: Tensor) -> Any:
             return self.net(images.mean((2, 3)))

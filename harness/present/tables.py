@@ -58,7 +58,7 @@ def suite_tables(
     for column, names in (("model", models), ("dataset", datasets)):
         kept &= frame[column].isin(names) if names else True
     rows = order_models(frame[kept], CATALOG).sort_values("dataset", kind="stable")
-    progress.detail(f"{suite}: {len(rows)} rows, {rows['model'].nunique()} models.")
+    progress.detail(f"Read {len(rows)} rows of {suite}.")
     if rows.empty:
         return []
     if table is not None:

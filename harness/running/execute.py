@@ -86,7 +86,7 @@ def _train(
     start = time.monotonic()
     partial = job.path.with_suffix(".partial")
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
-    with progress.task(f"train {job.label}", steps) as task:
+    with progress.task(f"train {job.label}", steps, "steps") as task:
         model, history = train(
             job.build,
             split,
@@ -136,9 +136,10 @@ def _measure(
     store = CellStore(options.results / "cells")
     stored: list[Arrays | None] = [store.read(d.key) for d in descriptions]
     missing = [i for i, arrays in enumerate(stored) if arrays is None]
+    progress.detail(f"{len(stored) - len(missing)} of {len(stored)} conditions are stored.")
     if missing:
         total = len(missing) * (options.limit or len(job.split))
-        with progress.task(f"{evaluation.name}: {job.label}", total) as task:
+        with progress.task(f"{evaluation.name}: {job.label}", total, "images") as task:
             for i, arrays in _observed(job, evaluation, model, missing, options, task):
                 store.write(descriptions[i], arrays)
                 stored[i] = arrays

@@ -282,3 +282,36 @@ def test_options_stand_in_groups() -> None:
     text = CliRunner().invoke(app, ["run", "--help"]).stdout
     places = [text.index(f" {panel} ─") for panel in ("What", "Training", "Evaluation", "Output")]
     assert places == sorted(places)
+
+
+SUITE = """
+from dataclasses import replace
+from matplotlib.figure import Figure
+from harness.suites.clean import clean
+
+def mean_of(rows):
+    return rows.groupby("metric")["value"].mean().reset_index().assign(whose="ours")
+
+def bars(rows):
+    figure = Figure()
+    figure.add_subplot().bar(rows["metric"].unique()[:3], range(3))
+    return figure
+
+def ours():
+    return replace(clean(), table=mean_of, figure=bars)
+"""
+
+
+def test_a_suite_of_a_user_keeps_its_table_and_figure(with_model: Path) -> None:
+    (with_model / "asked.py").write_text(SUITE)
+    own = ("--suite", "asked.py:ours")
+    run = harness("run", *own, *RUN[3:])
+    assert run.exit_code == 0 and "whose" in run.stdout, run.output
+    figure = with_model / "results/figures/digits-ours.png"
+    figure.unlink()
+    assert "whose" in harness("table", *own).stdout
+    assert "whose" not in harness("table", "--suite", "ours").stdout, "the general one"
+    assert "results/figures/digits-ours.png" in harness("plot", *own).stdout.splitlines()
+    assert figure.is_file()
+    result = harness("table", "--suite", "asked.py:theirs")
+    assert result.exit_code == 2 and "no suite in asked.py called `theirs`" in result.stderr

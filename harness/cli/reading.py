@@ -1,12 +1,33 @@
 """Commands that read results: table, plot."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import options as opt
 from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
+
+if TYPE_CHECKING:
+    from harness.suites.base import Suite
+
+
+def names_of(specs: Sequence[str]) -> list[str]:
+    """Return the names in tables of what was named on the command line."""
+    return [spec.rpartition(":")[2] if ".py:" in spec else spec for spec in specs]
+
+
+def suites_of_user(specs: Sequence[str]) -> "dict[str, Suite]":
+    """Return those of the suites that lie in a user's files, for their tables and figures."""
+    files = [spec for spec in specs if ".py:" in spec]
+    if not files:  # and no PyTorch
+        return {}
+    from harness.refusal import user_input
+    from harness.suites.lookup import suite_of
+
+    with user_input():
+        return dict(suite_of(spec) for spec in files)
 
 
 @app.command(
@@ -39,19 +60,25 @@ def table(
     from harness.present.tables import suite_tables
     from harness.storage.results import select
 
-    progress = progress_on_stderr(context)
+    progress, own = progress_on_stderr(context), suites_of_user(suites)
+    names = names_of(suites), names_of(datasets), names_of(models)
     if rescore:
         from harness.running.rescore import rescore as measure_again
 
-        print_lines(measure_again(results, suites, datasets, models), apart=json or latex)
-    frame = select(results, suites, datasets, models)
-    sheets = [
-        sheet
-        for suite in frame["suite"].unique()
-        for sheet in suite_tables(
-            results, suite, [], [], progress, frame=frame, detail=True, reference=reference
+        print_lines(measure_again(results, *names), apart=json or latex)
+    frame, sheets = select(results, *names), []
+    for suite in frame["suite"].unique():
+        sheets += suite_tables(
+            results,
+            suite,
+            [],
+            [],
+            progress,
+            frame=frame,
+            detail=True,
+            reference=reference,
+            table=own[suite].table if suite in own else None,
         )
-    ]
     print_sheets(sheets, json, latex)
     if write:
         board = boards.write(results, progress)
@@ -79,9 +106,11 @@ def plot(
     from harness.storage.results import select
 
     inches = None if size is None else parse_size(size)
-    frame = select(results, suites, datasets, models)
+    frame = select(results, names_of(suites), names_of(datasets), names_of(models))
     names, sets = list(frame["suite"].unique()), list(frame["dataset"].unique())
-    paths = draw(results, names, sets, data_folder(data), models, format=format, size=inches)
+    own = {name: suite.figure for name, suite in suites_of_user(suites).items() if suite.figure}
+    root, kept = data_folder(data), names_of(models)
+    paths = draw(results, names, sets, root, kept, format=format, size=inches, figures=own)
     if not paths:
         raise Refusal(
             f"There is nothing to draw in {results}. Run `harness run --suite robustness "

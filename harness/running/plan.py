@@ -107,10 +107,10 @@ def plan(
     options.check()
     wanted: Sequence[int | None] = seeds or [None]
     with user_input():
-        check_names(models, datasets, suites, options.corruptions, options.metrics)
         sources = [m if isinstance(m, Source) else source(m) for m in models]
         metrics = [metric_of(name) for name in options.metrics]
         questions = [(name, with_metrics(suite, metrics)) for name, suite in map(suite_of, suites)]
+        check_names(models, datasets, suites, options.corruptions, options.metrics)
     if options.weights is not None and len(models) * len(datasets) * max(1, len(seeds)) != 1:
         raise Refusal(
             f"`--weights {options.weights}` fits one model; got {len(models)} models, "
@@ -172,8 +172,8 @@ def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
             if old.dataset == new.dataset and found != wanted:
                 raise Refusal(
                     f"On {new.dataset}, `{old.source.name}` was trained for {found}, and "
-                    f"`{new.source.name}` would be for {wanted}. Give `{flags(recipe_of_old or {})}`, or "
-                    "start another folder with `--results`."
+                    f"`{new.source.name}` would be for {wanted}. Give "
+                    f"`{flags(recipe_of_old or {})}`, or start another folder with `--results`."
                 )
 
 

@@ -35,6 +35,8 @@ def rescore(
     """
     store, same, found = CellStore(tables.cells_root(results)), 0, False
     for path in sorted(results.glob("*/*/*/seed*.json")):
+        if path.is_relative_to(results / "checkpoints"):
+            continue  # of a training
         told = tables.read_provenance(path)
         wanted = (("suite", suites), ("dataset", datasets), ("model", models))
         if any(names and told.get(name) not in names for name, names in wanted):

@@ -1,6 +1,8 @@
 """What all commands share: refusals and bugs, JSON, dry runs, how much is said, seeds."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,6 +136,26 @@ def test_a_refused_command_leaves_nothing_behind(here: Path, arguments: tuple[st
     assert len(result.stderr.strip().splitlines()) == 1, "one sentence, with its cure"
     assert result.stderr.strip().endswith((".", "?"))
     assert list(here.iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence(
+    with_model: Path, monkeypatch: pytest.MonkeyPatch, told_folder: Callable[..., Path]
+) -> None:
+    told_folder(with_model / "results", ["a", "b"], board=False)
+    before = sorted(with_model.rglob("*"))
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    for command in (("table", "--write"), (*RUN, "--results", "other")):
+        result = harness(*command)
+        assert result.exit_code == 2 and "cannot be written: No space left" in result.stderr
+    assert [p for p in sorted(with_model.rglob("*")) if p.is_file()] == [
+        p for p in before if p.is_file()
+    ]
+    result = harness("check", "--baseline", "results/leaderboard.csv", "--results", "results")
+    assert result.exit_code == 2, "never 1, which says that something became worse"
 
 
 def test_a_module_is_run_like_the_command(with_model: Path) -> None:

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import contextlib
 import glob
 import json
 import os
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.refusal import Refusal
+
 HOST = re.sub(r"\W", "-", platform.node())
 
 
@@ -19,19 +22,28 @@ def canonical(description: Mapping[str, Any]) -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        Refusal: It cannot be written there.
+    """
     temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise Refusal(
+            f"{path} cannot be written: {error.strerror}. Make room, or choose another folder."
+        ) from error
 
 
 def _sweep(path: Path) -> None:

@@ -175,10 +175,10 @@ def test_with_our_draws_the_package_makes_our_images(
 @pytest.mark.parametrize("name", NAMES)
 def test_the_package_can_be_run_in_place_of_ours(name: str, pictures: Tensor) -> None:
     kind = external.external(CORRUPTIONS[name])
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002  what the package could disturb
     y = kind(pictures[:2], torch.tensor([3, 8]), 0, 2)
     assert torch.equal(kind(pictures[1:2], torch.tensor([8]), 0, 2), y[1:])
-    assert (np.random.get_state()[1] == state).all()
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
     assert kind.__name__ == name and y.shape == pictures[:2].shape
     if name in DRAWS_NOTHING:
         ours = corrupt(pictures[:2], name, 2, constants="imagenet_c", exact=True)

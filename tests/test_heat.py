@@ -1,6 +1,7 @@
 """Linear diffusion against closed forms, for every scheme and boundary, in float64."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -121,7 +122,7 @@ def test_the_error_in_space_is_of_order_two(scheme: str) -> None:
             num_steps = 5 if scheme == "fed" else n * n // 16
             v = heat(v, time / cycles, num_steps=num_steps, scheme=scheme)
         errors.append((v - math.exp(-5 * math.pi**2 * 0.01) * u).abs().max())
-    orders = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    orders = [math.log2(a / b) for a, b in pairwise(errors)]
     print(scheme, orders)
     assert orders == pytest.approx([2, 2], abs=0.1)
 
@@ -140,7 +141,7 @@ def test_the_error_in_time_is_of_the_first_order(scheme: str, boundary: str) -> 
         else:
             v = heat(u, t, num_steps=num_steps, scheme=scheme, boundary=boundary)
         errors.append((v - math.exp(t * eigenvalue) * u).abs().max())
-    orders = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    orders = [math.log2(a / b) for a, b in pairwise(errors)]
     print(scheme, boundary, orders)
     assert orders == pytest.approx([1, 1], abs=0.1)
 
@@ -174,7 +175,7 @@ def test_the_total_variation_never_grows(scheme: str, boundary: str) -> None:
             variations.append(sum((v - v.roll(1, d)).abs().sum() for d in (-1, -2)))
         else:
             variations.append(sum(v.diff(dim=d).abs().sum() for d in (-1, -2)))
-    assert all(b <= a + 1e-12 for a, b in zip(variations, variations[1:], strict=False))
+    assert all(b <= a + 1e-12 for a, b in pairwise(variations))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES[:3])

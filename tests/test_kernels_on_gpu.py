@@ -64,7 +64,12 @@ def test_perona_malik_and_its_gradients(
     size: Any, dtype: Any, num_steps: int, edge_stop: Any
 ) -> Any:
     u, grad = noise(5, 7, *size, dtype=dtype), noise(5, 7, *size, dtype=dtype, seed=1)
-    kwargs: dict[str, Any] = {"dt": 0.2, "num_steps": num_steps, "edge_stop": edge_stop, "coupled": False}
+    kwargs: dict[str, Any] = {
+        "dt": 0.2,
+        "num_steps": num_steps,
+        "edge_stop": edge_stop,
+        "coupled": False,
+    }
     for kappa in (torch.tensor(0.7), torch.linspace(0.5, 2, 5)):
 
         def gradients(u: Tensor, kappa: Any, grad: Tensor) -> Any:

@@ -18,7 +18,7 @@ def of(a: torch.Tensor, height: int, width: int) -> dict[str, float]:
     return dict(zip(names, statistics(a, height, width).tolist(), strict=True))
 
 
-@pytest.mark.parametrize(("height", "width", "border"), [(4, 4, 0.75), (8, 8, 0.4375), (3, 5, 0.8)])
+@pytest.mark.parametrize("height, width, border", [(4, 4, 0.75), (8, 8, 0.4375), (3, 5, 0.8)])
 def test_a_uniform_row(height: int, width: int, border: float) -> None:
     k = height * width
     found = of(torch.full((k,), 1 / k, dtype=torch.float64), height, width)
@@ -41,7 +41,7 @@ def test_a_point() -> None:
     assert found == pytest.approx(expected | {"border": 0, "spread": 0}, abs=1e-12)
 
 
-@pytest.mark.parametrize(("size", "distance"), UNIFORM_DISTANCE.items())
+@pytest.mark.parametrize("size, distance", UNIFORM_DISTANCE.items())
 def test_distance_of_uniform_attention(size: int, distance: float) -> None:
     k = size * size
     values = statistics(torch.full((k, k), 1 / k), size, size, attention=True)

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -144,7 +145,7 @@ def test_parabolic_flows_bring_states_together_below_the_limit() -> None:
             assert dt <= 2 / norm_squared(straight), "cut to the limit"
             a, b = a + dt * layer(a), b + dt * layer(b)
             apart.append((a - b).norm())
-    assert all(later <= earlier for earlier, later in zip(apart, apart[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(apart))
     # The flipped sign drives them apart.
     flipped = Parabolic(C, lambda c: SymmetricLayer(c, 1, False), steps=3, dt=1.0).double()
     a, b = (torch.randn(STATE, dtype=torch.float64) for _ in range(2))

@@ -80,7 +80,7 @@ def test_questions_are_chosen_by_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "verdict"),
+    "accuracies, verdict",
     [
         ((0.90, 0.85, 0.84), YES),
         ((0.90, 0.85, 0.93), NO),  # the null gains more: what the idea gains is not its own
@@ -113,7 +113,7 @@ def test_few_images_cannot_tell() -> None:
     assert made.verdict == UNCLEAR and "Inconclusive" in made.sentence
 
 
-@pytest.mark.parametrize(("value", "verdict"), [(0.9, YES), (0.93, YES), (0.80, NO)])
+@pytest.mark.parametrize("value, verdict", [(0.9, YES), (0.93, YES), (0.80, NO)])
 def test_a_match_is_no_loss_of_a_point(value: float, verdict: str) -> None:
     question = BY_NUMBER["4a"]
     accuracies = dict(zip((question.model, *question.rivals), (value, 0.9, 0.9), strict=True))
@@ -213,10 +213,12 @@ def test_missing_numbers_are_named() -> None:
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["harness", *arguments])
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
     told = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
     return ended.value.code, told.out, " ".join(told.err.split())
 
 

@@ -167,13 +167,13 @@ def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
         recipe = recipe_for(new.split, options.epochs, device, options.recipe)
         wanted = describe_recipe(asdict(recipe))
         for old in jobs:
-            recipe_of_old = old.description.get("recipe")
+            recipe_of_old = old.description.get("recipe") or {}
             found = describe_recipe(recipe_of_old) if recipe_of_old else wanted
             if old.dataset == new.dataset and found != wanted:
                 raise Refusal(
                     f"On {new.dataset}, `{old.source.name}` was trained for {found}, and "
                     f"`{new.source.name}` would be for {wanted}. Give "
-                    f"`{flags(recipe_of_old or {})}`, or start another folder with `--results`."
+                    f"`{flags(recipe_of_old)}`, or start another folder with `--results`."
                 )
 
 

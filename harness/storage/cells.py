@@ -70,7 +70,7 @@ class CellStore:
             ValueError: This is no key; one from a file that was tampered with may be a path.
         """
         if not KEY.fullmatch(key):
-            raise ValueError(f"{ascii(key)} is no cell's key. Run it again.")
+            raise ValueError(f"{key!a} is no cell's key. Run it again.")
         return self.root / key[:2] / key
 
     def __contains__(self, key: str) -> bool:

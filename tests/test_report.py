@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,17 @@ from typer.testing import CliRunner
 
 from harness.analysis import leaderboard
 from harness.cli import app
+from harness.refusal import Refusal
 from harness.report import answers, libraries, page
-from harness.report.page import Content, facts, unpack
+from harness.report import html as markup
+from harness.report.html import SCRIPTS, TEMPLATES, unpack
+from harness.report.page import Content, facts
 from harness.report.pictures import pictures
 from harness.storage.results import COLUMNS
+from harness.study.schema import FILE
 
+Folder = Callable[..., Path]  # writes a results folder
 MODELS = ["resnet18", "pde_aug", "timm/some-net"]
-TEMPLATES = Path(page.__file__).parent / "templates"
 HOSTILE = [
     "<script>window.hacked=1</script>",
     '"><img src=x onerror="window.hacked=2">',
@@ -51,28 +57,29 @@ def embedded(tree: HtmlElement) -> dict:
     return unpack(tree.get_element_by_id("facts").text)
 
 
-def effect(**changed) -> dict:
-    made = {"model": "a", "against": "b", "metric": "accuracy", "group": "noise+blur"}
-    made |= {"effect": 0.034, "low": 0.021, "high": 0.047, "p": 0.012}
-    return made | {"seeds": 5, "images": 10_000} | changed
+def effect(**changed: object) -> dict:
+    made = {"model": "a", "against": "b", "suite": "robustness", "metric": "accuracy"}
+    made |= {"group": "noise+blur", "effect": 0.034, "low": 0.021, "high": 0.047, "p": 0.012}
+    return made | {"seeds": 5, "images": 10_000, "decides": True} | changed
 
 
-def write_study(results: Path, *effects: list[dict], dataset: str = "d", **changed) -> None:
+def write_study(results: Path, *effects: list[dict], dataset: str = "d", **changed: object) -> None:
     """A study of a question for each list of effects."""
     questions = [
-        {"question": f"Question {i}?", "answer": "So.", "effects": of}
+        {"number": str(i), "question": f"Question {i}?", "answer": "So.", "effects": of}
         | {"verdict": ("cannot tell", "yes", "no")[i % 3]}
+        | {"runs": [f"robustness/{m}/seed{s}.csv" for m in "ab" for s in (0, 1)]}
         | changed
         for i, of in enumerate(effects)
     ]
     told = {"scale": "d, 5 seeds", "command": "harness study --preset quick", "commit": "c0ffee"}
     told |= {"dataset": dataset, "questions": questions}
     (results / dataset).mkdir(exist_ok=True)
-    (results / dataset / answers.FILE).write_text(json.dumps(told))
+    (results / dataset / FILE).write_text(json.dumps(told))
 
 
 @pytest.fixture(scope="module")
-def results(told_folder, tmp_path_factory) -> Path:
+def results(told_folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = told_folder(tmp_path_factory.mktemp("r") / "results", MODELS)
     (folder / "figures").mkdir()
     Image.new("RGB", (40, 30), "teal").save(folder / "figures" / "corruptions-d-7.png")
@@ -98,15 +105,16 @@ def test_the_table_has_the_rows_of_the_leaderboard(results: Path, tree: HtmlElem
 
 
 def test_the_scripts_have_all_rows_of_the_leaderboard(results: Path, tree: HtmlElement) -> None:
-    board, found = pd.read_csv(results / "leaderboard.csv"), embedded(tree)
+    path = results / "leaderboard.csv"
+    board, found = pd.read_csv(path, keep_default_na=False), embedded(tree)
     names = [model["name"] for model in found["models"]]
     assert names == MODELS and [m["baseline"] for m in found["models"]] == [True, False, False]
     rows = {
-        (c["dataset"], c["suite"], c["metric"], c["group"], names[row[0]], row[4], row[5])
+        (*(c[name] for name in leaderboard.KEY[:5]), names[row[0]], row[4], row[5])
         for c in found["boards"]
         for row in c["rows"]
     }
-    key = ["dataset", "suite", "metric", "group", "model", "seeds", "images"]
+    key = ["dataset", "suite", "metric", "variant", "group", "model", "seeds", "images"]
     assert rows == set(board[key].itertuples(index=False, name=None)) and len(rows) == len(board)
 
 
@@ -133,7 +141,7 @@ def test_ids_are_unique_and_all_that_is_referred_to_is_there(tree: HtmlElement) 
     referred = [name for value in tree.xpath("//@aria-labelledby") for name in value.split()]
     referred += [link[1:] for link in tree.xpath("//a/@href | //use/@href") if link[0] == "#"]
     assert len(referred) > 8 and set(referred) <= set(ids)
-    source = "".join((TEMPLATES / name).read_text() for name in page.SCRIPTS)
+    source = "".join((TEMPLATES / name).read_text() for name in SCRIPTS)
     assert set(re.findall(r'byId\("([\w-]+)"\)', source)) <= set(ids)
 
 
@@ -149,7 +157,7 @@ def test_tables_pictures_and_controls_say_what_they_are(tree: HtmlElement) -> No
     for button in tree.xpath("//body//button[not(ancestor::template)]"):
         assert text(button) or button.get("aria-label")
     levels = [int(h.tag[1]) for h in tree.xpath("//main//*[self::h1 or self::h2 or self::h3]")]
-    assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in pairwise(levels))
     assert tree.get("lang") == "en" and tree.xpath("//a[@class='skip']/@href") == ["#main"]
 
 
@@ -180,27 +188,29 @@ def test_the_same_results_give_the_same_page(results: Path, tree: HtmlElement) -
     assert page.write(results).read_bytes() == before
 
 
-def test_without_a_leaderboard_the_command_that_makes_it_is_named(told_folder, tmp_path) -> None:
+def test_without_a_leaderboard_the_command_that_makes_it_is_named(
+    told_folder: Folder, tmp_path: Path
+) -> None:
     tree = parsed(page.write(told_folder(tmp_path, MODELS, board=False)))
     assert "harness table --write" in text(tree.get_element_by_id("leaderboard"))
     assert tree.xpath("//table[@id='board']") == [] and embedded(tree)["curves"]
 
 
-def test_what_weakens_the_numbers_is_said(told_folder, tmp_path: Path) -> None:
+def test_what_weakens_the_numbers_is_said(told_folder: Folder, tmp_path: Path) -> None:
     made = {"limit": 50, "environment": {"commit": "abc", "dirty": True}}
     tree = parsed(page.write(told_folder(tmp_path, MODELS, seeds=(0,), made=made)))
     limits = text(tree.get_element_by_id("methods"))
     assert "3 of the (data set, suite, model) have one training seed" in limits
-    assert "3 of 3 runs come from a source tree that was changed" in limits
-    assert "3 of 3 runs took a part of the test images" in text(tree.get_element_by_id("main"))
+    assert "3 of 3 runs come from source code with uncommitted changes" in limits
+    assert "3 of 3 runs used a part of the test images" in text(tree.get_element_by_id("main"))
 
 
 def test_only_metrics_that_occur_are_explained(tree: HtmlElement) -> None:
-    terms = [text(term) for term in tree.xpath("//section[@id='glossary']//dt")]
-    assert terms[:2] == ["accuracy, %", "NLL"] and "ECE" not in terms
+    terms = [text(term) for term in tree.xpath("//*[@id='glossary']//dt")]
+    assert terms == ["accuracy, %", "NLL, nats"]
 
 
-def test_a_run_without_json_is_shown_as_not_known(told_folder, tmp_path: Path) -> None:
+def test_a_run_without_json_is_shown_as_not_known(told_folder: Folder, tmp_path: Path) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     next(tmp_path.rglob("seed0.json")).unlink()
     tree = parsed(page.write(tmp_path))
@@ -209,21 +219,23 @@ def test_a_run_without_json_is_shown_as_not_known(told_folder, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000])
-def test_a_damaged_json_is_named(told_folder, tmp_path: Path, content: str) -> None:
+def test_a_damaged_json_is_named(told_folder: Folder, tmp_path: Path, content: str) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     next(tmp_path.rglob("seed0.json")).write_text(content)
-    with pytest.raises(ValueError, match="seed0.json is damaged: .* Remove it and run it again."):
+    with pytest.raises(Refusal, match="seed0.json is damaged: .* Remove it and run it again."):
         page.write(tmp_path)
 
 
 # Hostile names
 
 
-def test_hostile_names_are_text(told_folder, tmp_path: Path) -> None:
+def test_hostile_names_are_text(told_folder: Folder, tmp_path: Path) -> None:
     made = {"command": HOSTILE[5], "environment": {"commit": HOSTILE[0], "device": HOSTILE[1]}}
     told_folder(tmp_path, HOSTILE, dataset=HOSTILE[1], kinds=("fog", HOSTILE[0]), made=made)
     names = {"model": HOSTILE[5], "against": HOSTILE[1], "metric": HOSTILE[0], "group": HOSTILE[6]}
+    names |= {"suite": HOSTILE[2], "variant": HOSTILE[4]}
     write_study(tmp_path, [effect(**names)], question=HOSTILE[0], answer=HOSTILE[5])
+    write_history(tmp_path, HOSTILE[0], 0, [1.0, 0.5])
     tree = parsed(page.write(tmp_path))
     assert len(tree.xpath("//script")) == 4 and tree.xpath("//img") == []
     assert tree.xpath("//@*[starts-with(name(), 'on')]") == []
@@ -240,8 +252,8 @@ LONG = "d/robustness/a/seed0.csv"
     "old, new, says",
     [
         (b"a,robustness,d,0,fog,1,", b"=1+1,robustness,d,0,fog,1,", "line 4: `model` starts like"),
-        (b",clean,0,accuracy,0.9,", b",clean,0,accuracy,x,", "line 2: `value` must be a number"),
-        (b",clean,0,accuracy,0.9,", b",clean,0,accuracy,1.9,", "line 2: `accuracy` must lie in"),
+        (b",clean,0,accuracy,,0.9,", b",clean,0,accuracy,,x,", "line 2: `value` must be a number"),
+        (b",clean,0,accuracy,,0.9,", b",clean,0,accuracy,,1.9,", "line 2: `accuracy` must lie in"),
         (b",1000,run0\n", b",1000.5,run0\n", "line 2: `n` must be a whole number"),
         (b",fog,2,", b",fog,1,", "lines 4 and 6 are of the same"),
         (b"a,robustness,d,0,clean,0,nll", b"b,robustness,d,0,clean,0,nll", "several of `model`"),
@@ -251,7 +263,7 @@ LONG = "d/robustness/a/seed0.csv"
     ],
 )
 def test_a_damaged_table_is_refused_and_no_page_made(
-    told_folder, tmp_path: Path, old: bytes, new: bytes, says: str
+    told_folder: Folder, tmp_path: Path, old: bytes, new: bytes, says: str
 ) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     path = tmp_path / LONG
@@ -259,18 +271,18 @@ def test_a_damaged_table_is_refused_and_no_page_made(
     assert refusal(tmp_path).startswith(str(path)) and says in refusal(tmp_path)
 
 
-def test_a_table_that_was_cut_off_is_refused(told_folder, tmp_path: Path) -> None:
+def test_a_table_that_was_cut_off_is_refused(told_folder: Folder, tmp_path: Path) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     whole = (tmp_path / LONG).read_bytes()
-    for kept, says in ((whole[:-3], "line 23 is cut off"), (whole[:-30], "line 23 has 2 fields")):
+    for kept, says in ((whole[:-3], "line 23 is cut off"), (whole[:-30], "line 23 has 3 fields")):
         (tmp_path / LONG).write_bytes(kept)
         assert says in refusal(tmp_path)
 
 
-def test_a_number_that_is_none_is_shown_as_not_known(told_folder, tmp_path: Path) -> None:
+def test_a_number_that_is_none_is_shown_as_not_known(told_folder: Folder, tmp_path: Path) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     path = tmp_path / LONG
-    path.write_bytes(path.read_bytes().replace(b",fog,1,accuracy,0.85,", b",fog,1,accuracy,nan,"))
+    path.write_bytes(path.read_bytes().replace(b",fog,1,accuracy,,0.85,", b",fog,1,accuracy,,nan,"))
     line = embedded(parsed(page.write(tmp_path)))["curves"][0]["metrics"][0]["models"]["0"]
     assert line[:6] == [90.0, 88.0, 91.7, None, None, None]
 
@@ -282,7 +294,7 @@ def refusal(results: Path) -> str:
     return result.stderr
 
 
-def test_a_name_that_is_no_unicode_does_no_harm(told_folder, tmp_path: Path) -> None:
+def test_a_name_that_is_no_unicode_does_no_harm(told_folder: Folder, tmp_path: Path) -> None:
     made = {"environment": {"commit": "\ud800", "device": "\udfff"}}
     assert page.write(told_folder(tmp_path, ["a"], made=made)).stat().st_size > 10**6
 
@@ -290,9 +302,9 @@ def test_a_name_that_is_no_unicode_does_no_harm(told_folder, tmp_path: Path) -> 
 # Answers
 
 
-def test_answers_come_first(told_folder, tmp_path: Path) -> None:
+def test_answers_come_first_and_are_short(told_folder: Folder, tmp_path: Path) -> None:
     told_folder(tmp_path, ["a", "b"])
-    lost = effect(metric="nll", effect=-0.0123, low=None, high=None, p=None)
+    lost = effect(metric="nll", effect=-0.0123, low=None, high=None, p=None, decides=False)
     write_study(tmp_path, [effect(), lost, effect(effect=0.0, low=-0.01, p=1e-9)], [])
     tree = parsed(page.write(tmp_path))
     assert tree.xpath("//main//section/@id")[0] == "answers"
@@ -300,30 +312,77 @@ def test_answers_come_first(told_folder, tmp_path: Path) -> None:
         "? Cannot tell",
         "✓ Yes",
     ]
+    assert [text(n) for n in tree.xpath("//span[@class='headline']")] == [
+        "+0.00 points [-1.0, 4.7] against b",
+        "",
+    ]
     rows = [[text(c) for c in row.xpath("td")] for row in tree.xpath("//ol//tbody/tr")]
     assert rows[0] == [
         "b",
-        "accuracy, noise and blur",
-        "+3.4 points+2.1 to +4.7",
-        "+2.1 to +4.7",
+        "accuracy under noise and blur",
+        "+3.4 points[2.1, 4.7]",
+        "[2.1, 4.7]",
         "",
         "0.012",
         "5",
         "10,000",
     ]
-    assert rows[1][1:5] == ["NLL, noise and blur less is better", "−0.0123–", "–", ""]
-    assert rows[2][2].startswith("0.0 points") and rows[2][5] == "< 0.0001"
+    assert rows[1][1:6] == ["NLL under noise and blur less is better", "-0.0123", "–", "", "–"]
+    assert rows[2][2].startswith("+0.00 points") and rows[2][5] == "< 0.0001"
+    said = text(tree.xpath("//section[@id='answers']/p")[0])
+    assert said.startswith("From harness study --preset quick: d, 5 seeds; commit c0ffee.")
+
+
+def test_an_effect_knows_its_own_runs(told_folder: Folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a", "b", "c"], seeds=(0, 1, 2))
+    write_study(tmp_path, [effect(), effect(suite="nfe"), effect(against="no relation")])
+    tree = parsed(page.write(tmp_path))
+    runs = embedded(tree)["runs"]
+    of = [
+        [runs[int(n)]["path"] for n in button.get("data-runs").split()]
+        for button in tree.xpath("//ol//button")
+    ]
+    # Of the first two seeds, as the study says, though there are three.
+    own = [f"d/robustness/{model}/seed{seed}" for model in "ab" for seed in (0, 1)]
+    assert of == [own, [], own[:2]]
     button = tree.xpath("//ol//button")[0]
-    assert (button.get("data-model"), button.get("data-against")) == ("a", "b")
+    assert button.get("data-title") == "a against b"
     assert button.get("data-says") == (
-        "accuracy, noise and blur: a minus b is +3.4 points (95 %: +2.1 to +4.7; p = 0.012), over "
+        "accuracy under noise and blur: a less b is +3.4 points (95 % [2.1, 4.7]; p = 0.012), over "
         "5 training seeds and 10,000 images."
     )
-    said = text(tree.xpath("//section[@id='answers']/p")[0])
-    assert said.endswith("From harness study --preset quick; d, 5 seeds; commit c0ffee.")
 
 
-def test_the_study_of_most_images_comes_first(told_folder, tmp_path: Path) -> None:
+def test_the_headline_is_the_least_gain_of_those_that_decide(tmp_path: Path) -> None:
+    def headline(*effects: dict) -> str | None:
+        write_study(tmp_path, list(effects))
+        (question,) = answers.questions(answers.read(tmp_path)[0], [])
+        return question["headline"] and question["headline"]["value"]
+
+    other = effect(effect=-0.5, low=-0.6, high=-0.4, decides=False)
+    assert headline(effect(), effect(effect=0.022), other) == "+2.2 points"
+    loss = {"metric": "nll", "low": -1, "high": 1}
+    assert headline(effect(effect=-0.1, **loss), effect(effect=0.1, **loss)) == "+0.1"
+    assert headline(other) is None and headline(effect(effect=None)) is None
+
+
+def test_differences_are_rounded_as_in_the_answers_of_the_study(tmp_path: Path) -> None:
+    write_study(tmp_path, [effect(effect=0.0225), effect(effect=-0.00845, low=-0.03)])
+    (question,) = answers.questions(answers.read(tmp_path)[0], [])
+    values = [e["value"] for e in question["effects"]]
+    assert values == ["+2.3 points", "-0.85 points"]
+
+
+def test_nothing_is_open_but_the_first_curves(told_folder: Folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a", "b"])
+    write_study(tmp_path, [effect()])
+    tree = parsed(page.write(tmp_path))
+    assert [d.get("id") for d in tree.xpath("//details[@open]")] == ["suite-0"]
+    for section in tree.xpath("//section"):
+        assert len(section.xpath("./*[not(self::h2)]")) > 0, "no section is empty"
+
+
+def test_the_study_of_most_images_comes_first(told_folder: Folder, tmp_path: Path) -> None:
     told_folder(tmp_path, ["a", "b"])
     write_study(tmp_path, [effect(images=355)], dataset="a_toy")
     write_study(tmp_path, [effect()], [effect()])
@@ -336,53 +395,55 @@ def test_the_study_of_most_images_comes_first(told_folder, tmp_path: Path) -> No
 
 
 def test_effects_of_one_metric_share_a_scale_with_zero(tmp_path: Path) -> None:
-    write_study(tmp_path, [effect(), effect(effect=-0.01, low=-0.02, high=0.0)], [])
-    (study,) = answers.read(tmp_path)
-    one, other = study["questions"][0]["effects"]
-    assert one["axis"] == other["axis"] and one["axis"][0] <= -2 and one["axis"][1] >= 4.7
-    assert one["drawn"] == (3.4, 2.1, 4.7) and other["drawn"] == (-1.0, -2.0, 0.0)
+    write_study(tmp_path, [effect(), effect(effect=-0.01, low=-0.02, high=0.0)])
+    (question,) = answers.questions(answers.read(tmp_path)[0], [])
+    one, other = question["effects"]
+    assert one["scale"] == other["scale"] and one["scale"][0] <= -2 and one["scale"][1] >= 4.7
+    assert one["numbers"] == [3.4, 2.1, 4.7] and other["numbers"] == [-1.0, -2.0, 0.0]
+
+
+def test_a_variant_is_part_of_what_is_compared(tmp_path: Path) -> None:
+    write_study(tmp_path, [effect(metric="nfe_rho", variant="loss", group="dopri5 0.001")])
+    (question,) = answers.questions(answers.read(tmp_path)[0], [])
+    assert question["effects"][0]["metric"] == "rank correlation of NFE (loss)"
 
 
 def test_a_folder_without_a_study_has_no_answers(tmp_path: Path) -> None:
     assert answers.read(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ("{", "is damaged: .*line 1 column 2"),
-        ("[" * 100_000, "is damaged"),
-        ("[]", "it holds no object"),
-        ("{}", "`scale` must be text"),
-        (["yes"], "question 1: it is no object"),
-        ([{"question": "q", "verdict": "yes"}], "question 1: `answer` must be text"),
-        ([{"question": "q", "verdict": "maybe", "answer": ""}], "must be one of yes, no, cannot"),
-        ([{"question": "q" * 3000, "verdict": "no", "answer": ""}], "3000 characters, more than"),
-        ([{"question": "q", "verdict": "no", "answer": ""}], "`effects` must be a list"),
-        ([1], "effect 1: it is no object"),
-        ([{"model": ["a"]}], "effect 1: `model` must be text"),
-        ([{"model": "=1+1"}], "effect 1: `model` starts like a spreadsheet formula"),
-        ([{"effect": "much"}], "effect 1: `effect` must be a number or null"),
-        ([{"effect": True}], "effect 1: `effect` must be a number or null"),
-        ([{"low": 0.5}], "`low` exceeds `high`: 0.5, 0.047"),
-        ([{"p": 1.5}], r"`p` must lie in \[0, 1\]; got 1.5"),
-        ([{"seeds": 2.5}], "`seeds` must be a whole number >= 0"),
-        ([{"images": None}], "`images` must be a whole number >= 0"),
-        ([{}] * 1001, "it has more than 1000 effects"),
-    ],
-)
-def test_a_study_of_another_shape_is_refused(tmp_path: Path, content, message: str) -> None:
-    if isinstance(content, str):
-        (tmp_path / "d").mkdir()
-        (tmp_path / "d" / answers.FILE).write_text(content)
-    elif isinstance(content[0], dict) and "question" in content[0] or content == ["yes"]:
-        study = {"scale": "", "command": "", "commit": "", "dataset": "d", "questions": content}
-        (tmp_path / "d").mkdir()
-        (tmp_path / "d" / answers.FILE).write_text(json.dumps(study))
-    else:
-        write_study(tmp_path, [effect(**e) if isinstance(e, dict) else e for e in content])
-    with pytest.raises(ValueError, match=f"study.json.*{message}.*harness study"):
-        answers.read(tmp_path)
+def test_a_damaged_study_is_refused_and_no_page_made(told_folder: Folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a"])
+    write_study(tmp_path, [effect(p=1.5)])
+    assert "question 1: effect 1: `p` must lie in [0, 1]; got 1.5" in refusal(tmp_path)
+
+
+# Training
+
+
+def write_history(results: Path, model: str, seed: int, losses: list[float]) -> None:
+    path = results / "checkpoints" / "d" / model / f"seed{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    history = [{"epoch": i, "loss": v, "accuracy": 0.5} for i, v in enumerate(losses, 1)]
+    path.write_text(json.dumps({"dataset": "d", "model": model, "seed": seed, "history": history}))
+
+
+def test_training_curves_are_means_over_seeds(told_folder: Folder, tmp_path: Path) -> None:
+    told_folder(tmp_path, ["a", "b"])
+    for seed, losses in enumerate(([2.0, 1.0], [4.0, 2.0, 0.5])):
+        write_history(tmp_path, "b", seed, losses)
+    write_history(tmp_path, "never measured", 0, [1.0])
+    tree = parsed(page.write(tmp_path))
+    (found,) = embedded(tree)["training"]
+    loss, accuracy = found["metrics"]
+    assert found["cells"] == [[0, 1], [0, 2], [0, 3]] and found["x"] == "epoch"
+    assert loss["models"] == {"1": [3.0, 2.0, 4.0, 1.5, 1.0, 2.0, 0.5, 0.5, 0.5]}
+    assert accuracy["models"]["1"][:3] == [50.0, 50.0, 50.0]
+    assert "on d" in text(tree.xpath("//section[@id='training']//summary")[0])
+
+
+def test_without_weights_there_is_no_training_section(tree: HtmlElement) -> None:
+    assert tree.xpath("//*[@id='training']") == [] and embedded(tree)["training"] == []
 
 
 # Pictures
@@ -430,7 +491,9 @@ def test_figures_of_a_run_are_told_by_its_path(tmp_path: Path) -> None:
     assert found[0].title == "attention, vit on d: seed0, overlay" and left_out == []
 
 
-def test_a_page_has_so_many_pictures_and_no_more(tmp_path: Path, monkeypatch) -> None:
+def test_a_page_has_so_many_pictures_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a.png", "b.png", "c.png"):
         picture(tmp_path, name)
     monkeypatch.setattr("harness.report.pictures.MOST", 2)
@@ -439,13 +502,15 @@ def test_a_page_has_so_many_pictures_and_no_more(tmp_path: Path, monkeypatch) ->
     assert left_out == ["figures/c.png"]
 
 
-def test_what_is_left_out_is_said(told_folder, tmp_path: Path, monkeypatch) -> None:
+def test_what_is_left_out_is_said(
+    told_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     for i in range(10):
         picture(tmp_path, f"../d/robustness/a/{i}.png")
     monkeypatch.setattr("harness.report.pictures.MOST", 1)
     said = text(parsed(page.write(tmp_path)).xpath("//section[@id='pictures']/p")[0])
-    assert said.startswith("9 pictures are left out, to keep this page small: d/robustness/a/1.png")
+    assert said.startswith("9 pictures are left out to keep this page small: d/robustness/a/1.png")
     assert said.endswith("d/robustness/a/8.png and 1 more.")
 
 
@@ -461,7 +526,9 @@ def test_what_is_no_picture_of_ours_is_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in found] == ["figures/kept.png"] and left_out == []
 
 
-def test_a_picture_of_too_many_pixels_is_left_alone(tmp_path: Path, monkeypatch) -> None:
+def test_a_picture_of_too_many_pixels_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     picture(tmp_path, "bomb.png")
     monkeypatch.setattr("harness.report.pictures.LARGEST", 1000)
     assert pictures(tmp_path, (), 10**6) == ([], [])
@@ -478,7 +545,9 @@ def test_a_script_cannot_end_before_its_end() -> None:
     )
 
 
-def test_a_bundle_that_is_not_what_it_was_is_named(tmp_path: Path, monkeypatch) -> None:
+def test_a_bundle_that_is_not_what_it_was_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle = tmp_path / "itables" / "html" / "dt_bundle.js"
     bundle.parent.mkdir(parents=True)
     (tmp_path / "itables" / "__init__.py").write_text("")
@@ -486,11 +555,20 @@ def test_a_bundle_that_is_not_what_it_was_is_named(tmp_path: Path, monkeypatch) 
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert libraries.tables() == "var a=1;\nwindow.DataTable=a;"
     bundle.write_text("var a=1;")
-    with pytest.raises(ImportError, match="exports no DataTable"):
+    with pytest.raises(Refusal, match="exports no DataTable"):
         libraries.tables()
-    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="needs `itables`. Run `pip install itables`."):
-        libraries.tables()
+
+
+@pytest.mark.parametrize("name", libraries.NEEDED)
+def test_a_library_that_is_not_there_is_named_with_its_cure(
+    told_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    told_folder(tmp_path, ["a"])
+    known = libraries.find_spec
+    monkeypatch.setattr(libraries, "find_spec", lambda one: None if one == name else known(one))
+    with pytest.raises(Refusal, match=rf"needs `{name}`. Run `pip install '.*\[report\]'`."):
+        page.write(tmp_path)
+    assert not (tmp_path / page.PATH).exists()
 
 
 # Size and color
@@ -506,11 +584,27 @@ def test_two_hundred_models_fit_into_five_megabytes() -> None:
         for seed in range(5):
             which = np.repeat(models, len(cells))
             part = pd.DataFrame(cells * 200, columns=["condition", "level"])
-            part = part.assign(model=which, metric=metric, seed=seed, value=random.random(19000))
+            part = part.assign(
+                model=which, metric=metric, variant="", seed=seed, value=random.random(19000)
+            )
             parts.append(part)
     table = pd.concat(parts).assign(suite="robustness", dataset="d", n=10_000, run="r")
     rows = [
-        ("d", "robustness", metric, group, model, *random.random(3), 5, 10_000, 1, 200, 0.1, "x")
+        (
+            "d",
+            "robustness",
+            metric,
+            "",
+            group,
+            model,
+            *random.random(3),
+            5,
+            10_000,
+            1,
+            200,
+            0.1,
+            "x",
+        )
         for metric in ("accuracy", "nll", "brier", "ece")
         for group in kinds
         for model in models
@@ -527,7 +621,7 @@ def test_two_hundred_models_fit_into_five_megabytes() -> None:
         leaderboard=pd.DataFrame(rows, columns=list(leaderboard.COLUMNS)),
         made={"runs": runs, "shared": [{"images": 10_000, "environment": {}}]},
     )
-    assert len(page.html(content, facts(content))) < page.LARGEST
+    assert len(markup.html(content, facts(content))) < page.LARGEST
 
 
 def luminance(color: str) -> float:
@@ -562,7 +656,7 @@ def test_text_and_marks_stand_out_on_their_ground() -> None:
 # The command
 
 
-def test_the_command_says_where_the_page_is(told_folder, tmp_path: Path) -> None:
+def test_the_command_says_where_the_page_is(told_folder: Folder, tmp_path: Path) -> None:
     told_folder(tmp_path, ["a"])
     result = CliRunner().invoke(app, ["report", "--results", str(tmp_path)])
     assert result.exit_code == 0, result.output
@@ -572,6 +666,19 @@ def test_the_command_says_where_the_page_is(told_folder, tmp_path: Path) -> None
 def test_nothing_to_report_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", "--results", str(tmp_path)])
     assert result.exit_code == 2 and "There are no results in" in result.stderr
+
+
+def test_a_report_imports_no_library_of_networks_or_figures(
+    told_folder: Folder, tmp_path: Path
+) -> None:
+    told_folder(tmp_path, ["a"])
+    heavy = "{'torch', 'timm', 'torchvision', 'matplotlib'}"
+    code = "import sys; from pathlib import Path; from harness.report import page; "
+    code += f"page.write(Path({str(tmp_path)!r})); sys.exit(str({heavy} & set(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ
+    )
+    assert ran.stderr.strip() == "set()"
 
 
 def test_the_command_line_starts_without_the_pages_libraries() -> None:

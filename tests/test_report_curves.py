@@ -1,24 +1,39 @@
 import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from harness.analysis import wilson
+from harness.analysis.boards import open_outcomes
+from harness.analysis.leaderboard import as_csv, leaderboard
+from harness.analysis.numbers import cell_intervals
+from harness.analysis.outcomes import StoredOutcomes
+from harness.progress import Progress
+from harness.report.board import columns
 from harness.report.curves import curves
-from harness.storage.results import COLUMNS
+from harness.storage.results import COLUMNS, read
 
 PLACE = {"a": 0, "b": 1}
 
 
 def table(*rows: tuple, suite: str = "robustness", n: int = 1000) -> pd.DataFrame:
-    """(model, seed, condition, level, metric, value)."""
-    whole = [(m, suite, "d", s, c, level, name, v, n, "r") for m, s, c, level, name, v in rows]
+    """(model, seed, condition, level, metric, value); a metric may be "NAME: VARIANT"."""
+    whole = []
+    for model, seed, condition, level, name, value in rows:
+        metric, _, variant = name.partition(": ")
+        key = model, suite, "d", seed, condition, level, metric, variant
+        whole.append((*key, value, n, f"r{seed}"))
     return pd.DataFrame(whole, columns=list(COLUMNS))
 
 
 def line(suite: dict, metric: str, model: int, condition: str) -> list[tuple]:
     """(level, value, low, high) of a curve."""
-    flat = next(m for m in suite["metrics"] if m["metric"] == metric)["models"][str(model)]
+    name, _, variant = metric.partition(": ")
+    of = [m for m in suite["metrics"] if (m["metric"], m["variant"]) == (name, variant)]
+    flat = of[0]["models"][str(model)]
     points = list(zip(suite["cells"], flat[::3], flat[1::3], flat[2::3], strict=True))
     which = suite["conditions"].index(condition)
     return [(level, *numbers) for (c, level), *numbers in points if c == which]
@@ -35,29 +50,45 @@ def test_a_curve_starts_clean_and_is_the_mean_over_seeds() -> None:
     found = line(suite, "accuracy", 0, "fog")
     assert [(level, value) for level, value, *_ in found] == [(0, 90.0), (1, 81.0), (2, 71.0)]
     assert suite["x"] == "severity (0: clean)" and suite["conditions"] == ["fog"]
-    assert not suite["log"] and suite["seeds"] == [0, 1] and suite["images"] == [1000]
+    assert not suite["log"] and suite["seeds"] == 2
 
 
-def test_the_band_of_a_rate_is_wilsons() -> None:
-    (suite,) = curves(table(*fog()), PLACE)
-    low, high = wilson(800, 1000)
-    assert line(suite, "accuracy", 0, "fog")[1] == (
-        1,
-        80.0,
-        round(100 * low, 1),
-        round(100 * high, 1),
-    )
+@pytest.mark.parametrize("metric", ["accuracy", "nll"])
+def test_intervals_are_those_of_the_analysis(metric: str) -> None:
+    rows = [("a", s, "fog", k, metric, 0.5 + 0.1 * s) for s in (0, 1) for k in (1, 2)]
+    frame = table(*rows)
+    (suite,) = curves(frame, PLACE)
+    known = cell_intervals(frame, None, metric).set_index("group").loc["fog 1"]
+    factor, places = (100, 1) if metric == "accuracy" else (1, 4)
+    numbers = [float(f"{factor * known[name]:.{places}f}") for name in ("value", "low", "high")]
+    assert line(suite, metric, 0, "fog")[0] == (1, *numbers)
 
 
-def test_the_band_of_another_number_is_students_over_seeds() -> None:
-    rows = [("a", s, "fog", level, "nll", 1.0 + s * 0.2) for s in (0, 1) for level in (1, 2)]
-    (suite,) = curves(table(*rows), PLACE)
-    half = 12.706 * 0.1  # t(0.975, 1) times the standard error of 1.0 and 1.2
-    _, value, low, high = line(suite, "nll", 0, "fog")[0]
-    assert value == 1.1 and low == pytest.approx(1.1 - half, abs=1e-3)
-    assert high == pytest.approx(1.1 + half, abs=1e-3)
-    (single,) = curves(table(*rows[:2]), PLACE)
+def test_other_numbers_of_a_single_seed_have_no_interval() -> None:
+    (single,) = curves(table(*(("a", 0, "fog", k, "nll", 1.0) for k in (1, 2))), PLACE)
     assert line(single, "nll", 0, "fog")[0] == (1, 1.0, None, None)
+
+
+def test_a_number_on_the_leaderboard_has_its_interval_also_without_images(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
+    for seed in (0, 1, 2):
+        answered(tmp_path, "a", seed)
+    frame = read(tmp_path)
+    board = leaderboard(frame, StoredOutcomes(tmp_path))
+    (tmp_path / "leaderboard.csv").write_bytes(as_csv(board))
+    column = next(c for c in columns(board, PLACE) if c["title"] == "accuracy")
+    quiet = Progress(Console(stderr=True), "quiet")
+
+    def clean() -> tuple:
+        with open_outcomes(tmp_path, frame, quiet) as outcomes:
+            (suite,) = curves(frame, PLACE, outcomes)
+        return line(suite, "accuracy", 0, "gaussian_noise")[0]
+
+    assert column["group"] == "clean" and clean() == (0, *column["rows"][0][1:4])
+    with_images = clean()
+    shutil.rmtree(tmp_path / "cells")
+    assert clean() == with_images
 
 
 def test_what_a_model_lacks_is_no_point() -> None:
@@ -71,16 +102,35 @@ def test_an_infinite_value_is_no_point() -> None:
     assert [point[1] for point in line(suite, "growth", 0, "depth")] == [2.0, None]
 
 
-def test_the_mean_is_over_the_common_corruptions_of_models_that_have_them_all() -> None:
-    def of(model: str, condition: str, value: float) -> list[tuple]:
-        return [(model, 0, condition, level, "accuracy", value) for level in (1, 2)]
+def corrupted(model: str, condition: str, value: float) -> list[tuple]:
+    return [(model, 0, condition, level, "accuracy", value) for level in (1, 2)]
 
-    both = table(*of("a", "fog", 0.8), *of("a", "snow", 0.6), *of("b", "fog", 0.9))
-    (suite,) = curves(both, PLACE)
+
+def test_the_mean_is_over_the_common_corruptions_that_all_models_have() -> None:
+    both = [*corrupted("a", "fog", 0.8), *corrupted("a", "snow", 0.6)]
+    (suite,) = curves(table(*both), PLACE)
     assert line(suite, "accuracy", 0, "mean of all")[0][:2] == (1, 70.0)
-    assert line(suite, "accuracy", 1, "mean of all")[0][1] is None
-    (suite,) = curves(table(*of("a", "fog", 0.8), *of("a", "saturate", 0.0)), PLACE)
-    assert line(suite, "accuracy", 0, "mean of the common")[0][:2] == (1, 80.0)
+    others = [*both, *corrupted("b", "fog", 0.9), *corrupted("b", "snow", 0.7)]
+    (suite,) = curves(table(*others, *corrupted("a", "frost", 0.1)), PLACE)
+    assert line(suite, "accuracy", 0, "mean of 2 common")[0][:2] == (1, 70.0)
+    assert line(suite, "accuracy", 1, "mean of 2 common")[0][:2] == (1, 80.0)
+
+
+def test_validation_corruptions_enter_no_mean() -> None:
+    both = [*corrupted("a", "fog", 0.8), *corrupted("a", "snow", 0.6)]
+    (suite,) = curves(table(*both, *corrupted("a", "saturate", 0.0)), PLACE)
+    assert suite["conditions"] == ["fog", "snow", "saturate", "mean of 2 common"]
+    assert line(suite, "accuracy", 0, "mean of 2 common")[0][:2] == (1, 70.0)
+    (suite,) = curves(table(*both[:2], *corrupted("a", "saturate", 0.0)), PLACE)
+    assert suite["conditions"] == ["fog", "saturate"]
+
+
+def test_variants_are_kept_apart_and_those_of_classes_and_bounds_left_out() -> None:
+    names = ["gini: used", "gini: sharp", "gini: used, class 3", "gini: used, low"]
+    rows = [("a", 0, "fog", k, name, 0.5) for name in names for k in (1, 2)]
+    (suite,) = curves(table(*rows, suite="attention"), PLACE)
+    found = [(m["metric"], m["variant"], m["title"]) for m in suite["metrics"]]
+    assert found == [("gini", "used", "Gini coefficient"), ("gini", "sharp", "Gini coefficient")]
 
 
 def nfe_rows(model: str, tolerances: tuple[float, ...] = ()) -> list[tuple]:
@@ -114,32 +164,19 @@ def test_models_without_a_solver_stand_beside_every_curve() -> None:
     assert curves(table(*depth, suite="nfe"), PLACE) == []
 
 
-def test_a_suites_own_interval_is_that_of_a_single_seed() -> None:
-    rows = nfe_rows("a")
-    for steps in (1, 2, 32):
-        for name, value in (("", 0.25), ("_low", 0.125), ("_high", 0.5)):
-            rows.append(("a", 0, "rk4", steps, f"nfe_rho_loss{name}", value))
-    (suite,) = curves(table(*rows, suite="nfe"), PLACE)
-    assert [m["metric"] for m in suite["metrics"]] == ["accuracy", "nfe_rho_loss"]
-    assert line(suite, "nfe_rho_loss", 0, "rk4")[0] == (1, 0.25, 0.125, 0.5)
-    again = [(model, 1, *rest) for model, _, *rest in rows]
-    (both,) = curves(table(*rows, *again, suite="nfe"), PLACE)
-    assert line(both, "nfe_rho_loss", 0, "rk4")[0] == (1, 0.25, 0.25, 0.25)
-
-
 def test_levels_far_apart_have_a_logarithmic_axis() -> None:
     rows = [("a", 0, "batch", level, "latency_s", 0.1) for level in (1, 8, 128)]
     (suite,) = curves(table(*rows, suite="cost"), PLACE)
     assert suite["log"] and suite["x"] == "level"
-    rows = [("a", 0, "linf_pgd", level, "accuracy", 0.5) for level in (0.01, 0.3)]
+    attacked = [("a", 0, "linf_pgd", level, "accuracy", 0.5) for level in (0.01, 0.3)]
     (suite,) = curves(
-        table(("a", 0, "clean", 0, "accuracy", 0.9), *rows, suite="adversarial"), PLACE
+        table(("a", 0, "clean", 0, "accuracy", 0.9), *attacked, suite="adversarial"), PLACE
     )
     assert not suite["log"] and suite["x"] == "level (0: clean)"
 
 
 def test_a_suite_without_levels_has_no_curves() -> None:
-    rows = [("a", 0, "clean", 0, "accuracy", 0.9), ("a", 0, "clean", 0, "accuracy_class_0", 0.8)]
+    rows = [("a", 0, "clean", 0, "accuracy", 0.9), ("a", 0, "clean", 0, "accuracy: class 0", 0.8)]
     assert curves(table(*rows, suite="clean"), PLACE) == []
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from harness.analysis import leaderboard
 from harness.report import page
-from harness.storage.results import csv_path, write
+from harness.storage.results import csv_path, read, write
 from harness.suites.base import Measurement
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
@@ -28,6 +29,8 @@ DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="there is no Chromium with its driver"
 )
+Folder = Callable[..., Path]  # writes a results folder
+Show = Callable[[Path], WebDriver]  # opens its page
 MODELS = ["resnet18", "pde_aug", "timm/some-net"]
 HOSTILE = [
     "<script>window.hacked=1</script>",
@@ -39,7 +42,7 @@ HOSTILE = [
     "__proto__",
     "<!--<script>",
 ]
-DRAWN = "return document.documentElement.dataset.drawn"
+READY = "return document.documentElement.dataset.ready"
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +72,28 @@ def shown(browser: WebDriver) -> Callable[[Path], WebDriver]:
 
 
 def drawn(browser: WebDriver) -> None:
-    WebDriverWait(browser, 60).until(lambda b: b.execute_script(DRAWN))
+    WebDriverWait(browser, 60).until(lambda b: b.execute_script(READY))
 
 
 @pytest.fixture(scope="module")
 def folder(told_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = told_folder(tmp_path_factory.mktemp("browser"), MODELS)
-    effect = {"model": "pde_aug", "against": "resnet18", "metric": "accuracy", "group": "clean"}
+    effect = {"model": "pde_aug", "against": "resnet18", "suite": "robustness", "decides": True}
+    effect |= {"metric": "accuracy", "group": "clean"}
     effect |= {"effect": -0.01, "low": -0.03, "high": 0.01, "p": 0.4, "seeds": 2, "images": 1000}
-    question = {"question": "Is it?", "verdict": "no", "answer": "No.", "effects": [effect]}
+    question = {"number": "1", "question": "Is it?", "verdict": "no", "answer": "No."}
+    runs = [f"robustness/{m}/seed{s}.csv" for m in ("pde_aug", "resnet18") for s in (0, 1)]
+    question |= {"effects": [effect], "runs": runs}
     study = {"scale": "d, 5 seeds", "command": "harness study", "commit": "c0ffee"}
     study |= {"dataset": "d", "questions": [question]}
     (results / "d").mkdir(exist_ok=True)
     (results / "d" / "study.json").write_text(json.dumps(study))
+    for seed in (0, 1):
+        path = results / "checkpoints" / "d" / "pde_aug" / f"seed{seed}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        epochs = [{"epoch": i, "loss": 2 / i, "accuracy": 1 - 0.5 / i} for i in (1, 2, 3)]
+        key = {"dataset": "d", "model": "pde_aug", "seed": seed, "history": epochs}
+        path.write_text(json.dumps(key))
     page.write(results)
     return results
 
@@ -108,7 +120,7 @@ def names(browser: WebDriver) -> list[str]:
 
 
 def wait_for_charts(browser: WebDriver, change: Callable[[], None]) -> None:
-    browser.execute_script("delete document.documentElement.dataset.drawn")
+    browser.execute_script("delete document.documentElement.dataset.ready")
     change()
     drawn(browser)
 
@@ -147,7 +159,7 @@ def test_the_search_filters_by_the_model(open_page: WebDriver) -> None:
     search.send_keys("net")
     assert names(open_page) == ["resnet18", "timm/some-net"]
     search.send_keys("x")
-    assert "No model has such a name" in find(open_page, "#board tbody").text
+    assert "No model has this name" in find(open_page, "#board tbody").text
     search.clear()
     search.send_keys("baseline")
     assert names(open_page) == ["resnet18"]
@@ -157,7 +169,7 @@ def test_columns_are_chosen_and_come_back_as_they_were(open_page: WebDriver) -> 
     first = board(open_page)
     Select(find(open_page, "#board-metric")).select_by_value("nll")
     Select(find(open_page, "#board-group")).select_by_value("fog")
-    assert find(open_page, "#board-caption").text.startswith("NLL, fog")
+    assert find(open_page, "#board-caption").text.startswith("NLL under fog")
     # 2 (1 - (0.9 - 0.05 x 3)), 0.02 more for each model; less is better
     values = [n.text for n in open_page.find_elements(By.CSS_SELECTOR, "#board tbody .number")]
     assert values == ["0.5000", "0.5200", "0.5400"]
@@ -207,6 +219,8 @@ def test_every_number_says_what_made_it(open_page: WebDriver) -> None:
 
 
 def test_answers_and_runs_say_what_made_them(open_page: WebDriver) -> None:
+    assert not find(open_page, "#answers .effects").is_displayed()
+    find(open_page, "#answers summary").click()
     track = find(open_page, "#answers .track")
     places = open_page.execute_script(
         "const style = arguments[0].style;"
@@ -215,9 +229,9 @@ def test_answers_and_runs_say_what_made_them(open_page: WebDriver) -> None:
     )
     zero, at, low, high = (float(place.rstrip("%")) for place in places)
     assert (zero - at) / (zero - low) == pytest.approx(1 / 3) and high - zero == zero - at
-    find(open_page, "#answers [data-against]").click()
+    find(open_page, "#answers [data-runs]").click()
     told = find(open_page, "#made").text
-    assert told.startswith("pde_aug against resnet18") and "pde_aug minus resnet18 is −1.0" in told
+    assert told.startswith("pde_aug against resnet18") and "pde_aug less resnet18 is -1.0" in told
     assert "No run of" not in told
     assert {"pde_aug/seed1.csv", "resnet18/seed0.csv"} <= set(
         told.replace("robustness/", " ").split()
@@ -269,9 +283,57 @@ def test_accuracy_is_drawn_against_evaluations(shown: Any, tmp_path: Path) -> No
     drawn(browser)
 
 
+def test_training_is_drawn_once_it_is_opened(open_page: WebDriver) -> None:
+    section = find(open_page, "#training details")
+    assert not section.find_elements(By.CSS_SELECTOR, "figure")
+    section.find_element(By.TAG_NAME, "summary").click()
+    WebDriverWait(open_page, 10).until(
+        lambda _: len(section.find_elements(By.CSS_SELECTOR, ".mark-line.role-mark path")) == 2
+    )
+    captions = [c.text for c in section.find_elements(By.TAG_NAME, "figcaption")]
+    assert captions == ["training loss, nats", "training accuracy, %"]
+    assert [s.text for s in section.find_elements(By.CSS_SELECTOR, ".lines > span")] == ["pde_aug"]
+    label = section.find_element(By.CSS_SELECTOR, ".chart").get_attribute("aria-label")
+    assert label == "training loss, nats: training loss nats by epoch; pde_aug from 2.000 to 0.667."
+    point = section.find_element(By.CSS_SELECTOR, ".mark-symbol.role-mark path")
+    open_page.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    webdriver.ActionChains(open_page).move_to_element(point).click().perform()
+    told = find(open_page, "#made").text
+    assert told.startswith("pde_aug, training on d") and "pde_aug/seed1.csv" in told
+    find(open_page, "#made-close").click()
+
+
+def test_variants_have_a_menu_of_their_own(shown: Show, tmp_path: Path) -> None:
+    path = csv_path(tmp_path, "d", "attention", "vit", 0)
+    key = {"model": "vit", "suite": "attention", "dataset": "d", "seed": 0, "run": "r"}
+    measured = [
+        Measurement("fog", level, metric, variant, value, 1000)
+        for level in (1, 3)
+        for metric, variant, value in (
+            ("accuracy", "", 0.9),
+            ("gini", "used", 0.25),
+            ("gini", "sharp", 0.5),
+        )
+    ]
+    write(path, key, measured, {})
+    board = leaderboard.leaderboard(read(tmp_path))
+    (tmp_path / "leaderboard.csv").write_bytes(leaderboard.as_csv(board))
+    page.write(tmp_path)
+    browser = shown(tmp_path)
+    for part in ("#board-", "#curves select."):
+        assert not find(browser, f"{part}variant").is_displayed()
+        Select(find(browser, f"{part}metric")).select_by_visible_text("Gini coefficient")
+        variant = Select(find(browser, f"{part}variant"))
+        assert {option.text for option in variant.options} == {"used", "sharp"}
+        variant.select_by_visible_text("sharp")
+    assert find(browser, "#board .number").text == "0.5000"
+    assert find(browser, "#board-caption").text.startswith("Gini coefficient, sharp under fog")
+    assert find(browser, "#curves .up").text == "Gini coefficient, sharp"
+
+
 def test_models_are_told_apart_without_color(open_page: WebDriver) -> None:
     shapes = open_page.execute_script(
-        "return [...document.querySelectorAll('#drawn use')].map(u => u.getAttribute('href'))"
+        "return [...document.querySelectorAll('#chosen use')].map(u => u.getAttribute('href'))"
     )
     assert len(shapes) == len(set(shapes)) == 3
 
@@ -280,14 +342,14 @@ def test_a_model_is_taken_out_of_the_charts(open_page: WebDriver) -> None:
     find(open_page, "#chooser summary").click()
     box = find(open_page, "#chooser-list li:nth-child(2) input")
     wait_for_charts(open_page, box.click)
-    assert find(open_page, "#drawn").text.split() == ["resnet18", "timm/some-net"]
+    assert find(open_page, "#chosen").text.split() == ["resnet18", "timm/some-net"]
     lines = open_page.find_elements(By.CSS_SELECTOR, "#curves .mark-line.role-mark path")
     assert len(lines) == 6
 
 
 def test_charts_change_their_metric_and_their_panels(open_page: WebDriver) -> None:
     Select(find(open_page, "#curves .metric")).select_by_visible_text("NLL")
-    assert find(open_page, "#curves .up").text == "NLL"
+    assert find(open_page, "#curves .up").text == "NLL, nats"
     Select(find(open_page, "#curves .facet")).select_by_value("model")
     captions = [c.text for c in open_page.find_elements(By.CSS_SELECTOR, "#curves figcaption")]
     assert captions == MODELS
@@ -299,15 +361,15 @@ def test_charts_change_their_metric_and_their_panels(open_page: WebDriver) -> No
 
 
 def test_the_curves_as_numbers_are_the_curves(open_page: WebDriver) -> None:
-    find(open_page, "#curves details.numbers summary").click()
+    find(open_page, "#curves details.table summary").click()
     WebDriverWait(open_page, 10).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#curves td"))
     rows = open_page.execute_script(
-        "return [...document.querySelectorAll('#curves .numbers tbody tr')].map("
+        "return [...document.querySelectorAll('#curves .table tbody tr')].map("
         "row => [...row.cells].map(cell => cell.textContent))"
     )
     assert len(rows) == 18
     assert [cell.split()[0] for cell in rows[3]] == ["fog", "3", "75.1", "74.1", "73.1"]
-    button = find(open_page, "#curves .numbers tr:nth-child(4) [data-model='pde_aug']")
+    button = find(open_page, "#curves .table tr:nth-child(4) [data-model='pde_aug']")
     open_page.execute_script("arguments[0].click()", button)
     assert "accuracy 74.1 %" in find(open_page, "#made").text
     find(open_page, "#made-close").click()
@@ -371,9 +433,11 @@ def test_it_prints(open_page: WebDriver) -> None:
     open_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert not find(open_page, "#board-controls").is_displayed()
-        assert (
-            not find(open_page, ".top").is_displayed() and find(open_page, "#board").is_displayed()
-        )
+        assert not find(open_page, ".top").is_displayed()
+        assert find(open_page, "#board").is_displayed()
+        height = "return document.querySelector('#answers .effects').offsetHeight"
+        assert open_page.execute_script(height) > 0, "closed answers are printed whole"
+        assert not find(open_page, "#runs").is_displayed()
     finally:
         open_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
@@ -397,7 +461,7 @@ def test_hostile_names_do_nothing(
     assert HOSTILE[0] in find(browser, "#made").text
     find(browser, "#made summary").click()
     find(browser, "#made-close").click()
-    browser.execute_script("document.querySelector('#curves details.numbers').open = true")
+    browser.execute_script("document.querySelector('#curves details.table').open = true")
     for i in range(len(HOSTILE)):  # over a point of each model, which shows its tooltip
         points = browser.find_elements(By.CSS_SELECTOR, "#curves .mark-symbol.role-mark path")
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", points[6 * i])
@@ -428,7 +492,7 @@ def test_two_hundred_models_are_fluent(
     page.write(tmp_path)
     browser = shown(tmp_path)
     assert len(names(browser)) == 50 and "1 to 50 of 200 models" in find(browser, "main").text
-    assert len(browser.find_elements(By.CSS_SELECTOR, "#drawn > span")) == 5
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#chosen > span")) == 4
     took = browser.execute_async_script(
         "const [done, start] = [arguments[0], performance.now()];"
         "const heading = document.querySelector('#board th.value');"

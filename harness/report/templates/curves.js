@@ -99,7 +99,7 @@ class Suite {
     const choose = (name, part) => {
       const own = metrics.filter((m) => m.metric === name);
       this.metric = own.find((m) => m.variant === part) ?? own[0];
-      options(metric, distinct(metrics.map((m) => [m.metric, `${m.title} ${m.unit}`.trim()])), name);
+      options(metric, distinct(metrics.map((m) => [m.metric, m.title])), name);
       options(variant, own.map((m) => [m.variant, m.variant || OVERALL]), this.metric.variant);
       variant.parentElement.hidden = own.length === 1 && !own[0].variant;
       this.facet = facet.value;
@@ -185,7 +185,8 @@ class Suite {
     }
     const ends = [...lines].slice(0, FEW).map(([name, of]) => `${name} from ${format(of[0].value, metric.places)} to ${format(of.at(-1).value, metric.places)}`);
     const where = this.numbers ? " The numbers are in the table below." : "";
-    return `${title}: ${withUnit(metric)} by ${this.facts.x}; ${ends.join("; ")}.${where}`;
+    const what = [metric.title, metric.variant, metric.unit].filter(Boolean).join(" ");
+    return `${title}: ${what} by ${this.facts.x}; ${ends.join("; ")}.${where}`;
   }
 
   async chart(figure, panel) {

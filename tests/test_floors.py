@@ -31,7 +31,7 @@ LOWER = ("harness.models.ops", "harness.models", "harness.suites")
 # Who may import a library; of whoever is not named here, everybody.
 LIBRARIES = {
     "pandas": {room for room in LEVEL if room not in LOWER},
-    "matplotlib": {"harness.plots", "harness.report"},
+    "matplotlib": {"harness.plots"},
     "rich": {room for room in LEVEL if room not in LOWER},
     "typer": {"harness.cli"},
     "timm": {"harness.models"},

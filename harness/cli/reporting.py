@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import typer
+
 from harness.cli import options as opt
-from harness.cli.app import app, print_lines
+from harness.cli.app import app, print_lines, progress_on_stderr
 
 
 @app.command(epilog=opt.examples("harness report", "harness report --results results/quick"))
-def report(results: opt.Results = Path("results")) -> None:
+def report(context: typer.Context, results: opt.Results = Path("results")) -> None:
     """Write one page of all that is in the results: results/report/index.html."""
     from harness.report import page
 
-    print_lines([page.write(results)])
+    print_lines([page.write(results, progress_on_stderr(context))])

@@ -268,7 +268,7 @@ def remember(subject: Subject, batch: Batch) -> Tensors:
         return {name: small(ranks(m.flatten(1))) for name, m in maps.items()} | {"classes": classes}
 
     def ranks_of(part: Batch) -> dict[str, Tensor]:
-        found = {}
+        found: dict[str, Tensor] = {}
         for name, layer in attention_maps(subject, part.images).items():
             kinds = {"used": layer.weights.float(), "sharp": rows(layer.scores.float(), 1.0)}
             found |= {f"{kind}:{name}": small(ranks(a)) for kind, a in kinds.items()}

@@ -61,8 +61,8 @@ class Split:
     def fingerprint(self) -> str:
         """Return the SHA-256 of the images and labels."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy())
-        digest.update(self.labels.contiguous().numpy())
+        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
 

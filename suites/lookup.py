@@ -64,11 +64,11 @@ def metric_of(spec: str) -> Metric:
 
 def _check(spec: str, metric: Metric) -> None:
     logits, labels = np.linspace(-1, 1, 40, dtype=np.float32).reshape(4, 10), np.arange(4)
-    found = None if metric.of_images is None else metric.of_images(logits, labels)
-    if np.shape(found) != (4,):
+    shape = () if metric.of_images is None else np.shape(metric.of_images(logits, labels))
+    if shape != (4,):
         raise ValueError(
             f"`{spec}` must give one number for each image: (4,) for logits (4, 10) and labels (4,)"
-            f"; got {np.shape(found)}. Leave the mean over images to the suite."
+            f"; got {shape}. Leave the mean over images to the suite."
         )
 
 

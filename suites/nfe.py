@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,8 @@ def cells(setting: Setting) -> tuple[Solved, ...]:
 
 def observe(subject: Subject, batch: Batch, cell: Solved) -> Tensors:
     """Return logits (N, num_classes), nfe (N,), and seconds (N,), the batch's shared out evenly."""
-    model, labels = subject.model, batch.labels
+    model: Any = subject.model
+    labels = batch.labels
     if cell.solver is None:
         before, depth = None, len(model.blocks()) if hasattr(model, "blocks") else 1
     else:
@@ -139,8 +141,8 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
     pairs.append(("dealt loss", dealt, loss))
     if cell.condition.endswith(MIXED):
         pairs.append(("severity", nfe, arrays["indices"] % (len(SEVERITIES) + 1)))
-    for name, x, y in pairs:
-        found = rank_correlation(x, y)
+    for name, evaluations, other in pairs:
+        found = rank_correlation(evaluations, other)
         for end, value in zip(("", "low", "high"), found or (), strict=False):
             yield cell.row(NFE_RHO, value, n, variant(name, end))
 

@@ -162,11 +162,8 @@ def step_ratios(blocks: Mapping[str, nn.Module]) -> dict[str, float]:
     """Return the largest share of its limit that a step of a block has, of those that say so."""
     found = {}
     for name, block in blocks.items():
-        ratios = [
-            float(part.step_ratio().max())
-            for part in block.modules()
-            if hasattr(part, "step_ratio")
-        ]
+        parts: list[Any] = [part for part in block.modules() if hasattr(part, "step_ratio")]
+        ratios = [float(part.step_ratio().max()) for part in parts]
         if ratios:
             found[array_name(STEP_RATIO, name)] = max(ratios)
     return found

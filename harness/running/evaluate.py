@@ -56,7 +56,7 @@ class Evaluated:
     calibration: Tensors = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.model.eval().to(self.device, memory_format=torch.channels_last)
+        self.model.eval().to(self.device).to(memory_format=torch.channels_last)
         if self.device.type == "cuda" and self.dtype == "float32":
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cuda.matmul.allow_tf32 = False

@@ -229,8 +229,8 @@ def march(u: Tensor, D: Tensor | None, taus: Taus, scheme: str, boundary: str) -
     pixels, dtype = size[0] * size[1], torch.promote_types(u.dtype, torch.float32)
     if pixels <= SMALL and D is None:
         return _march_whole(u, _kept_operator(size, taus, scheme, boundary, dtype, u.device))
-    whole = pixels <= SMALL and D is not None
-    if whole and (D.numel() == 1 or (pixels > TINY and len(u) >= MANY * pixels)):
+    many = pixels > TINY and len(u) >= MANY * pixels
+    if pixels <= SMALL and D is not None and (D.numel() == 1 or many):
         D = D.to(u.device)
         return _march_whole(u, _operators(D, size, taus, scheme, boundary, dtype))
     transform = _Transform(u, boundary)

@@ -22,6 +22,7 @@ from torch.testing import assert_close
 
 from harness.models.ops import nvrtc, spectral
 from harness.models.ops.edge_stop import EDGE_STOPS
+from harness.models.ops.marching import March
 from harness.models.ops.perona_malik import reference
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
@@ -294,7 +295,7 @@ def check_perona_malik(on_cpu: Any, size: Any, dtype: Any, edge_stop: Any, per_i
     call(library.run_forward, u, 128, u, out, kappa, dt, num_steps, channels)
 
     exact_u, exact_kappa = u.double().requires_grad_(), kappa.double().requires_grad_()
-    expected = reference(exact_u, exact_kappa, dt, num_steps, edge_stop, False, 0.0)
+    expected = reference(exact_u, exact_kappa, March(dt, num_steps, edge_stop, False, 0.0))
     expected.backward(grad.double())
     tolerance = TOLERANCES[dtype]
     assert_close(out.double(), expected.detach(), rtol=0, atol=tolerance)
@@ -406,7 +407,10 @@ def check_launches(
     u, grad = noise(2, channels, *size).requires_grad_(), noise(2, channels, *size, seed=1)
     kappa = torch.tensor([0.8, 2.0] if per_image else 0.7, dtype=torch.float64, requires_grad=True)
     march = (0.25, num_steps, edge_stop, coupled, 0.0)
-    ours, expected = torch.ops.pde.perona_malik(u, kappa, *march), reference(u, kappa, *march)
+    ours, expected = (
+        torch.ops.pde.perona_malik(u, kappa, *march),
+        reference(u, kappa, March(*march)),
+    )
     assert_close(ours, expected, rtol=0, atol=1e-13)
     if num_steps == 0:
         expected = expected + 0 * kappa.sum()

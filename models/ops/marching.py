@@ -15,6 +15,8 @@ history, and then back. With lam the gradient after a step, e = lam_j - lam_i an
 where the second term of w, smoothed, belongs to the smoothed v if g looks at that.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,31 @@ BLOCK = 1 << 18  # elements of v for each thread; with differences and conductan
 HISTORY = 1 << 22  # elements of the states of a block, for each thread, 16 MiB in float32
 MIN_BLOCK = 1 << 16  # elements for each thread; below, the time goes into calls
 DEVICE_BLOCK = 1 << 24  # elements on a device, where launches cost more than memory
+
+
+@dataclass(frozen=True)
+class March:
+    """Steps of Perona-Malik diffusion: all but the state and its edge scale.
+
+    Args:
+        dt: Step size in pixel².
+        num_steps: Number of steps.
+        edge_stop: Name in `EDGE_STOPS`.
+        coupled: Whether the channels of an image share one conductance.
+        sigma: Standard deviation in pixels of the Gaussian before the conductance, 0 for none.
+    """
+
+    dt: float
+    num_steps: int
+    edge_stop: str
+    coupled: bool
+    sigma: float
+
+    def smooth(self, u: Tensor) -> Tensor:
+        """Return the state that the conductance looks at."""
+        if not self.sigma:
+            return u
+        return spectral.march(u, None, (self.sigma**2 / 2,), "exact", "neumann")
 
 
 class _Faces:
@@ -65,14 +92,12 @@ class _Faces:
             flat[shift:].sub_(fluxes[axis, :end], alpha=dt)
 
 
-class _March:
+class _Run:
     """A march of blocks of fields with one set of buffers."""
 
-    def __init__(
-        self, fields: Tensor, dt: float, num_steps: int, edge_stop: str, sigma: float, history: bool
-    ) -> None:
-        self.dt, self.num_steps, self.edge_stop, self.sigma = dt, num_steps, edge_stop, sigma
-        states = num_steps if history else 0
+    def __init__(self, fields: Tensor, how: March, history: bool) -> None:
+        self.how = how
+        states = how.num_steps if history else 0
         block = DEVICE_BLOCK // max(states, 1)
         if fields.device.type == "cpu":
             kept = max(HISTORY // max(states, 1), MIN_BLOCK)
@@ -90,7 +115,7 @@ class _March:
     def start(self, block: Tensor, kappa: Tensor) -> Tensor:
         """Return v = u / kappa and make the buffers fit the block."""
         k = len(block)
-        self.faces = _Faces(self.v, k, self.edge_stop)
+        self.faces = _Faces(self.v, k, self.how.edge_stop)
         if k < len(self.v):  # the last block
             self.v, self.history = self.v[:k], self.history[:, :k].contiguous()
             self.d = self.d[:, :k].contiguous()
@@ -98,36 +123,34 @@ class _March:
             self.q = self.q[:, :k].contiguous()
         return torch.div(block, kappa, out=self.v)
 
-    def smooth(self, v: Tensor) -> Tensor:
-        return spectral.march(v, None, (self.sigma**2 / 2,), "exact", "neumann")
-
     def step(self, v: Tensor) -> None:
-        faces, d, q = self.faces, self.d, self.q
-        faces.squared(faces.differences(self.smooth(v) if self.sigma else v, d), q)
-        if self.sigma:
+        how, faces, d, q = self.how, self.faces, self.d, self.q
+        faces.squared(faces.differences(how.smooth(v), d), q)
+        if how.sigma:
             faces.differences(v, d)
-        faces.add(v, d.div_(resistance_(q, self.edge_stop)), self.dt)
+        faces.add(v, d.div_(resistance_(q, how.edge_stop)), how.dt)
 
     def step_back(self, lam: Tensor, v: Tensor, rate: Tensor | None) -> None:
-        faces, d, e, q, dt = self.faces, self.d, self.e, self.q, self.dt
-        faces.squared(faces.differences(self.smooth(v) if self.sigma else v, d), q)
+        how, faces, d, e, q = self.how, self.faces, self.d, self.e, self.q
+        dt, edge_stop = how.dt, how.edge_stop
+        faces.squared(faces.differences(how.smooth(v), d), q)
         faces.differences(lam, e)
-        if rate is None and not self.sigma and v.shape[1] == 1:  # w = e (g + 2 g' q)
-            faces.add(lam, e.mul_(flux_slope_(q, self.edge_stop)), -dt)
+        if rate is None and not how.sigma and v.shape[1] == 1:  # w = e (g + 2 g' q)
+            faces.add(lam, e.mul_(flux_slope_(q, edge_stop)), -dt)
             return
         seen = d  # the differences that g sees
-        if self.sigma:
+        if how.sigma:
             d = faces.differences(v, torch.zeros_like(d))
-        g, slope = conductance_and_slope(q, self.edge_stop)
+        g, slope = conductance_and_slope(q, edge_stop)
         r = torch.mul(e, d).sum(2, keepdim=True).mul_(slope)  # 2 g' r
         if rate is not None:
-            q -= START[self.edge_stop]
+            q -= START[edge_stop]
             rate += q.mul_(r).sum((0, 2, 3, 4), dtype=torch.float64) * dt
-        if self.sigma:
+        if how.sigma:
             change = torch.zeros_like(lam)
             faces.add(change, seen.mul_(r), dt)
             faces.add(lam, e.mul_(g), dt)
-            lam += self.smooth(change)
+            lam += how.smooth(change)
         else:
             faces.add(lam, e.mul_(g).addcmul_(d, r), dt)
 
@@ -143,26 +166,18 @@ def _scales(kappa: Tensor, u: Tensor, fields: int) -> Tensor:
     return kappa.repeat_interleave(fields // u.shape[0]).view(-1, 1, 1, 1)
 
 
-def march(
-    u: Tensor,
-    kappa: Tensor,
-    dt: float,
-    num_steps: int,
-    edge_stop: str,
-    coupled: bool,
-    sigma: float,
-) -> Tensor:
+def march(u: Tensor, kappa: Tensor, how: March) -> Tensor:
     """Return `u` (N, C, H, W) after the steps, with kappa () or (N,)."""
     if not u.numel():
         return torch.empty_like(u)
-    fields = _fields(u, coupled)
+    fields = _fields(u, how.coupled)
     scales = _scales(kappa, u, len(fields))
     result = torch.empty_like(fields, memory_format=torch.contiguous_format)
-    run = _March(fields, dt, num_steps, edge_stop, sigma, history=False)
+    run = _Run(fields, how, history=False)
     n = run.fields
     for block, scale, out in zip(*(x.split(n) for x in (fields, scales, result)), strict=True):
         v = run.start(block, scale)
-        for _ in range(num_steps):
+        for _ in range(how.num_steps):
             run.step(v)
         # u + kappa (v - u / kappa): what does not move stays as it is, to the last bit.
         v.addcdiv_(block.to(v.dtype), scale, value=-1)
@@ -172,32 +187,24 @@ def march(
 
 
 def march_backward(
-    grad: Tensor,
-    u: Tensor,
-    kappa: Tensor,
-    dt: float,
-    num_steps: int,
-    edge_stop: str,
-    coupled: bool,
-    sigma: float,
-    with_kappa: bool,
+    grad: Tensor, u: Tensor, kappa: Tensor, how: March, with_kappa: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients for `u` and for `kappa` (zeros unless `with_kappa`)."""
     grad_kappa = torch.zeros_like(kappa)
     if not u.numel():
         return torch.empty_like(u), grad_kappa
-    fields = _fields(u, coupled)
-    grads = _fields(grad, coupled)
+    fields = _fields(u, how.coupled)
+    grads = _fields(grad, how.coupled)
     scales = _scales(kappa, u, len(fields))
     result = torch.empty_like(fields, memory_format=torch.contiguous_format)
     rates = torch.zeros(len(fields), dtype=torch.float64, device=u.device)
-    run = _March(fields, dt, num_steps, edge_stop, sigma, history=True)
+    run = _Run(fields, how, history=True)
     states = (x.split(run.fields) for x in (fields, grads, scales, result, rates))
     for block, grad_block, scale, out, rate in zip(*states, strict=True):
         v = run.start(block, scale)
         for k, past in enumerate(run.history):
             past.copy_(v)
-            if k < num_steps - 1:
+            if k < how.num_steps - 1:
                 run.step(v)
         lam = v.copy_(grad_block)
         for past in reversed(run.history.unbind()):

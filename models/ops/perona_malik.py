@@ -30,6 +30,7 @@ from harness.models.ops import marching, nvrtc, spectral, steps
 from harness.models.ops import perona_malik_kernels as kernels
 from harness.models.ops.edge_stop import EDGE_STOPS, conductance
 from harness.models.ops.library import batched, define, differentiable, twice
+from harness.models.ops.marching import March
 
 CLAMP = "Clamp it, for example with `kappa.clamp(min=1e-4)`."
 Context = Any  # torch's, of autograd
@@ -112,65 +113,42 @@ def _checked(kappa: float | Tensor, u: Tensor) -> Tensor:
     return torch.tensor(kappa, dtype=torch.float64)  # on the CPU: a device need not wait for it
 
 
-def reference(
-    u: Tensor,
-    kappa: Tensor,
-    dt: float,
-    num_steps: int,
-    edge_stop: str,
-    coupled: bool,
-    sigma: float,
-) -> Tensor:
+def reference(u: Tensor, kappa: Tensor, how: March) -> Tensor:
     """Return the same as `perona_malik`, step by step in plain differentiable torch."""
     dtype = u.dtype
     u = u.to(torch.promote_types(dtype, torch.float32), copy=True)
     kappa = kappa.to(u).reshape(-1, 1, 1, 1)
-    for _ in range(num_steps):
+    for _ in range(how.num_steps):
         smooth = u
-        if sigma:
-            smooth = spectral.reference(u, None, (sigma**2 / 2,), "exact", "neumann")
+        if how.sigma:
+            smooth = spectral.reference(u, None, (how.sigma**2 / 2,), "exact", "neumann")
         update = torch.zeros_like(u)
         for dim in (-1, -2):
             squared = smooth.diff(dim=dim).square()
-            if coupled:
+            if how.coupled:
                 squared = squared.sum(1, keepdim=True)
-            flux = conductance(squared / kappa**2, edge_stop) * u.diff(dim=dim)  # on the faces
+            flux = conductance(squared / kappa**2, how.edge_stop) * u.diff(dim=dim)  # on the faces
             wall = torch.zeros_like(u.narrow(dim, 0, 1))
             update = update + torch.cat((flux, wall), dim) - torch.cat((wall, flux), dim)
-        u = u + dt * update
+        u = u + how.dt * update
     return u.to(dtype)
 
 
-def _perona_malik(
-    u: Tensor,
-    kappa: Tensor,
-    dt: float,
-    num_steps: int,
-    edge_stop: str,
-    coupled: bool,
-    sigma: float,
-) -> Tensor:
-    if not (nvrtc.usable(u, kernels.unsupported(u, coupled, sigma)) and u.numel()):
-        return marching.march(u, kappa, dt, num_steps, edge_stop, coupled, sigma)
-    return kernels.march(u, kappa, dt, num_steps, edge_stop, coupled)
+def _perona_malik(u: Tensor, kappa: Tensor, *rest: Any) -> Tensor:
+    how = March(*rest)
+    if not (nvrtc.usable(u, kernels.unsupported(u, how)) and u.numel()):
+        return marching.march(u, kappa, how)
+    return kernels.march(u, kappa, how)
 
 
 def _perona_malik_backward(
-    grad: Tensor,
-    u: Tensor,
-    kappa: Tensor,
-    dt: float,
-    num_steps: int,
-    edge_stop: str,
-    coupled: bool,
-    sigma: float,
-    with_kappa: bool,
+    grad: Tensor, u: Tensor, kappa: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor]:
-    if not (nvrtc.usable(u, kernels.unsupported(u, coupled, sigma)) and u.numel()):
-        return marching.march_backward(
-            grad, u, kappa, dt, num_steps, edge_stop, coupled, sigma, with_kappa
-        )
-    return kernels.march_backward(grad, u, kappa, dt, num_steps, edge_stop, coupled)
+    *march, with_kappa = rest
+    how = March(*march)
+    if not (nvrtc.usable(u, kernels.unsupported(u, how)) and u.numel()):
+        return marching.march_backward(grad, u, kappa, how, with_kappa)
+    return kernels.march_backward(grad, u, kappa, how)
 
 
 def _save(ctx: Context, inputs: tuple, output: Tensor) -> None:
@@ -192,7 +170,7 @@ def _save_backward(ctx: Context, inputs: tuple, output: tuple[Tensor, Tensor]) -
 
 def _backward_backward(ctx: Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
     def diffuse(u: Tensor, kappa: Tensor) -> Tensor:
-        return reference(u, kappa, *ctx.rest)
+        return reference(u, kappa, March(*ctx.rest))
 
     wanted = [grads[0], grads[1] if ctx.with_kappa else None]
     return *twice(diffuse, list(ctx.saved_tensors), wanted), *[None] * 6
@@ -214,7 +192,7 @@ def _perona_malik_backward_mapped(
     return grad_u.view(u.shape), grad_kappa if kappa.ndim > 1 else grad_kappa.sum(1)
 
 
-ARGUMENTS = (
+ARGUMENTS = (  # from dt on those of `March`, in its order
     "Tensor u, Tensor kappa, float dt, int num_steps, str edge_stop, bool coupled, float sigma"
 )
 PERONA_MALIK = define(

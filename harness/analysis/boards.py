@@ -1,6 +1,7 @@
 """The leaderboard's file, results/leaderboard.csv: written from what is stored, and read again."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def open_outcomes(
     """
 
     def known() -> dict[Key, Sample]:
-        return {} if alone else _of_images(results / FILE)
+        path = results / FILE
+        return {} if alone or not path.is_file() else _of_images(path, path.stat().st_mtime_ns)
 
     key = ["dataset", "suite", "model", "seed", "condition", "level"]
     count = len(table[key].drop_duplicates())
@@ -62,7 +64,8 @@ def open_outcomes(
         yield StoredOutcomes(results, task.advance, known)
 
 
-def _of_images(path: Path) -> dict[Key, Sample]:
+@functools.lru_cache(maxsize=4)
+def _of_images(path: Path, written: int) -> dict[Key, Sample]:
     """The means of a leaderboard that its images are behind; none where it is damaged."""
     try:
         return {k: s for k, s in samples_of(read(path)).items() if s.basis == "images"}

@@ -25,9 +25,11 @@ const withUnit = (metric) => `${metric.title}${metric.variant && `, ${metric.var
 
 function spec(suite, { metric, rows, up, across }) {
   const severity = suite.x.startsWith("severity");
-  const many = new Set(rows.map((row) => row.level)).size > 12; // too many points for bars and marks
+  const levels = [...new Set(rows.map((row) => row.level))];
+  const many = levels.length > 12; // too many points for bars and marks
+  const values = severity ? [0, 1, 2, 3, 4, 5] : suite.at && suite.log ? DOUBLES : suite.x === "epoch" && !many ? levels : null;
   const axis = { title: null, labelFontSize: 10, tickSize: 3, labelPadding: 3, domainColor: "var(--rule)", tickColor: "var(--rule)", labelColor: "var(--muted)", gridColor: "var(--rule)", gridOpacity: 0.6 };
-  const x = { field: "x", type: "quantitative", axis: { ...axis, grid: false, format: ".4~r", labelFlush: true, ...(severity ? { values: [0, 1, 2, 3, 4, 5] } : suite.at && suite.log ? { values: DOUBLES } : { tickCount: 5, tickMinStep: suite.x === "epoch" ? 1 : undefined }) }, scale: { type: suite.log ? "log" : "linear", nice: false, domain: across } };
+  const x = { field: "x", type: "quantitative", axis: { ...axis, grid: false, format: ".4~r", labelFlush: true, ...(values ? { values } : { tickCount: 5 }) }, scale: { type: suite.log ? "log" : "linear", nice: false, domain: across } };
   const y = (field) => ({ field, type: "quantitative", axis: { ...axis, tickCount: 4, format: ".4~r", domain: false, ticks: false }, scale: { nice: false, domain: up } });
   const color = { field: "color", type: "nominal", scale: null };
   return {

@@ -1,5 +1,7 @@
 """What is installed is what is here, and nothing beside it."""
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
@@ -81,6 +83,44 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tree, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+def imported(path: Path) -> set[str]:
+    """The libraries that a file imports, standard library and our own left out."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found - sys.stdlib_module_names - {"harness"}
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    """The distributions of requirements such as "numpy>=2"."""
+    return {re.split(r"[<>=\[]", line)[0] for line in requirements}
+
+
+def test_every_library_that_is_imported_is_required() -> None:
+    """By all who install it, but for what `harness report` and the CUDA kernels import."""
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"]
+    by_module = {"PIL": "pillow", "sklearn": "scikit-learn", "cuda": "cuda-core"}
+    by_module |= {"imagecorruptions": "imagecorruptions-imaug", "vl_convert": "vl-convert-python"}
+    by_module |= {"markupsafe": "jinja2"}
+    needed: dict[str, set[str]] = {}
+    for folder in PARTS:
+        for path in (ROOT / folder).rglob("*.py"):
+            extra = "report" if "report" in path.parts else ""
+            needed.setdefault("cuda" if path.name == "nvrtc.py" else extra, set()).update(
+                by_module.get(name, name) for name in imported(path)
+            )
+    everybody = names_of(project["dependencies"])
+    assert needed[""] == everybody
+    assert needed["report"] - everybody <= names_of(extras["report"])
+    assert needed["cuda"] - everybody == names_of(extras["cuda"])
+    for extra in ("report", "cuda"):
+        assert not names_of(extras[extra]) & everybody
 
 
 def test_the_list_of_packages_is_complete() -> None:

@@ -116,7 +116,7 @@ def describe_effect(effect: StoredEffect) -> str:
     metric, value = METRICS[effect.metric], signed(effect.metric, effect.effect)
     text = f"{metric.title} {value} {bounds(effect.metric, effect.low, effect.high)}"
     against = f"`{effect.against}`" if effect.against in CATALOG else effect.against
-    return text if against == "no relation" else f"{text} against {against}"
+    return f"{text} against {against}" if against else text
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)

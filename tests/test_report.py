@@ -335,7 +335,7 @@ def test_answers_come_first_and_are_short(told_folder: Folder, tmp_path: Path) -
 
 def test_an_effect_knows_its_own_runs(told_folder: Folder, tmp_path: Path) -> None:
     told_folder(tmp_path, ["a", "b", "c"], seeds=(0, 1, 2))
-    write_study(tmp_path, [effect(), effect(suite="nfe"), effect(against="no relation")])
+    write_study(tmp_path, [effect(), effect(suite="nfe"), effect(against="")])
     tree = parsed(page.write(tmp_path))
     runs = embedded(tree)["runs"]
     of = [

@@ -21,7 +21,6 @@ from harness.study.schema import StoredEffect
 from harness.suites.metrics import METRICS
 
 TEMPERATURE = "a temperature of equal entropy"
-NOTHING = "no relation"
 Samples = Mapping[Key, Sample]
 
 
@@ -127,7 +126,7 @@ class Numbers:
             return None
         n = int(kept["n"].min())
         rho = mean_correlation(kept["value"], n)
-        return Effect(model, NOTHING, quantity, *rho, seeds=len(kept), images=n, decides=decides)
+        return Effect(model, "", quantity, *rho, seeds=len(kept), images=n, decides=decides)
 
 
 def _effect(

@@ -29,6 +29,7 @@ FILE = "study.json"
 VERDICTS = ("yes", "no", "cannot tell")
 CURE = "Make it again with `harness study`."
 LONGEST = 2000  # characters of a text
+MAY_BE_EMPTY = ("variant", "against")  # of metrics without families; of an effect on its own
 MOST = 1000  # effects of a study, and files of an answer; more are no answer
 
 
@@ -158,7 +159,7 @@ def _text(name: str, value: Any) -> str:
 
 def _name(name: str, value: Any) -> str:
     problem = problem_of_name(_text(name, value))
-    if problem and (name, value) != ("variant", ""):
+    if problem and (name in MAY_BE_EMPTY, value) != (True, ""):
         raise _Problem(f"`{name}` {problem}")
     return value
 

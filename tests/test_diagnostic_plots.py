@@ -185,7 +185,7 @@ def test_overlays_are_in_units_of_the_uniform_map_and_say_what_the_maps_are(spli
     np.testing.assert_allclose(values[0], 1)
     np.testing.assert_allclose(values[2], 0)
     heading = " ".join(figure.get_suptitle().split())
-    assert heading.startswith("title; 1 is a uniform map. used: " + KEY["used"])
+    assert heading.startswith("title, in units of a uniform map. used: " + KEY["used"])
     assert KEY["sharp"] in heading and KEY["matched"] not in heading
 
 

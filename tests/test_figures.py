@@ -122,12 +122,12 @@ def of_growth(models: Sequence[str], size: Size | None) -> Figure:
 
 def of_training(models: Sequence[str], size: Size | None) -> Figure:
     rows = [
-        (m, s, e, (2 + 0.01 * i + 0.1 * s) / e, 1 - 0.6 / e)
+        (m, s, e, (2 + 0.01 * i + 0.1 * s) / e, 1 - 0.6 / e, 0.9 - 0.5 / e)
         for i, m in enumerate(models)
         for s in (0, 1)
         for e in range(1, 9)
     ]
-    columns = ["model", "seed", "epoch", "loss", "accuracy"]
+    columns = ["model", "seed", "epoch", "loss", "accuracy", "held_out"]
     return curves(pd.DataFrame(rows, columns=columns), Looks(models), size)
 
 
@@ -203,6 +203,18 @@ def test_nothing_is_cut_off_and_no_text_covers_another(
         across = min(p[2], q[2]) - max(p[0], q[0])
         down = min(p[3], q[3]) - max(p[1], q[1])
         assert across <= 1 or down <= 1.5, f"{a!r} and {b!r}"
+
+
+def test_what_is_not_known_or_not_finite_leaves_a_gap() -> None:
+    cells = [
+        ("clean", 0, "log10_gradient_norm", f"b{k}", value) for k, value in enumerate((1, 400))
+    ]
+    long = measured(["resnet18", "pde_aug"], "stability", cells)
+    figure = growth_curves(long, Looks(["resnet18", "pde_aug"]))
+    assert not [t for t in figure.axes[0].texts if t.get_label() == END], "10^400 has no place"
+    one = measured(["resnet18"], "own", [("clean", 0, "nll", "", 0.5)]).query("seed == 0")
+    figure = metric_figure(cell_intervals(one, metric=None), Looks(["resnet18"]))
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [0.5], "without an interval"
 
 
 def test_names_of_sizes() -> None:
@@ -295,5 +307,8 @@ def test_training_curves_are_drawn_where_training_happened(results: Path) -> Non
     np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.5, 1.0, 1 / 3 + 0.5])
     assert [t.get_text() for t in accuracy.texts if t.get_label() == END] == ["pde_aug"]
     assert training_curves(results, ["resnet18"]) == {}
+    path = results / "checkpoints" / "d" / "unseen" / "seed0.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(log | {"model": "unseen"}))  # trained and never evaluated
     names = [path.name for path in draw(results, ["clean"], ["d"], results)]
     assert names == ["d-clean.png", "d-training.png"]

@@ -87,7 +87,8 @@ def attention_statistics(numbers: pd.DataFrame, looks: Looks, size: Size | None 
         metric = METRICS[statistic]
         axis.set_title(f"{metric.title} / {metric.unit}" if metric.unit else metric.title)
         name_rows(axis, names)
-    figure.legend(handles=key_of(marks), loc="outside lower left", handletextpad=0.2)
+    columns = int(figure.get_figwidth() / 1.4) if is_cam(maps[0]) else 1
+    figure.legend(handles=key_of(marks), loc="outside lower left", handletextpad=0.2, ncols=columns)
     figure.set_label("Statistics of maps on clean images; bars are 95 % intervals.")
     return figure
 

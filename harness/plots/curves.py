@@ -1,5 +1,6 @@
 """Lines and points of models with their intervals, as several figures draw them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ def draw_lines(axis: Any, part: pd.DataFrame, models: Models) -> Ends:
 def label_lines(axis: Any, ends: Ends, models: Models) -> None:
     """Write the names of models beside a panel of the last column."""
     if axis.get_subplotspec().is_last_col():
-        named = {m: end for m, end in ends.items() if models[m].named}
+        named = {m: end for m, end in ends.items() if models[m].named and math.isfinite(end[1])}
         label_ends(axis, named, {m: models[m].color if models[m].full else GRAY for m in named})
 
 

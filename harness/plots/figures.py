@@ -30,6 +30,7 @@ from harness.plots.stability import growth_curves
 from harness.plots.style import BASELINE, Looks, Size, check_format, save
 from harness.plots.training import training_curves
 from harness.storage.files import safe
+from harness.storage.histories import read_histories
 from harness.storage.results import cells_root, read
 from harness.suites.metrics import is_bound
 
@@ -163,7 +164,7 @@ def draw(
     """
     check_format(format)
     table, paths = read(results), list[Path]()
-    looks = Looks(list(table["model"].unique()))
+    looks = Looks({*table["model"], *read_histories(results)["model"]})
     names = [*models, BASELINE] if models else []
 
     def write(made: Figure, *words: str) -> None:

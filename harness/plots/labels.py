@@ -50,13 +50,15 @@ def label_ends(
 
 
 def fit_titles(figure: Figure) -> None:
-    """Make the titles of panels smaller where they are wider than these."""
+    """Make the titles of panels smaller where one is wider than its panel, all alike."""
     renderer = figure._get_renderer()  # type: ignore[attr-defined]
-    for axis in panels_of(figure):
-        text, room = axis.title, 1.1 * axis.get_window_extent(renderer).width
-        width = text.get_window_extent(renderer).width
-        if width > room:
-            text.set_fontsize(max(SMALLEST, text.get_fontsize() * room / width))
+    titles = [axis.title for axis in panels_of(figure) if axis.get_title()]
+    fits = [
+        text.axes.get_window_extent(renderer).width / text.get_window_extent(renderer).width
+        for text in titles
+    ]
+    for text in titles:
+        text.set_fontsize(max(SMALLEST, text.get_fontsize() * min(1.0, *fits)))
 
 
 def panels_of(figure: Figure) -> list[Any]:

@@ -33,7 +33,13 @@ def draw_image(axis: Any, image: ArrayLike, title: str) -> None:
     """Draw a uint8 image (3, h, w)."""
     axis.imshow(np.moveaxis(np.asarray(image), 0, -1), interpolation="nearest")
     axis.set_title(title, fontsize=6.5)
+    hide_frame(axis)
+
+
+def hide_frame(axis: Any) -> None:
+    """Leave an image without ticks and edges."""
     axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
 
 
 @styled
@@ -58,8 +64,8 @@ def overlays(
     side = (width - 1.3) / count
     figure = Figure((width, (size and size[1]) or rows * (side + 0.05) + 0.9), layout="constrained")
     known = [f"{name}: {text}" for name, text in KEY.items() if any(name in row for row in maps)]
-    lines = textwrap.wrap(f"{heading}; 1 is a uniform map.", int(15 * width))
-    lines += textwrap.wrap("; ".join(known), int(15 * width))
+    lines = textwrap.wrap(f"{heading}, in units of a uniform map.", int(19 * width))
+    lines += textwrap.wrap("; ".join(known), int(19 * width))
     figure.suptitle("\n".join(lines), fontsize=7, x=0.01, ha="left")
     axes = figure.subplots(rows, count, squeeze=False)
     for axis, image, title in zip(axes[0], images, titles, strict=True):
@@ -72,7 +78,7 @@ def overlays(
     for axis_row, (name, found) in zip(axes[1:], scaled.items(), strict=True):
         for axis, image, one in zip(axis_row, images, found, strict=True):
             drawn = overlay(axis, image, one, scales[name])
-            axis.set(xticks=[], yticks=[])
+            hide_frame(axis)
         bar = figure.colorbar(drawn, ax=list(axis_row), shrink=0.85, pad=0.01, aspect=12)
         bar.ax.tick_params(labelsize=5.5)
         bar.locator = MaxNLocator(3)

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from harness.plots.attention import in_reading_order
-from harness.plots.maps import LESS, draw_image, overlays
+from harness.plots.maps import LESS, draw_image, hide_frame, overlays
 from harness.plots.style import PAGE, Size, styled
 from harness.storage.cells import CellStore
 from harness.storage.results import cells_root, csv_path, read_provenance
@@ -114,7 +114,7 @@ def cost_figure(arrays: Arrays, split: Split, heading: str, size: Size | None) -
         axes, (order[:PER_SIDE], order[::-1][:PER_SIDE]), ("fewest", "most"), strict=True
     ):
         for axis in line:
-            axis.set(xticks=[], yticks=[])
+            hide_frame(axis)
         for axis, r in zip(line, rows, strict=False):
             at = int(indices[r])
             label = split.classes[int(split.labels[at])]
@@ -134,9 +134,9 @@ def draw_shares(axis: Any, nfe: np.ndarray, margin: np.ndarray) -> None:
         shares = [float((here == v).mean()) for v in values]
         axis.bar(values + (i - 0.5) * 0.38 * step, shares, 0.36 * step, color=color, label=name)
         axis.axvline(float(here.mean()), color=color, linewidth=1, linestyle="--")
-    axis.set_xlabel("function evaluations of an image")
+    axis.set_xlabel("function evaluations of an image; dashed: mean")
     axis.set_ylabel("share of images")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_xticks(values[:: -(-len(values) // 10)])
     axis.legend()
 
 

@@ -6,12 +6,23 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from harness.analysis.numbers import CLEAN, MEAN
 from harness.plots.curves import Models, best_first, draw_lines, draw_rows, label_lines
 from harness.plots.labels import short
-from harness.plots.style import GRAY, PAGE, Looks, Size, fill, panels, percent, split_grid, styled
+from harness.plots.style import (
+    GRAY,
+    PAGE,
+    Looks,
+    Size,
+    fill,
+    panels,
+    percent,
+    set_integer_ticks,
+    split_grid,
+    styled,
+)
 from harness.suites.catalog import COMMON, FAMILIES
 
 NAMES = 1.45  # inches beside the panels, for ticks and names
@@ -65,7 +76,7 @@ def draw_severities(
         label_lines(axis, draw_lines(axis, pd.concat([clean, here]), models), models)
         axis.set_title(title, fontweight="bold" if name == MEAN else "normal")
         axis.grid()
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        set_integer_ticks(axis)
 
 
 @styled
@@ -86,7 +97,8 @@ def difference_figure(numbers: pd.DataFrame, looks: Looks, size: Size | None = N
     groups = [g for g in (CLEAN, *FAMILIES, MEAN) if g in present]
     width, height = size or (PAGE, None)
     upper = split_grid(len(groups), width, 0.6, NAMES)
-    lower = split_grid(len(titles), width, 0.95, NAMES)
+    room = height and 0.6 * height
+    lower = split_grid(len(titles), width, 0.95, NAMES, height=1.35, room=room)
     heights = upper[0] * (0.35 + ROW * len(order)) + 0.1, lower[0] * 1.35 + 0.35
     figure = Figure((width, height or sum(heights)), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=heights)

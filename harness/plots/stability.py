@@ -2,12 +2,22 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from harness.plots.curves import label_lines
-from harness.plots.style import GRAY, Look, Looks, Size, by_number, panels, styled
+from harness.plots.style import (
+    GRAY,
+    Look,
+    Looks,
+    Size,
+    by_number,
+    panels,
+    set_integer_ticks,
+    styled,
+)
 from harness.suites.metrics import is_bound
 
 PANELS = (  # metric, title; growth has a panel for each direction of the change
@@ -51,7 +61,7 @@ def growth_curves(frame: pd.DataFrame, looks: Looks, size: Size | None = None) -
         style_values(axis, metric)
         axis.set_title(title)
         axis.grid()
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        set_integer_ticks(axis)
         label_lines(axis, ends, models)
     figure.supxlabel("block")
     figure.set_label("Growth of a small change, gradients and derivatives of blocks, by depth.")
@@ -80,7 +90,8 @@ def draw_blocks(
     names = [name for name in blocks if name in part.index]
     x, value = [blocks.index(name) + 1 for name in names], part[names].to_numpy()
     logs = metric.startswith("log10_")
-    value = 10**value if logs else value
+    with np.errstate(over="ignore"):  # a growth may have overflowed
+        value = 10.0**value if logs else value
     axis.plot(x, value, **look.line())
     low, high = (part.reindex([f"{name}, p{p}" for name in names]) for p in (10, 90))
     if look.full and logs and low.notna().all():

@@ -164,15 +164,24 @@ def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
     return made
 
 
-def split_grid(count: int, width: float, least: float, beside: float = 0.5) -> tuple[int, int]:
+def split_grid(
+    count: int, width: float, least: float, beside: float = 0.5, *, height: float = 1.0,
+    room: float | None = None,
+) -> tuple[int, int]:  # fmt: skip
     """Return (rows, columns) of a grid of panels that are at least so wide; all in inches.
 
     Args:
         beside: What ticks and names take on both sides.
+        height: Of a panel; `room` is the height of all of them, where that is given: then panels
+            are as near to `least` by `height` as they can be.
     """
-    most = max(1, min(count, int((width - beside) / least)))
-    # A few columns less where that leaves fewer places empty.
-    columns = min(range(most, most // 2, -1), key=lambda c: -count % c)
+    if room is not None:
+        wide, tall = (width - beside) / least, room / height
+        columns = max(range(1, count + 1), key=lambda c: min(wide / c, tall / -(-count // c)))
+    else:
+        most = max(1, min(count, int((width - beside) / least)))
+        # A few columns less where that leaves fewer places empty.
+        columns = min(range(most, most // 2, -1), key=lambda c: -count % c)
     return -(-count // columns), columns
 
 
@@ -206,10 +215,19 @@ def panels(
         size: None: as wide as a page, or less where there are few panels.
         height: Of a panel in inches, where `size` has none; `above` what the rest takes.
     """
-    shape = split_grid(count, size[0] if size else PAGE, least, beside)
-    width = size[0] if size else min(PAGE, shape[1] * 1.35 * max(least, height) + beside)
-    figure = Figure((width, (size and size[1]) or shape[0] * height + above), layout="constrained")
+    width, given = size or (PAGE, None)
+    room = given and given - above
+    shape = split_grid(count, width, least, beside, height=height, room=room)
+    width = width if size else min(PAGE, shape[1] * 1.35 * max(least, height) + beside)
+    figure = Figure((width, given or shape[0] * height + above), layout="constrained")
     return figure, fill(figure, count, shape, last=last, **shared)
+
+
+def set_integer_ticks(axis: Any) -> None:
+    """Put ticks of a horizontal axis at whole numbers, as many as fit under the panel."""
+    columns = axis.get_subplotspec().get_gridspec().ncols
+    width = (axis.figure.bbox.width / axis.figure.dpi - 1.45) / columns
+    axis.xaxis.set_major_locator(MaxNLocator(max(2, int(8 * width)), integer=True))
 
 
 def percent(value: float, place: int | None = None) -> str:

@@ -1,34 +1,22 @@
-"""Training curves, from what training leaves beside the weights."""
+"""Training curves: loss and accuracy by epoch."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from harness.plots.curves import label_lines
-from harness.plots.style import Looks, Size, panels, percent, styled
-from harness.storage.results import read_provenance
+from harness.plots.style import Looks, Size, panels, percent, set_integer_ticks, styled
+from harness.storage.histories import read_histories
 
 TITLES = {
     "loss": "training loss",
     "accuracy": "training accuracy",
     "held_out": "accuracy on held-out images",
-    "lr": "learning rate",
 }
 RATES = ("accuracy", "held_out")
-
-
-def read_histories(results: Path, models: Sequence[str] = ()) -> pd.DataFrame:
-    """Return dataset, model, seed, epoch and what was noted of each epoch; empty for nothing."""
-    rows = []
-    for path in sorted(results.glob("checkpoints/*/*/seed*.json")):
-        log = read_provenance(path)
-        if log.get("history") and (not models or log["model"] in models):
-            key = {name: log[name] for name in ("dataset", "model", "seed")}
-            rows += [key | epoch for epoch in log["history"]]
-    return pd.DataFrame(rows)
 
 
 def training_curves(
@@ -41,7 +29,8 @@ def training_curves(
         models: To draw; empty for all.
         looks: Colors; by default of the models that were trained here.
     """
-    table = read_histories(results, models)
+    table = read_histories(results)
+    table = table[table["model"].isin(models)] if models else table
     if table.empty:
         return {}
     looks = looks or Looks(list(table["model"].unique()))
@@ -55,7 +44,7 @@ def curves(table: pd.DataFrame, looks: Looks, size: Size | None = None) -> Figur
     Args:
         table: Histories of one data set, as of `read_histories`.
     """
-    shown = [name for name in TITLES if name in table and table[name].notna().any()]
+    shown = [name for name in TITLES if table[name].notna().any()]
     last = table[table["epoch"] == table.groupby(["model", "seed"])["epoch"].transform("max")]
     ranked = last.groupby("model")[shown[0]].mean().sort_values().index
     models = looks.of(table["model"], list(ranked))
@@ -74,7 +63,7 @@ def curves(table: pd.DataFrame, looks: Looks, size: Size | None = None) -> Figur
             ends[model] = (float(mean.index[-1]), float(mean.iloc[-1]))
         axis.set_title(TITLES[name])
         axis.grid()
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        set_integer_ticks(axis)
         if name in RATES:
             axis.yaxis.set_major_formatter(FuncFormatter(percent))
         label_lines(axis, ends, models)

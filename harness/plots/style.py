@@ -36,35 +36,21 @@ MARKERS = ("s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 RC: Any = {
     "font.size": 7,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "figure.labelsize": 8,
-    "figure.titlesize": 8,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
     "lines.linewidth": 1.2,
     "lines.markersize": 3.2,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
+    "legend.frameon": False,
     "axes.axisbelow": True,
     "grid.alpha": 0.25,
     "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "figure.constrained_layout.h_pad": 0.03,
-    "figure.constrained_layout.w_pad": 0.03,
     "savefig.dpi": 200,
     "pdf.fonttype": 42,  # TrueType, embedded
     "svg.fonttype": "none",  # text as text
     "svg.hashsalt": "harness",
-}
-NO_DATES: dict[str, dict[str, None]] = {
-    "png": {},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
+    **dict.fromkeys((f"{k}size" for k in ("axes.title", "axes.label", "figure.label")), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 6.5),
+    **dict.fromkeys((f"{k}width" for k in ("axes.line", "xtick.major.", "ytick.major.")), 0.6),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys((f"figure.constrained_layout.{k}_pad" for k in "hw"), 0.03),
 }
 
 
@@ -267,8 +253,9 @@ def save(figure: Figure, path: Path) -> Path:
     words = {"Title": path.stem.replace("_", " ")}
     if figure.get_label():
         words["Subject" if format == "pdf" else "Description"] = str(figure.get_label())
+    undated: dict = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format, {})
     content = io.BytesIO()
     with matplotlib.rc_context(RC):
-        figure.savefig(content, format=format, metadata=words | NO_DATES[format])
+        figure.savefig(content, format=format, metadata=words | undated)
     write_bytes(path, content.getvalue())
     return path

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -38,16 +38,16 @@ def write(results: Path, progress: Progress) -> pd.DataFrame:
     return board
 
 
-@contextlib.contextmanager
-def open_outcomes(
-    results: Path, table: pd.DataFrame, progress: Progress, *, alone: bool = False
-) -> Iterator[StoredOutcomes]:
-    """Give the outcomes of a table's runs, and show how far their reading is if it takes long.
+def outcomes_of(
+    results: Path, advance: Callable[[int], None] = lambda n: None, *, alone: bool = False
+) -> StoredOutcomes:
+    """Return the outcomes of a results folder.
 
     A mean whose outcomes are not stored has the interval that the folder's leaderboard, made where
     they were, has of it.
 
     Args:
+        advance: Called with 1 after each cell.
         alone: Leave the leaderboard out.
     """
 
@@ -55,13 +55,21 @@ def open_outcomes(
         path = results / FILE
         return {} if alone or not path.is_file() else _of_images(path, path.stat().st_mtime_ns)
 
+    return StoredOutcomes(results, advance, known)
+
+
+@contextlib.contextmanager
+def open_outcomes(
+    results: Path, table: pd.DataFrame, progress: Progress, *, alone: bool = False
+) -> Iterator[StoredOutcomes]:
+    """Give `outcomes_of` a table's runs, and show how far their reading is if it takes long."""
     key = ["dataset", "suite", "model", "seed", "condition", "level"]
     count = len(table[key].drop_duplicates())
     if count < MANY or not cells_root(results).is_dir():
-        yield StoredOutcomes(results, board=known)
+        yield outcomes_of(results, alone=alone)
         return
     with progress.task(f"read {results}", count) as task:
-        yield StoredOutcomes(results, task.advance, known)
+        yield outcomes_of(results, task.advance, alone=alone)
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harness.analysis.boards import outcomes_of
 from harness.analysis.numbers import (
     CLEAN,
     MEAN,
@@ -15,7 +16,6 @@ from harness.analysis.numbers import (
     differences_of,
     intervals_of,
 )
-from harness.analysis.outcomes import StoredOutcomes
 from harness.plots.attention import (
     STATISTICS,
     attention_statistics,
@@ -54,7 +54,7 @@ class Part:
 
     def samples(self, rows: pd.DataFrame) -> Samples:
         """Return what is known of the means of some rows, with the tables' intervals."""
-        return cell_samples(rows, StoredOutcomes(self.results), None, None)
+        return cell_samples(rows, outcomes_of(self.results), None, None)
 
 
 def robustness_figures(part: Part) -> dict[str, Figure]:

@@ -32,7 +32,7 @@ class Card:
         family: "baseline", "touchpoint", "partial differential equation", "review",
             "convection-diffusion" or "null".
         equation: The update in one line, in the letters of the paper.
-        papers: It comes from, the first one first; none for what is ours alone.
+        papers: Papers that it comes from; none for what is ours alone.
         nulls: Names of the trivial models that would explain the same gain.
     """
 
@@ -75,9 +75,9 @@ class Augmenting(Protocol):
         """Return images (N, 3, H, W) in [0, 1] for images of the same shape and range.
 
         Args:
-            images: On any device.
-            generator: On the CPU, the only source of randomness; so the same draws are made on
-                every device.
+            images: Images on any device.
+            generator: Only source of randomness, on the CPU; so the same draws are made on every
+                device.
         """
         ...
 
@@ -90,8 +90,8 @@ class AttentionMap:
         scores: (N, heads, queries, keys), what an ordinary softmax would be taken of: before any
             diffusion or temperature.
         weights: (N, heads, queries, keys), what multiplies the values; rows sum to one.
-        height: Of the grid of keys, in tokens; keys = height x width.
-        width: Likewise.
+        height: Height of the grid of keys, in tokens; keys = height x width.
+        width: Width of the grid.
     """
 
     scores: Tensor
@@ -203,7 +203,7 @@ class Transductive(Protocol):
     """A model whose answer for an image depends on the other images of its batch, by definition.
 
     Args:
-        graph_batch: How many images, in the order of the data set, are seen together.
+        graph_batch: Number of images, in the order of the data set, that are seen together.
     """
 
     transductive: bool

@@ -43,12 +43,12 @@ class Entry:
     """One model of the registry.
 
     Args:
-        module: That registers it.
+        module: Module that registers it.
         summary: First line of its docstring.
-        family: As on its card, with `equation`, `papers` and `nulls`.
+        family: Family as on its card, with `equation`, `papers` and `nulls`.
         parameters: Trainable weights at width 64 for 10 classes.
         macs: Multiply-adds of one image of 32 pixels; None where a solver chooses its steps.
-        capabilities: What a suite may ask of it beyond logits.
+        capabilities: Names of what a suite may ask of it beyond logits.
     """
 
     name: str

@@ -68,7 +68,7 @@ def label_propagation(u: Tensor, W: Tensor) -> Tensor:
     return u
 
 
-def shuffled(spread: Spread) -> Spread:
+def shuffle(spread: Spread) -> Spread:
     """Return `spread` on the same graph between other samples: equal degrees, no meaning."""
 
     def on_another(u: Tensor, W: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def diff_resnet(
     """ResNet-18 whose features diffuse over a batch; the head adds 5 % of the weights.
 
     Args:
-        num_steps: Of diffusion.
+        num_steps: Number of steps of diffusion.
         step: Its size, cut to the limit of each graph.
         graph_batch: Images that are seen together in evaluation.
     """
@@ -180,7 +180,7 @@ def coin(
     """ResNet-18 whose class probabilities diffuse over a batch; 2 % more weights in the head.
 
     Args:
-        num_steps: Of diffusion.
+        num_steps: Number of steps of diffusion.
         step: Its size, cut to the limit of each graph.
         graph_batch: Images that are seen together in evaluation.
     """
@@ -213,5 +213,5 @@ def label_propagation_head(num_classes: int = 10, width: int = 64) -> nn.Module:
 @card("null", "transductive: u <- u - step L u over a random graph")
 def coin_random_graph(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `coin`: the same diffusion between samples taken at random."""
-    spread = shuffled(diffusion(graph.STEPS, graph.STEP))
+    spread = shuffle(diffusion(graph.STEPS, graph.STEP))
     return GraphClassifier(num_classes, width, spread, probabilities=True)

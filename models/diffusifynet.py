@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from harness.models.augmented import Augmentation
 from harness.models.augmix import augmix
 from harness.models.base import MODELS, AttentionMap, Rule, card
-from harness.models.ode_block import Autonomous, ODEBlock, TiedBlock, chosen
+from harness.models.ode_block import Autonomous, ODEBlock, TiedBlock, choose_solver
 from harness.models.ops.solvers import Solver
 from harness.models.papers import DIFFUSIFYNET
 from harness.models.pde_attention import (
@@ -46,7 +46,7 @@ from harness.models.pde_layer import (
 )
 from harness.models.registry import unknown
 from harness.models.resnet import SmallImageResNet
-from harness.models.slots import EulerSlot, bound, inserted
+from harness.models.slots import EulerSlot, bound, insert
 
 OFF = "off"
 LAYERS: dict[str, Callable[[int], nn.Module]] = {
@@ -68,7 +68,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "augmix_like_aug": augmix,
 }
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
-    "ode_block": lambda c: ODEBlock(c, chosen("rk4", 2, 1e-3, 1e-3, 200)),
+    "ode_block": lambda c: ODEBlock(c, choose_solver("rk4", 2, 1e-3, 1e-3, 200)),
     "tied_resnet": lambda c: TiedBlock(Autonomous(c), 8, 1.0),
     "resnet18_slot4": EulerSlot,
 }
@@ -111,7 +111,7 @@ class DiffusifyNet(SmallImageResNet):
         bound(self, width)
         for touchpoint in (layer, attention):
             if touchpoint is not None:
-                inserted(self, 3, touchpoint(4 * width))
+                insert(self, 3, touchpoint(4 * width))
 
     @torch.no_grad()
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -41,7 +41,7 @@ def pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNor
     """Return the convolutions and the norms that can be folded into them.
 
     Args:
-        model: In evaluation mode.
+        model: Network in evaluation mode.
         images: (N, 3, H, W) in [0, 1]; the model is asked them once.
     """
     source: dict[int, nn.Conv2d] = {}  # whose output a tensor is
@@ -90,7 +90,7 @@ def fold(model: nn.Module, images: Tensor) -> Iterator[int]:
     Weights are folded in their own type, float32, whatever autocast makes of them afterwards.
 
     Args:
-        model: In evaluation mode.
+        model: Network in evaluation mode.
         images: (N, 3, H, W) in [0, 1]; the model is asked them once, to see who feeds whom.
     """
     found = pairs(model, images)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from harness.models.base import MODELS, card
 from harness.models.layers import Normalize
 from harness.models.papers import LARSSON_2017, LIU_2025
-from harness.models.slots import STAGES, group_norm, slotted
+from harness.models.slots import STAGES, group_norm, with_slots
 
 FILTERS = (64, 128, 256, 512, 512)
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
@@ -124,7 +124,7 @@ class FractalNet(nn.Module):
             inputs = channels
         self.head = nn.Linear(inputs, num_classes)
 
-    def drawn(self) -> Drop:
+    def draw(self) -> Drop:
         """Draw what this pass drops, from torch's generator; nothing in evaluation."""
         if not (self.training and self.drop_path):
             return Drop()
@@ -133,7 +133,7 @@ class FractalNet(nn.Module):
         return Drop(local=LOCAL)
 
     def forward(self, images: Tensor) -> Tensor:
-        x, drop = self.normalize(images), self.drawn()
+        x, drop = self.normalize(images), self.draw()
         for fractal in self.fractals:
             x = drop.join([nn.functional.max_pool2d(y, 2) for y in fractal(x, drop)])
         return self.head(HEAD * x.mean((2, 3)))
@@ -168,7 +168,7 @@ def fractalnet(num_classes: int = 10, width: int = 64, columns: int = 2) -> nn.M
     Args:
         columns: C.
     """
-    return slotted(num_classes, width, STAGES, lambda c: FractalSlot(c, columns))
+    return with_slots(num_classes, width, STAGES, lambda c: FractalSlot(c, columns))
 
 
 @MODELS.register
@@ -177,9 +177,9 @@ def fractalnet_column(num_classes: int = 10, width: int = 64, units: int = 2) ->
     """Null model of `fractalnet`: its deepest column alone; 3 units have its weights.
 
     Args:
-        units: In a row.
+        units: Number of units in a row.
     """
-    return slotted(
+    return with_slots(
         num_classes,
         width,
         STAGES,

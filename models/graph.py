@@ -32,7 +32,7 @@ def weights(x: Tensor, n_top: int = N_TOP, s: int = S) -> Tensor:
 
     Args:
         n_top: Neighbors of a row, itself counted.
-        s: Which of them gives the scale of its distances.
+        s: Rank of the neighbor that gives the scale of its distances.
     """
     n, d = len(x), distances(x)
     ordered = d.sort(dim=1).values

@@ -26,6 +26,6 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-def widened(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
     """Return `x` in float32 at least: states and sums are not kept in 16 bits."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from harness.models.base import MODELS, card
 from harness.models.papers import LIU_2025, LU_2018
 from harness.models.resnet import SmallImageResNet
-from harness.models.s20 import S20, projected
+from harness.models.s20 import S20, projection
 from harness.models.slots import STAGES, ResidualFunction, bound
 
 
@@ -97,7 +97,7 @@ class PreActivation(nn.Module):
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
         )
-        self.shortcut = projected(inputs, channels, stride)
+        self.shortcut = projection(inputs, channels, stride)
         self.restarts = stride > 1 or inputs != channels or not two_step
         self.step = TwoStep(f, 0.0 if self.restarts else k)
 

@@ -35,8 +35,8 @@ class Source:
         build: `(num_classes=...)`, and `width=...` where `scalable`, to a module.
         scalable: Whether the builder takes a `width`.
         pretrained: Whether the builder brings its own weights.
-        sha256: Of the file that holds the builder; "" for what is registered.
-        arguments: Given in the name, beside `num_classes` and `width`.
+        sha256: Hash of the file that holds the builder; "" for one of ours.
+        arguments: Arguments given in the name, beside `num_classes` and `width`.
     """
 
     name: str

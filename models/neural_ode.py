@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from harness.models.base import MODELS, card
 from harness.models.layers import Normalize
-from harness.models.ode_block import ODEBlock, TiedBlock, VectorField, chosen
+from harness.models.ode_block import ODEBlock, TiedBlock, VectorField, choose_solver
 from harness.models.ops.solvers import Solver, channel
 from harness.models.papers import CHEN_2018, DUPONT_2019
 from harness.models.slots import group_norm
@@ -148,14 +148,14 @@ def neural_ode(
     """Neural ODE: one block solved with 8 evaluations.
 
     Args:
-        solver: As of `ode_block`.
-        num_steps: Of a fixed solver.
+        solver: Solver, as of `ode_block`.
+        num_steps: Number of steps of a fixed solver.
         rtol: Relative tolerance of an adaptive one; `atol` the absolute one.
         max_nfe: Budget of evaluations of an adaptive one.
         augmented: Channels of zeros beside the state, 5 in Dupont et al.
     """
     block = ODEBlock(
-        4 * width + augmented, chosen(solver, num_steps, rtol, atol, max_nfe), ReLUField
+        4 * width + augmented, choose_solver(solver, num_steps, rtol, atol, max_nfe), ReLUField
     )
     return SolvingNet(num_classes, width, nn.Sequential(block), augmented)
 

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 from harness.models.augmented import Augmented
 from harness.models.base import MODELS, card
-from harness.models.layers import widened
+from harness.models.layers import widen
 from harness.models.neural_ode import StemAndHead
 from harness.models.ops import philox
 from harness.models.ops.solvers import channel
 from harness.models.papers import LIU_2019, LIU_2025
 from harness.models.resnet import SmallImageResNet, resnet18
-from harness.models.slots import STAGES, ResidualFunction, group_norm, slotted
+from harness.models.slots import STAGES, ResidualFunction, group_norm, with_slots
 
 NOISES = ("additive", "multiplicative", "jump")
 STEPS, SIGMA, RATE = 4, 0.1, 0.1
@@ -69,8 +69,8 @@ class SDEBlock(nn.Module):
     Args:
         f: `(t, h)` to the drift.
         kind: "additive", "multiplicative" or "jump".
-        sigma: Of the noise, >= 0.
-        rate: Of the jumps, for each element and unit of time.
+        sigma: Strength of the noise, >= 0.
+        rate: Rate of the jumps, for each element and unit of time.
         place: Distinguishes the noise of this block.
     """
 
@@ -96,7 +96,7 @@ class SDEBlock(nn.Module):
         self.noise: Noise | None = None  # of a pass in evaluation; None for none
 
     def forward(self, h: Tensor) -> Tensor:
-        h, dt = widened(h), 1 / self.steps
+        h, dt = widen(h), 1 / self.steps
         noise = Noise() if self.training else self.noise
         for step in range(self.steps):
             drift = dt * self.f(step * dt, h)
@@ -184,7 +184,7 @@ def sde_slots(
     def slot(channels: int) -> nn.Module:
         return SDEBlock(Autonomous(channels), steps, noise, sigma, rate, place=str(channels))
 
-    return slotted(num_classes, width, STAGES, slot, skeleton)
+    return with_slots(num_classes, width, STAGES, slot, skeleton)
 
 
 @MODELS.register
@@ -206,9 +206,9 @@ def neural_sde(
 
     Args:
         noise: "additive", "multiplicative" or "jump".
-        sigma: Of the noise.
-        rate: Of the jumps.
-        steps: Of each slot, from 0 to 1.
+        sigma: Strength of the noise.
+        rate: Rate of the jumps.
+        steps: Number of steps of each slot, from 0 to 1.
     """
     return sde_slots(num_classes, width, steps, noise, sigma, rate)
 
@@ -263,7 +263,7 @@ def dropout_slot(num_classes: int = 10, width: int = 64, p: float = 0.1) -> nn.M
     Args:
         p: Share of elements that are dropped.
     """
-    return slotted(num_classes, width, STAGES, lambda c: Dropped(c, p))
+    return with_slots(num_classes, width, STAGES, lambda c: Dropped(c, p))
 
 
 @MODELS.register
@@ -285,9 +285,9 @@ def neural_sde_net(
 
     Args:
         noise: "additive", "multiplicative" or "jump".
-        sigma: Of the noise.
-        rate: Of the jumps.
-        steps: From 0 to 1.
+        sigma: Strength of the noise.
+        rate: Rate of the jumps.
+        steps: Number of steps from 0 to 1.
     """
     block = SDEBlock(Drift(4 * width), steps, noise, sigma, rate)
     return StemAndHead(num_classes, width, nn.Sequential(block), 0)

@@ -29,7 +29,7 @@ from harness.models.ops.solvers import ADAPTIVE_NAMES, FIXED_NAMES, Solver, chan
 from harness.models.papers import CHEN_2018, DIFFUSIFYNET
 from harness.models.registry import unknown
 from harness.models.resnet import SmallImageResNet
-from harness.models.slots import group_norm, slotted
+from harness.models.slots import group_norm, with_slots
 
 
 class VectorField(nn.Module):
@@ -131,7 +131,7 @@ class SolvingResNet(SmallImageResNet):
         return torch.stack([block.nfe for block in ode_blocks(self)]).sum(dim=0)
 
 
-def chosen(
+def choose_solver(
     name: str, num_steps: int, rtol: float, atol: float, max_nfe: int, checkpointed: bool = False
 ) -> Solver:
     """Return the solver that a builder's arguments describe."""
@@ -165,14 +165,14 @@ def ode_block(
     Args:
         solver: "euler", "midpoint", "heun", "heun3", "rk4"; "heun_euler", "bosh3" or "dopri5" with
             a step size for every image.
-        num_steps: Of a fixed solver.
+        num_steps: Number of steps of a fixed solver.
         rtol: Relative tolerance of an adaptive one; `atol` the absolute one.
         max_nfe: Budget of evaluations of an adaptive one.
         checkpointed: Recompute the stages of a fixed step in the backward pass.
         stages: Whose second blocks are replaced, 1 to 4.
     """
-    method = chosen(solver, num_steps, rtol, atol, max_nfe, checkpointed)
-    return slotted(num_classes, width, stages, lambda c: ODEBlock(c, method), SolvingResNet)
+    method = choose_solver(solver, num_steps, rtol, atol, max_nfe, checkpointed)
+    return with_slots(num_classes, width, stages, lambda c: ODEBlock(c, method), SolvingResNet)
 
 
 @MODELS.register
@@ -191,4 +191,6 @@ def tied_resnet(
         dt: Size of a step; 1 / M makes it the Euler method on [0, 1].
         stages: Whose second blocks are replaced, 1 to 4.
     """
-    return slotted(num_classes, width, stages, lambda c: TiedBlock(Autonomous(c), applications, dt))
+    return with_slots(
+        num_classes, width, stages, lambda c: TiedBlock(Autonomous(c), applications, dt)
+    )

@@ -8,11 +8,11 @@ class Paper:
     """A reference.
 
     Args:
-        key: Of its BibTeX entry: first author, year, a word of the title.
+        key: Key of its BibTeX entry: first author, year, a word of the title.
         authors: "Family, Given and Family, Given", as BibTeX wants them.
         venue: Journal, conference, or "" for a preprint and a page.
-        arxiv: Its number; "" where there is none.
-        doi: Likewise.
+        arxiv: Number on arXiv; "" where there is none.
+        doi: Digital object identifier; "" where there is none.
     """
 
     key: str

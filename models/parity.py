@@ -21,7 +21,7 @@ class Counted(nn.Module):
     """A vector field that counts its calls; a module, as `odeint_adjoint` wants one.
 
     Args:
-        parameters: What the adjoint differentiates by.
+        parameters: Parameters that the adjoint differentiates by.
     """
 
     def __init__(self, f: VectorField, parameters: tuple[nn.Parameter, ...] = ()) -> None:
@@ -43,9 +43,9 @@ class Torchdiffeq:
         method: Its name there; ours says "torchdiffeq METHOD".
         rtol: Relative tolerance, of an adaptive method.
         atol: Absolute tolerance.
-        num_steps: Of a method of fixed steps; None for an adaptive one.
+        num_steps: Number of steps of a fixed method; None for an adaptive one.
         adjoint: Whether gradients come from the adjoint equation.
-        parameters: What the adjoint differentiates by.
+        parameters: Parameters that the adjoint differentiates by.
     """
 
     method: str

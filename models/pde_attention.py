@@ -40,12 +40,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.base import MODELS, AttentionMap, Rule, card
-from harness.models.layers import widened
+from harness.models.layers import widen
 from harness.models.ops import heat
 from harness.models.papers import DIFFUSIFYNET, VASWANI_2017
 from harness.models.pde_layer import LIMIT, START, STEPS, channels_of
 from harness.models.resnet import SmallImageResNet
-from harness.models.slots import group_norm, inserted
+from harness.models.slots import group_norm, insert
 
 AXES = ("key", "query_key", "matrix")
 PLACES = ("logits", "probs")
@@ -115,7 +115,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            q, k, v = self.split(widened(x))
+            q, k, v = self.split(widen(x))
             if self.rule is None:
                 mixed = self.attend(q, k, v)
             else:
@@ -126,7 +126,7 @@ class Attention(nn.Module):
     def attention_map(self, x: Tensor) -> AttentionMap:
         """Return scores and weights for the input x of the block."""
         with torch.autocast(x.device.type, enabled=False):
-            q, k, _ = self.split(widened(x))
+            q, k, _ = self.split(widen(x))
             scores = self.scores(q, k)
             height, width = x.shape[-2:]
             return AttentionMap(scores, self.weights(scores, height, width), height, width)
@@ -246,7 +246,7 @@ class AttendingResNet(SmallImageResNet):
 
     def __init__(self, num_classes: int, width: int, stage: int, attention: Attention) -> None:
         super().__init__(num_classes, width)
-        inserted(self, stage, attention)
+        insert(self, stage, attention)
 
     def attention_maps(self, images: Tensor) -> dict[str, AttentionMap]:
         """Return the attention of the block under the name of its stage."""
@@ -302,9 +302,9 @@ def pde_attention(
     """ResNet-18 with diffused attention; without the block, `resnet18` has 2 % fewer weights.
 
     Args:
-        axis: What diffuses: "key", "query_key" or "matrix".
+        axis: Axis that diffuses: "key", "query_key" or "matrix".
         where: "logits" or "probs".
-        steps: Of the explicit scheme; 0 is `plain_attention`.
+        steps: Steps of the explicit scheme; 0 is `plain_attention`.
         literal: Diffuse the scores themselves even where diffusing keys or values is the same.
         stage: 1, 2 or 3.
     """

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from harness.models.base import MODELS, card
-from harness.models.layers import widened
+from harness.models.layers import widen
 from harness.models.ops import heat, perona_malik
 from harness.models.papers import DIFFUSIFYNET, PERONA_MALIK
 from harness.models.resnet import SmallImageResNet
-from harness.models.slots import check_stage, inserted
+from harness.models.slots import check_stage, insert
 
 STEPS = 4
 START = 0.125  # lam, half the stability limit: the fastest mode still keeps its sign
@@ -95,7 +95,7 @@ class AnisotropicLayer(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         kappa = self.kappa[:, None, None]
-        scaled = widened(u) / kappa
+        scaled = widen(u) / kappa
         return (
             kappa * perona_malik(scaled, dt=START, num_steps=self.steps, kappa=1.0, coupled=False)
         ).to(u.dtype)
@@ -128,7 +128,7 @@ class GaussianBlurLayer(nn.Module):
         taps = torch.exp(-0.5 * (x / self.sigma[:, None]) ** 2)  # (C, 2 r + 1)
         taps = (taps / taps.sum(1, keepdim=True))[:, None]  # (C, 1, 2 r + 1)
         r, channels = self.radius, u.shape[1]
-        padded = pad(widened(u), (r, r, r, r), mode="replicate")
+        padded = pad(widen(u), (r, r, r, r), mode="replicate")
         with torch.autocast(u.device.type, enabled=False):
             rows = conv2d(padded, taps[:, :, None, :], groups=channels)
             return conv2d(rows, taps[:, :, :, None], groups=channels).to(u.dtype)
@@ -173,12 +173,12 @@ def pde_layer(
     """ResNet-18 with a learned diffusion layer behind stage 3.
 
     Args:
-        steps: Of the explicit scheme; with "dct" the time, in units of the start's step.
+        steps: Steps of the explicit scheme; with "dct" the time, in units of the start's step.
         method: "explicit", or "dct" for the exact flow.
         stage: 1, 2 or 3.
     """
     layer = PDELayer(channels_of(stage, width), steps, method)
-    return inserted(SmallImageResNet(num_classes, width), stage, layer)
+    return insert(SmallImageResNet(num_classes, width), stage, layer)
 
 
 @MODELS.register
@@ -191,7 +191,7 @@ def pde_layer(
 def pde_layer_aniso(num_classes: int = 10, width: int = 64, stage: int = 3) -> nn.Module:
     """ResNet-18 with a learned Perona-Malik layer behind stage 3."""
     layer = AnisotropicLayer(channels_of(stage, width))
-    return inserted(SmallImageResNet(num_classes, width), stage, layer)
+    return insert(SmallImageResNet(num_classes, width), stage, layer)
 
 
 @MODELS.register
@@ -211,7 +211,7 @@ def gaussian_blur_layer(
         stage: 1, 2 or 3.
     """
     layer = GaussianBlurLayer(channels_of(stage, width), sigma, learned)
-    return inserted(SmallImageResNet(num_classes, width), stage, layer)
+    return insert(SmallImageResNet(num_classes, width), stage, layer)
 
 
 @MODELS.register
@@ -219,4 +219,4 @@ def gaussian_blur_layer(
 def depthwise_conv_layer(num_classes: int = 10, width: int = 64, stage: int = 3) -> nn.Module:
     """Null model of `pde_layer`: any 3x3 stencil, learned; an upper bound with 9 weights for 1."""
     layer = DepthwiseConvLayer(channels_of(stage, width))
-    return inserted(SmallImageResNet(num_classes, width), stage, layer)
+    return insert(SmallImageResNet(num_classes, width), stage, layer)

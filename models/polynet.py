@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.models.base import MODELS, card
 from harness.models.ode_block import TiedBlock
 from harness.models.papers import LIU_2025, ZHANG_2017
-from harness.models.slots import STAGES, ResidualFunction, slotted
+from harness.models.slots import STAGES, ResidualFunction, with_slots
 
 KINDS = ("poly-2", "mpoly-2", "2-way")
 
@@ -53,18 +53,20 @@ def polynet(num_classes: int = 10, width: int = 64, kind: str = "poly-2") -> nn.
     Args:
         kind: "poly-2", "mpoly-2" with a second function, or "2-way".
     """
-    return slotted(num_classes, width, STAGES, lambda c: PolyBlock(c, kind))
+    return with_slots(num_classes, width, STAGES, lambda c: PolyBlock(c, kind))
 
 
 @MODELS.register
 @card("null", "x <- x + f(x) + g(x)", (ZHANG_2017,))
 def polynet_2way(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `polynet`: two functions side by side, twice the weights in the slots."""
-    return slotted(num_classes, width, STAGES, lambda c: PolyBlock(c, "2-way"))
+    return with_slots(num_classes, width, STAGES, lambda c: PolyBlock(c, "2-way"))
 
 
 @MODELS.register
 @card("null", "x <- x + f(x), twice with one f")
 def polynet_tied(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `polynet`: two Euler steps, as many evaluations and weights."""
-    return slotted(num_classes, width, STAGES, lambda c: TiedBlock(ResidualFunction(c), 2, dt=1.0))
+    return with_slots(
+        num_classes, width, STAGES, lambda c: TiedBlock(ResidualFunction(c), 2, dt=1.0)
+    )

@@ -31,7 +31,7 @@ class Registry(Generic[T]):
     """Functions of one kind under their own names, in the order of registration.
 
     Args:
-        kind: What an entry is called in an error: "model", "suite", "data set".
+        kind: Noun for an entry in errors: "model", "suite", "data set".
         modules: The module of each name that is known beforehand; imported when the name is first
             asked for.
         others: Modules that may hold more names, imported when one is not known.
@@ -68,7 +68,7 @@ class Registry(Generic[T]):
 
         Args:
             sha256: Hash of the file.
-            spec: How it was named, for the error.
+            spec: Name as it was given, for the error.
 
         Raises:
             ValueError: The name is taken.

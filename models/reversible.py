@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.models.layers import widened
+from harness.models.layers import widen
 
 
 class Coupling(nn.Module):
@@ -52,7 +52,7 @@ class Chain(nn.Module):
         self.store_activations = store_activations
 
     def forward(self, x: Tensor) -> Tensor:
-        y, z = widened(x).chunk(2, dim=1)
+        y, z = widen(x).chunk(2, dim=1)
         if self.store_activations or not torch.is_grad_enabled():
             for coupling in self.couplings:
                 y, z = coupling(y, z)
@@ -91,18 +91,18 @@ class Undone(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor, grad_z: Tensor) -> tuple[Tensor | None, ...]:
         y, z = ctx.saved_tensors
         grads: dict[int, Tensor] = {}
-        with torch.autocast(**ctx.autocast), replayed(ctx.couplings):
+        with torch.autocast(**ctx.autocast), replay(ctx.couplings):
             for coupling in reversed(ctx.couplings):
                 # z = z0 + b g(y): the gradient of y gains b g'(y)^T grad_z.
-                value, gained = pulled(coupling.g, y, coupling.b * grad_z, grads)
+                value, gained = pull_back(coupling.g, y, coupling.b * grad_z, grads)
                 z, grad_y = z - coupling.b * value, grad_y + gained
                 # y = y0 + a f(z0)
-                value, gained = pulled(coupling.f, z, coupling.a * grad_y, grads)
+                value, gained = pull_back(coupling.f, z, coupling.a * grad_y, grads)
                 y, grad_z = y - coupling.a * value, grad_z + gained
         return (None, grad_y, grad_z, *(grads.get(id(p)) for p in ctx.parameters))
 
 
-def pulled(
+def pull_back(
     f: nn.Module, x: Tensor, grad: Tensor, grads: dict[int, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return f(x) and f'(x)^T grad; add the gradients of f's parameters to `grads`."""
@@ -120,7 +120,7 @@ def pulled(
 
 
 @contextlib.contextmanager
-def replayed(module: nn.Module) -> Iterator[None]:
+def replay(module: nn.Module) -> Iterator[None]:
     """Keep batch norms from counting a batch a second time."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     training = [m for m in norms if m.training]

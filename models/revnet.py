@@ -23,7 +23,7 @@ from harness.models.base import MODELS, card
 from harness.models.layers import Normalize
 from harness.models.papers import GOMEZ_2017
 from harness.models.reversible import Chain, Coupling
-from harness.models.slots import STAGES, ResidualFunction, slotted
+from harness.models.slots import STAGES, ResidualFunction, with_slots
 
 FILTERS = (32, 32, 64, 112)  # of the stem and the three stages, at width 64
 
@@ -125,14 +125,14 @@ def revnet(num_classes: int = 10, width: int = 64, store_activations: bool = Tru
     Args:
         store_activations: False trains the slots by going back through them.
     """
-    return slotted(num_classes, width, STAGES, lambda c: slot(c, store_activations))
+    return with_slots(num_classes, width, STAGES, lambda c: slot(c, store_activations))
 
 
 @MODELS.register
 @card("null", "y1 = x1 + F(x1), y2 = x2 + G(x2)")
 def uncoupled_slot(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `revnet`: halves that do not see each other in the slots."""
-    return slotted(num_classes, width, STAGES, Uncoupled)
+    return with_slots(num_classes, width, STAGES, Uncoupled)
 
 
 @MODELS.register

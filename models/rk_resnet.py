@@ -15,12 +15,12 @@ coefficients and one f, where the paper learns coefficients and stages of their 
 from torch import Tensor, nn
 
 from harness.models.base import MODELS, card
-from harness.models.layers import widened
+from harness.models.layers import widen
 from harness.models.ode_block import TiedBlock
 from harness.models.ops.solvers import solver
 from harness.models.papers import LIU_2025, ZHU_2022
 from harness.models.registry import unknown
-from harness.models.slots import STAGES, ResidualFunction, slotted
+from harness.models.slots import STAGES, ResidualFunction, with_slots
 
 EVALUATIONS = {"midpoint": 2, "heun": 2, "heun3": 3, "rk4": 4}
 
@@ -36,7 +36,7 @@ class RungeKuttaBlock(nn.Module):
         self.solver = solver(method, num_steps=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.solver(lambda t, u: self.f(u), widened(x)).u
+        return self.solver(lambda t, u: self.f(u), widen(x)).u
 
 
 @MODELS.register
@@ -52,7 +52,7 @@ def rk_resnet(num_classes: int = 10, width: int = 64, method: str = "rk4") -> nn
     Args:
         method: "midpoint", "heun", "heun3" or "rk4".
     """
-    return slotted(num_classes, width, STAGES, lambda c: RungeKuttaBlock(c, method))
+    return with_slots(num_classes, width, STAGES, lambda c: RungeKuttaBlock(c, method))
 
 
 @MODELS.register
@@ -63,7 +63,7 @@ def rk_resnet_tied(num_classes: int = 10, width: int = 64, evaluations: int = 4)
     Args:
         evaluations: s; 4 are those of "rk4", 2 those of "midpoint" and "heun".
     """
-    return slotted(
+    return with_slots(
         num_classes,
         width,
         STAGES,

@@ -50,7 +50,7 @@ class Skeleton:
     a1: float
     a2: float
 
-    def scaled(self, width: float) -> tuple[int, ...]:
+    def scale(self, width: float) -> tuple[int, ...]:
         """Return the widths for another scale; even, since the Hamiltonian halves them."""
         return tuple(max(2, 2 * round(w * width / 128)) for w in self.widths)
 
@@ -132,7 +132,7 @@ def network(
     if skeleton not in SKELETONS:
         raise unknown("skeleton", skeleton, SKELETONS)
     s = SKELETONS[skeleton]
-    return PDENet(num_classes, s.scaled(width), block, s.a1, s.a2)
+    return PDENet(num_classes, s.scale(width), block, s.a1, s.a2)
 
 
 def check(steps: int, dt: float, sign: int) -> None:
@@ -250,12 +250,12 @@ def rh_resnet_narrow(
     if skeleton not in SKELETONS:
         raise unknown("skeleton", skeleton, SKELETONS)
     s = SKELETONS[skeleton]
-    wanted = weights(s.scaled(width), num_classes, steps, lambda c: 9 * c * c + 2 * c)
+    wanted = weights(s.scale(width), num_classes, steps, lambda c: 9 * c * c + 2 * c)
 
     def off(widths: tuple[int, ...]) -> int:
         return abs(weights(widths, num_classes, steps, lambda c: 18 * c * c + 2 * c) - wanted)
 
-    widths = min((s.scaled(width * k / 256) for k in range(128, 257)), key=off)
+    widths = min((s.scale(width * k / 256) for k in range(128, 257)), key=off)
     return PDENet(
         num_classes, widths, lambda c: Parabolic(c, UntiedLayer, steps, dt=1.0), s.a1, s.a2
     )

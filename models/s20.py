@@ -46,7 +46,7 @@ class Averaged(Padded):
         return nn.functional.pad(x, (0, 0, 0, 0, 0, self.added)) if self.added else x
 
 
-def projected(inputs: int, channels: int, stride: int) -> nn.Module:
+def projection(inputs: int, channels: int, stride: int) -> nn.Module:
     """Return the 1x1 convolution with BN, or the identity where the shape stays."""
     if stride == 1 and inputs == channels:
         return nn.Identity()
@@ -126,7 +126,7 @@ def padded_block(inputs: int, channels: int, stride: int, index: int, count: int
 
 def projected_block(inputs: int, channels: int, stride: int, index: int, count: int) -> nn.Module:
     """Return a block with a projection where the shape changes."""
-    return Residual(inputs, channels, stride, projected(inputs, channels, stride))
+    return Residual(inputs, channels, stride, projection(inputs, channels, stride))
 
 
 @MODELS.register

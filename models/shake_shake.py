@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from harness.models.base import MODELS, card
 from harness.models.layers import Normalize
 from harness.models.papers import GASTALDI_2017, LIU_2025
-from harness.models.slots import STAGES, ResidualFunction, slotted
+from harness.models.slots import STAGES, ResidualFunction, with_slots
 
 MODES = ("shake", "keep", "even")
 
@@ -156,7 +156,7 @@ def slots(num_classes: int, width: int, shake: Shake) -> nn.Module:
         f1, f2 = (ResidualFunction(channels) for _ in range(2))
         return ShakeBlock(f1, f2, shake, nn.Identity())
 
-    return slotted(num_classes, width, STAGES, slot)
+    return with_slots(num_classes, width, STAGES, slot)
 
 
 @MODELS.register

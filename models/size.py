@@ -27,7 +27,7 @@ def size_of(builder: Builder, width: int = 64, num_classes: int = 10, size: int 
     """Count without computing: the model is built and called on tensors that hold no numbers.
 
     Args:
-        size: Of the image, in pixels.
+        size: Side of the image in pixels.
     """
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         model = builder(num_classes=num_classes, width=width).eval()

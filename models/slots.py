@@ -56,7 +56,7 @@ class EulerSlot(nn.Module):
         return x + self.f(x)
 
 
-def slotted(
+def with_slots(
     num_classes: int,
     width: int,
     stages: int | Sequence[int],
@@ -68,7 +68,7 @@ def slotted(
     Args:
         stages: 1 to 4, one or several.
         slot: Makes a slot from the number of channels.
-        skeleton: What it is built as, for those that can do more.
+        skeleton: Class that it is built as, for those that can do more.
     """
     model = skeleton(num_classes, width)
     for stage in (stages,) if isinstance(stages, int) else stages:
@@ -99,7 +99,7 @@ def check_stage(stage: int) -> None:
         )
 
 
-def inserted(model: SmallImageResNet, stage: int, layer: nn.Module) -> SmallImageResNet:
+def insert(model: SmallImageResNet, stage: int, layer: nn.Module) -> SmallImageResNet:
     """Put `layer`, (N, c, H, W) to the same shape, behind the last block of a stage of `model`."""
     check_stage(stage)
     getattr(model.net, f"layer{stage}").append(layer)
@@ -110,11 +110,11 @@ def inserted(model: SmallImageResNet, stage: int, layer: nn.Module) -> SmallImag
 @card("null", "x <- x + f(x)", (HE_2016,))
 def resnet18_slot(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of the systems with four slots: ResNet-18 with plain residual slots."""
-    return slotted(num_classes, width, STAGES, EulerSlot)
+    return with_slots(num_classes, width, STAGES, EulerSlot)
 
 
 @MODELS.register
 @card("null", "x <- x + f(x) in stage 4", (HE_2016,))
 def resnet18_slot4(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of the systems with one slot: ResNet-18 with a plain residual slot in stage 4."""
-    return slotted(num_classes, width, 4, EulerSlot)
+    return with_slots(num_classes, width, 4, EulerSlot)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.models.base import MODELS, card
 from harness.models.papers import HUANG_2016, LIU_2025
 from harness.models.s20 import S20, Averaged, Residual
-from harness.models.slots import STAGES, ResidualFunction, slotted
+from harness.models.slots import STAGES, ResidualFunction, with_slots
 
 STYLES = ("huang", "timm", "mean", "dropout")
 
@@ -72,7 +72,7 @@ class StochasticSlot(nn.Module):
 
 def slots(num_classes: int, width: int, last: float, style: str) -> nn.Module:
     keeps = iter(keep_probability(i, len(STAGES), last, style) for i in range(len(STAGES)))
-    return slotted(num_classes, width, STAGES, lambda c: StochasticSlot(c, next(keeps), style))
+    return with_slots(num_classes, width, STAGES, lambda c: StochasticSlot(c, next(keeps), style))
 
 
 @MODELS.register

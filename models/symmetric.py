@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from harness.models.layers import widened
+from harness.models.layers import widen
 from harness.models.reversible import Chain, Coupling
 
 EPS = 1e-3
@@ -38,7 +38,7 @@ class PixelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, y: Tensor) -> Tensor:
-        y = widened(y)
+        y = widen(y)
         length = (y.square().sum(dim=1, keepdim=True) + EPS).sqrt()
         return y / length * self.weight[:, None, None] + self.bias[:, None, None]
 
@@ -103,7 +103,7 @@ class Parabolic(nn.Module):
         return self.dt
 
     def forward(self, y: Tensor) -> Tensor:
-        y = widened(y)
+        y = widen(y)
         for layer in self.layers:
             y = y + self.step_size(layer) * layer(y)
         return y
@@ -119,7 +119,7 @@ class SecondOrder(Parabolic):
         return self.dt**2
 
     def forward(self, y: Tensor) -> Tensor:
-        old = y = widened(y)
+        old = y = widen(y)
         for layer in self.layers:
             y, old = 2 * y - old + self.step_size(layer) * layer(y), y
         return y

@@ -52,7 +52,7 @@ def load_code(spec: str, kind: str) -> UserCode:
     """Return what `path/to/file.py:NAME` names.
 
     Args:
-        kind: What it is called in an error: "model", "suite".
+        kind: Noun for it in errors: "model", "suite".
 
     Raises:
         FileNotFoundError: There is no such file.

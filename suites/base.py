@@ -27,8 +27,8 @@ class Batch:
         images: float (N, 3, H, W), in [0, 1].
         labels: int64 (N,).
         indices: int64 (N,), the images' positions in their data set, on the CPU.
-        clean: What the suite's `remember` found of the same images before they were changed; None
-            where the suite remembers nothing.
+        clean: Arrays that the suite's `remember` found of the same images before they were changed;
+            None where the suite remembers nothing.
     """
 
     images: Tensor
@@ -49,9 +49,9 @@ class Subject(Protocol):
     """A model in evaluation mode, with all that an observer may use.
 
     Args:
-        model: For the capabilities of `harness.models.base`: maps, blocks, a solver.
+        model: Network, for the capabilities of `harness.models.base`: maps, blocks, a solver.
         seed: Image seed, of all random draws on images.
-        calibration: What the suite's `calibrate` found; empty where it finds nothing.
+        calibration: Arrays that the suite's `calibrate` found; empty where it finds nothing.
     """
 
     @property
@@ -81,10 +81,10 @@ class Setting:
             empty keeps it.
         seed: Image seed of all random draws; the same for all models and training seeds.
         constants: "cifar10_c" or "imagenet_c"; "auto" chooses by the size of the images.
-        source: Who makes the corruptions: "harness", or "imagecorruptions" for that package.
-        can: What the model can do beyond logits, of "solver", "attention" and "blocks".
-        published: Opens the published corrupted files of the data set, whose labels it has
-            compared; None where nothing is published.
+        source: Maker of the corruptions: "harness", or "imagecorruptions" for that package.
+        can: Capabilities of the model beyond logits, of "solver", "attention" and "blocks".
+        published: Function that opens the published corrupted files of the data set and compares
+            their labels; None where nothing is published.
     """
 
     image_size: int
@@ -112,7 +112,7 @@ class Cell:
         prepare: `(images, indices, seed)`, uint8 (N, 3, H, W) in and out. Row i depends on
             `images[i]`, `indices[i]` (int64, the image's position in its data set) and the image
             seed, on nothing else.
-        constants: What else determines the images, such as the set of severity constants.
+        constants: All else that determines the images, such as the set of severity constants.
     """
 
     condition: str
@@ -150,25 +150,25 @@ class Suite(Generic[C]):
     """A question.
 
     Args:
-        version: Raised by every change that changes numbers, or the arrays that are observed.
+        version: Number that every change of the suite's numbers, or of observed arrays, raises.
         cells: The conditions under a setting.
         observe: `(subject, batch, cell)` to tensors with a row for each image.
         measure: `(cell, arrays)` to measurements; the arrays hold `labels` (N,) and `indices` (N,)
             beside what was observed.
-        metrics: What `measure` gives, in the order of tables; `METRICS` gets them.
-        calibrate: What is found once for a model before its cells, from training images
-            (N, 3, H, W) in [0, 1]: `(subject, images)` to what observers find as
-            `subject.calibration`. Given the setting, None where the model needs none.
-        remember: `(subject, batch)` to what the observer needs of the clean images of each batch,
-            found once and not for every condition: it is `batch.clean`.
+        metrics: Metrics that `measure` gives, in the order of tables; `METRICS` gets them.
+        calibrate: Function of the setting to the function `(subject, images)` that is called once
+            before the cells, with training images (N, 3, H, W) in [0, 1]; observers find what it
+            returns as `subject.calibration`. None where the model needs none.
+        remember: `(subject, batch)` to arrays that the observer needs of the clean images of each
+            batch, found once and not for every condition: they are `batch.clean`.
         inside: Whether it looks into the network, or turns its solver. Then the network is
             evaluated as it was trained, in float32, since bfloat16 rounds more coarsely than
             solvers err.
-        variant: What is added to the data set's name in tables, so that other images are never
-            taken for those of the data set's own; "" for nothing.
-        table: Of a user's suite: (its rows as a DataFrame) to a DataFrame or a `Sheet` of
+        variant: Text that is added to the data set's name in tables, so that other images are never
+            taken for the data set's own; "" for none.
+        table: Function of the rows, a DataFrame, to a DataFrame or a `Sheet` of
             `harness.present`; None for its leaderboard.
-        figure: Likewise to a matplotlib Figure; None for the general one.
+        figure: Function of the rows to a matplotlib Figure; None for the general one.
     """
 
     version: int

@@ -29,7 +29,7 @@ def published_cells(files: Published, names: Sequence[str] = ()) -> tuple[Cell, 
     are verified here, before any work.
 
     Args:
-        names: Of corruptions; by default the 15 common ones. The list goes into every cell's
+        names: Names of corruptions; by default the 15 common ones. The list goes into every cell's
             constants, since a mean over another list is not the score of CIFAR-10-C.
     """
     names = tuple(names or COMMON)

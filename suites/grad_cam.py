@@ -24,8 +24,9 @@ def grad_cam(
 
     Args:
         model: Images (N, 3, H, W) to logits; in evaluation mode.
-        blocks: Of the model, in the order of evaluation; those that give no grid are passed over.
-        images: In [0, 1].
+        blocks: Blocks of the model, in the order of evaluation; those that give no grid are passed
+            over.
+        images: Images in [0, 1].
         classes: (N,); by default those that the model predicts.
 
     Returns:

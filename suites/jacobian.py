@@ -39,7 +39,7 @@ class Linear:
         """Whether x and y have the same shape."""
         return self.x.shape == self.y.shape
 
-    def transposed(self, w: Tensor) -> Tensor:
+    def transpose(self, w: Tensor) -> Tensor:
         """Return J^T w."""
         (found,) = torch.autograd.grad(self.y, self.x, w, retain_graph=True)
         return found
@@ -73,7 +73,7 @@ def spectral_norm(jacobian: Linear, iterations: int = 20) -> Tensor:
     with torch.inference_mode(False):
         v = start(jacobian.x.detach())
         for _ in range(iterations):
-            v = unit(jacobian.transposed(jacobian(v)))
+            v = unit(jacobian.transpose(jacobian(v)))
         return norm(jacobian(v))
 
 
@@ -125,7 +125,7 @@ def log_norm(jacobian: Linear, sigma: Tensor, iterations: int = 40) -> Tensor:
         v = start(jacobian.x.detach())
 
         def symmetric(v: Tensor) -> Tensor:
-            return (jacobian(v) + jacobian.transposed(v)) / 2
+            return (jacobian(v) + jacobian.transpose(v)) / 2
 
         for _ in range(iterations):
             v = unit(symmetric(v) + shift * v)

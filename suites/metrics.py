@@ -34,14 +34,14 @@ class Metric:
     """One metric.
 
     Args:
-        title: As a heading has it.
+        title: Heading in tables and figures.
         meaning: One sentence, with the formula; "" for a metric that is not known.
-        better: Which way is better.
+        better: Direction in which it is better.
         unit: `RATE`, "nats", "s", "evaluations", ...; "" for a plain number.
         low: Smallest possible value; `high` the largest.
         of_images: (logits (N, K), labels (N,)) to (N,), whose mean the metric is; None for metrics
             that are observed otherwise.
-        reference: Where it comes from.
+        reference: Paper that defines it.
     """
 
     name: str

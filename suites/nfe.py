@@ -50,7 +50,7 @@ class Solved(Cell):
     solver: Solver | None = None
 
 
-def mixed(images: Tensor, indices: Tensor, seed: int, constants: str) -> Tensor:
+def mix_severities(images: Tensor, indices: Tensor, seed: int, constants: str) -> Tensor:
     """Give image i Gaussian noise of severity i modulo 6; severity 0 leaves it as it is."""
     severity = indices % (len(SEVERITIES) + 1)
     out = images.clone()
@@ -74,7 +74,7 @@ def cells(setting: Setting) -> tuple[Solved, ...]:
             adaptive = solver(name, rtol=tol, atol=tol, max_nfe=BUDGET)
             found.append(Solved(name, tol, solver=adaptive))
     constants = constants_of(setting)
-    prepare = partial(mixed, constants=constants)
+    prepare = partial(mix_severities, constants=constants)
     adaptive = solver("dopri5", rtol=1e-3, atol=1e-3, max_nfe=BUDGET)
     name = f"dopri5, {MIXED}"
     found.append(Solved(name, 1e-3, prepare, {"constants": constants}, adaptive))

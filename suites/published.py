@@ -101,10 +101,10 @@ class Published:
     """A folder of published files.
 
     Args:
-        folder: Where they lie.
+        folder: Folder that holds them.
         table: MD5 of each file, by its name without ".npy". A name without an entry is not part of
             the data set.
-        name: Of the data set, for errors.
+        name: Name of the data set, for errors.
         rows: Images of each severity.
     """
 
@@ -134,7 +134,7 @@ class Published:
                 f"{self.name}. Unpack {self.name}.tar of {SOURCES[self.name]} there; these can be "
                 f"made from the test set instead: {', '.join(REPEATABLE)}."
             )
-        known = self._remembered()
+        known = self._read_ledger()
         for name in wanted:
             look = _look(self.path(name))
             if known.get(name) != [self.table[name], *look]:
@@ -146,7 +146,7 @@ class Published:
                         "unpack it again."
                     )
                 known[name] = [found, *look]
-                self._remember(known)
+                self._write_ledger(known)
 
     def images(self, name: str, severity: int, indices: Tensor) -> Tensor:
         """Return uint8 (N, 3, 32, 32) of the test images at `indices`, from the mapped file.
@@ -190,14 +190,14 @@ class Published:
         """Return where the file of a corruption, or of the labels, lies."""
         return self.folder / f"{name}.npy"
 
-    def _remembered(self) -> dict[str, list]:
+    def _read_ledger(self) -> dict[str, list]:
         try:
             known = json.loads((self.folder / LEDGER).read_text())
             return known if isinstance(known, dict) else {}
         except (OSError, ValueError):
             return {}
 
-    def _remember(self, known: dict[str, list]) -> None:
+    def _write_ledger(self, known: dict[str, list]) -> None:
         with contextlib.suppress(OSError):  # a folder that is read-only is hashed every time
             _write(self.folder / LEDGER, lambda file: file.write(json.dumps(known).encode()))
 
@@ -230,7 +230,7 @@ def regenerate(
         images: uint8 (10000, 3, 32, 32) of CIFAR-10 or CIFAR-100, in the official order.
         table: The MD5s that must come out: `CIFAR_10_C` or `CIFAR_100_C`.
         labels: (10000,).
-        tell: Called with each file's name as it is written.
+        tell: Function that is called with each file's name as it is written.
 
     Returns:
         The files, labels first.

@@ -124,7 +124,7 @@ def test_glass_blur_copies_as_published(
 def test_a_true_swap_would_be_another_glass_blur(pictures: Tensor) -> None:
     # A swap keeps every pixel; copying loses some.
     dy, dx = torch.randint(0, 2, (2, 1, 30, 30), generator=torch.Generator().manual_seed(0))
-    assert len(blur.copied(dy, dx, 1, 32, 32).unique()) < 32 * 32
+    assert len(blur.copies(dy, dx, 1, 32, 32).unique()) < 32 * 32
 
 
 def reference_motion(

@@ -72,13 +72,13 @@ def test_local_drops_average_the_survivors_and_never_drop_all() -> None:
 def test_drop_path_is_half_global_and_half_local_and_off_in_evaluation() -> None:
     torch.manual_seed(0)
     model = fractalnet20(width=8).train()
-    drawn = [model.drawn() for _ in range(2000)]
+    drawn = [model.draw() for _ in range(2000)]
     columns = [d.column for d in drawn if d.column is not None]
     assert abs(len(columns) / 2000 - 0.5) < 0.05
     assert all(abs(columns.count(c) / len(columns) - 1 / 3) < 0.06 for c in range(3))
     assert {d.local for d in drawn if d.column is None} == {0.15}
     model.eval()
-    assert model.drawn().column is None and model.drawn().local == 0.0
+    assert model.draw().column is None and model.draw().local == 0.0
 
 
 def test_convolutions_of_the_preset() -> None:

@@ -13,7 +13,7 @@ from harness.models.convection_diffusion import (
     diffusion,
     label_propagation,
     neighbor_mean,
-    shuffled,
+    shuffle,
 )
 
 
@@ -143,7 +143,7 @@ def test_a_random_graph_has_equal_degrees() -> None:
         return u
 
     W = graph.weights(rows())
-    shuffled(look)(probabilities(), W)
+    shuffle(look)(probabilities(), W)
     torch.testing.assert_close(seen[0].sum(1).sort().values, W.sum(1).sort().values)
     assert not torch.allclose(seen[0], W)
 

@@ -21,7 +21,7 @@ def test_products_with_the_derivative_and_its_transpose() -> None:
     a, jacobian = matrices(), linear(matrices())
     v = torch.randn(3, 6, dtype=torch.float64)
     torch.testing.assert_close(jacobian(v), torch.einsum("nij,nj->ni", a, v))
-    torch.testing.assert_close(jacobian.transposed(v), torch.einsum("nij,ni->nj", a, v))
+    torch.testing.assert_close(jacobian.transpose(v), torch.einsum("nij,ni->nj", a, v))
 
 
 def test_norms_agree_with_dense_linear_algebra() -> None:

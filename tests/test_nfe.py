@@ -90,12 +90,12 @@ def test_numbers_do_not_depend_on_the_batch(split: Split) -> None:
 
 def test_a_sixth_of_the_images_has_each_severity(split: Split) -> None:
     indices = torch.arange(24)
-    out = nfe.mixed(split.images, indices, 0, "cifar10_c")
+    out = nfe.mix_severities(split.images, indices, 0, "cifar10_c")
     change = (out.float() - split.images.float()).square().mean((1, 2, 3))
     by_severity = [change[indices % 6 == s].mean().item() for s in range(6)]
     assert by_severity[0] == 0 and by_severity == sorted(by_severity)
     some = torch.tensor([17, 3, 8])
-    assert torch.equal(nfe.mixed(split.images[some], some, 0, "cifar10_c"), out[some])
+    assert torch.equal(nfe.mix_severities(split.images[some], some, 0, "cifar10_c"), out[some])
 
 
 def test_margins_by_hand() -> None:

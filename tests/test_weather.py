@@ -213,16 +213,16 @@ def test_enlarged_textures_are_opencvs() -> None:
         h, w = texture.shape[:2]
         size = (math.ceil(w * 1.1), math.ceil(h * 1.1))
         expected = cv2.resize(texture, size, interpolation=cv2.INTER_CUBIC)
-        answer = textures._enlarged(textures._decoded(name), 32, 32)
+        answer = textures._enlarge(textures._decode(name), 32, 32)
         apart = np.abs(answer.astype(int) - expected)
         assert apart.max() <= 1 and (apart > 0).mean() < 0.06
 
 
 def test_a_texture_that_was_changed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    textures._decoded.cache_clear()
+    textures._decode.cache_clear()
     monkeypatch.setitem(textures.FILES, "frost1.png", "0" * 32)
     with pytest.raises(ValueError, match="frost1.png.* has MD5 6ead.*Run `pip install"):
-        textures._decoded("frost1.png")
+        textures._decode("frost1.png")
     monkeypatch.setitem(textures.FILES, "frost7.png", "0" * 32)
     with pytest.raises(FileNotFoundError, match="frost7.png` is missing.*Run `pip install"):
-        textures._decoded("frost7.png")
+        textures._decode("frost7.png")

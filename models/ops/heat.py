@@ -176,9 +176,9 @@ def _unsupported(u: Tensor, taus: list[float], scheme: str, boundary: str) -> st
 
 def _launch(u: Tensor, D: Tensor | None, taus: list[float]) -> Tensor:
     real, every = torch.promote_types(u.dtype, torch.float32), max(len(taus), 1)
-    state = nvrtc.aligned(u)
+    state = nvrtc.align(u)
     if nvrtc.is_large(u):  # several launches: what lies between them is not rounded to 16 bit
-        state, every = nvrtc.aligned(u.to(real)), nvrtc.HALO
+        state, every = nvrtc.align(u.to(real)), nvrtc.HALO
     D = nvrtc.constants((1.0,), real, u.device) if D is None else D.to(u.device, real).contiguous()
     channels = u.shape[1] if D.numel() > 1 else 0
     for k in range(0, max(len(taus), 1), every):

@@ -76,7 +76,7 @@ class _Faces:
         out[1, ..., -1, :].zero_()
         return out
 
-    def squared(self, d: Tensor, out: Tensor) -> Tensor:
+    def squares(self, d: Tensor, out: Tensor) -> Tensor:
         """Return sum_c d² from the start of the edge stop, (2, fields, 1, H, W)."""
         torch.addcmul(self.start, d[:, :, :1], d[:, :, :1], out=out)
         for c in range(1, d.shape[2]):
@@ -125,7 +125,7 @@ class _Run:
 
     def step(self, v: Tensor) -> None:
         how, faces, d, q = self.how, self.faces, self.d, self.q
-        faces.squared(faces.differences(how.smooth(v), d), q)
+        faces.squares(faces.differences(how.smooth(v), d), q)
         if how.sigma:
             faces.differences(v, d)
         faces.add(v, d.div_(resistance_(q, how.edge_stop)), how.dt)
@@ -133,7 +133,7 @@ class _Run:
     def step_back(self, lam: Tensor, v: Tensor, rate: Tensor | None) -> None:
         how, faces, d, e, q = self.how, self.faces, self.d, self.e, self.q
         dt, edge_stop = how.dt, how.edge_stop
-        faces.squared(faces.differences(how.smooth(v), d), q)
+        faces.squares(faces.differences(how.smooth(v), d), q)
         faces.differences(lam, e)
         if rate is None and not how.sigma and v.shape[1] == 1:  # w = e (g + 2 g' q)
             faces.add(lam, e.mul_(flux_slope_(q, edge_stop)), -dt)

@@ -207,7 +207,7 @@ def is_large(u: Tensor) -> bool:
     return max(u.shape[2:]) > 32
 
 
-def aligned(u: Tensor) -> Tensor:
+def align(u: Tensor) -> Tensor:
     """Return `u` as a contiguous tensor whose rows may be read four pixels at a time."""
     u = u.contiguous()
     return u if u.data_ptr() % 32 == 0 else u.clone()

@@ -86,10 +86,10 @@ def perona_malik(
         num_steps = steps.fewest(t)
     steps.check_step(t, num_steps, words)
     size = t / max(num_steps, 1)
-    return PERONA_MALIK(u, _checked(kappa, u), size, num_steps, edge_stop, coupled, sigma)
+    return PERONA_MALIK(u, _check_kappa(kappa, u), size, num_steps, edge_stop, coupled, sigma)
 
 
-def _checked(kappa: float | Tensor, u: Tensor) -> Tensor:
+def _check_kappa(kappa: float | Tensor, u: Tensor) -> Tensor:
     if isinstance(kappa, Tensor):
         if kappa.shape not in (torch.Size([]), u.shape[:1]):
             raise ValueError(

@@ -29,9 +29,9 @@ def unsupported(u: Tensor, how: March) -> str | None:
 def march(u: Tensor, kappa: Tensor, how: March) -> Tensor:
     """Return `u` (N, C, H, W), not empty, after the steps, with kappa () or (N,)."""
     if not nvrtc.is_large(u):
-        out = _launch(nvrtc.aligned(u), kappa, how)
+        out = _launch(nvrtc.align(u), kappa, how)
         return spectral.laid_out_like(u, out)
-    state = nvrtc.aligned(u.to(torch.promote_types(u.dtype, torch.float32)))
+    state = nvrtc.align(u.to(torch.promote_types(u.dtype, torch.float32)))
     for k in range(0, max(how.num_steps, 1), nvrtc.HALO):
         few = min(nvrtc.HALO, how.num_steps - k)
         state = _launch(state, kappa, replace(how, num_steps=few))
@@ -55,7 +55,7 @@ def march_backward(grad: Tensor, u: Tensor, kappa: Tensor, how: March) -> tuple[
     """Return the gradients for `u` and for `kappa`, given the one for the result of `march`."""
     if nvrtc.is_large(u):
         return _large_backward(grad, u, kappa, how)
-    states = nvrtc.aligned(u), nvrtc.aligned(grad)
+    states = nvrtc.align(u), nvrtc.align(grad)
     out = torch.empty_like(states[0])
     fields, defines = _fields(u, how.coupled), _macros(u, how)
     scales, channels, size = _kernel_scales(kappa, how.dt, fields)
@@ -82,7 +82,7 @@ def _large_backward(grad: Tensor, u: Tensor, kappa: Tensor, how: March) -> tuple
     # The state before every few steps lies in memory; each launch repeats its own steps from it.
     real, channels = torch.promote_types(u.dtype, torch.float32), u.shape[1] if how.coupled else 1
     few = min(nvrtc.HALO // 2, SHARED // (1024 * real.itemsize * channels))
-    states, lam = [nvrtc.aligned(u.to(real))], nvrtc.aligned(grad.to(real, copy=how.num_steps == 0))
+    states, lam = [nvrtc.align(u.to(real))], nvrtc.align(grad.to(real, copy=how.num_steps == 0))
     for _ in range(few, how.num_steps, few):
         states.append(_launch(states[-1], kappa, replace(how, num_steps=few)))
     fields, defines = _fields(lam, how.coupled), _macros(lam, how)

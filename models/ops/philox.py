@@ -85,19 +85,19 @@ def words(
         seed, purpose: The key.
         level: Severity, or another small integer that tells conditions apart.
         indices: (N,) int64, the images' positions in their data set.
-        draw: Which of several draws for one image.
+        draw: Number of the draw, of several for one image.
 
     Raises:
         ValueError: `indices` do not fit `shape`, or something is outside of 32 bits.
     """
-    return _filled(shape, torch.int64, seed, purpose, level, indices, draw, lambda w, out: w)
+    return _fill(shape, torch.int64, seed, purpose, level, indices, draw, lambda w, out: w)
 
 
 def uniform(
     shape: Sequence[int], seed: int, purpose: str, level: int, indices: Tensor, draw: int = 0
 ) -> Tensor:
     """Return float32 numbers uniform in [0, 1), multiples of 2^-24; arguments of `words`."""
-    return _filled(shape, torch.float32, seed, purpose, level, indices, draw, _uniform)
+    return _fill(shape, torch.float32, seed, purpose, level, indices, draw, _uniform)
 
 
 def normal(
@@ -109,7 +109,7 @@ def normal(
 
     and the same of w_2, w_3. No number is beyond 6.8.
     """
-    return _filled(shape, torch.float32, seed, purpose, level, indices, draw, _normal)
+    return _fill(shape, torch.float32, seed, purpose, level, indices, draw, _normal)
 
 
 def integers(
@@ -153,7 +153,7 @@ def _normal(w: Words, out: Words) -> Words:
     return out
 
 
-def _filled(
+def _fill(
     shape: Sequence[int],
     dtype: torch.dtype,
     seed: int,

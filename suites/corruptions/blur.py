@@ -17,7 +17,13 @@ from torch import Tensor
 from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import linear
-from harness.suites.corruptions.contract import corruption, intensities, pick, quantized, working
+from harness.suites.corruptions.contract import (
+    corruption,
+    intensities,
+    pick,
+    product_type,
+    quantize,
+)
 
 WINDOWS = 1 << 20  # values in the table of `motion`: 4 MiB
 DIRECT = 5  # side of the largest kernel that is cheaper tap by tap than as products of matrices
@@ -39,8 +45,8 @@ def defocus_blur(
     )
     kernel = linear.disk(radius, sd)
     if exact or len(kernel) <= DIRECT:
-        return quantized(linear.correlate(intensities(images), kernel))
-    x = images.to(working(images.device))
+        return quantize(linear.correlate(intensities(images), kernel))
+    x = images.to(product_type(images.device))
     return _levels(linear.two_sided(x, *_disk_matrices(radius, sd, *_side(x), x.dtype, x.device)))
 
 
@@ -66,11 +72,11 @@ def glass_blur(
     # One word holds both offsets plus d, as the leading two digits of a fraction in base 2d.
     word *= 2 * d
     down, right = word >> 32, word.bitwise_and_(philox.MASK).mul_(2 * d).bitwise_right_shift_(32)
-    u = quantized(linear.gauss(intensities(images), sigma)).flatten(2)
+    u = quantize(linear.gauss(intensities(images), sigma)).flatten(2)
     for dy, dx in zip(down.unbind(1), right.unbind(1), strict=True):
-        source = copied(dy, dx, d, height, width)
+        source = copies(dy, dx, d, height, width)
         u = u.gather(2, source[:, None].expand_as(u))
-    return quantized(linear.gauss(intensities(u.view_as(images)), sigma))
+    return quantize(linear.gauss(intensities(u.view_as(images)), sigma))
 
 
 @CORRUPTIONS.register
@@ -111,13 +117,13 @@ def zoom_blur(
         ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
     )
     factors = tuple(np.arange(1, stop, step).tolist())  # includes the stop where it rounds that way
-    x, centered = images.to(working(images.device)), constants == "cifar10_c"
+    x, centered = images.to(product_type(images.device)), constants == "cifar10_c"
     if exact:
         left, right = (
-            [linear.trimmed(linear.zoom_matrix(size, z), centered) for z in factors]
+            [linear.trim(linear.zoom_matrix(size, z), centered) for z in factors]
             for size in _side(x)
         )
-        return quantized(_zoomed_as_published(intensities(images), left, right))
+        return quantize(_zoom_as_published(intensities(images), left, right))
     matrices = _zoom_matrices(factors, centered, *_side(x), x.dtype, x.device)
     return _levels(linear.two_sided(x, *matrices))
 
@@ -129,10 +135,10 @@ def gaussian_blur(
 ) -> Tensor:
     """Correlation with Gaussian weights, border nearest. Nothing is drawn."""
     sigma = pick(constants, severity, (0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0))
-    return quantized(linear.gauss(intensities(images), sigma))
+    return quantize(linear.gauss(intensities(images), sigma))
 
 
-def copied(dy: Tensor, dx: Tensor, d: int, height: int, width: int) -> Tensor:
+def copies(dy: Tensor, dx: Tensor, d: int, height: int, width: int) -> Tensor:
     """Return the flat sources (N, H W) of one pass of glass_blur.
 
     Pixel (h, w), from (H - d, W - d) down to (d + 1, d + 1) in reading order backwards, takes the
@@ -230,8 +236,8 @@ def _levels(values: Tensor) -> Tensor:
 def _disk_matrices(
     radius: float, sd: float, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    left, right = linear.separated(linear.disk(radius, sd))
-    return linear.stacked(
+    left, right = linear.separate(linear.disk(radius, sd))
+    return linear.stack(
         [linear.correlation_matrix(a, height, "mirror") for a in left],
         [linear.correlation_matrix(b, width, "mirror") for b in right],
         dtype,
@@ -248,20 +254,20 @@ def _zoom_matrices(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    left = [linear.trimmed(linear.zoom_matrix(height, z), centered) for z in factors]
-    right = [linear.trimmed(linear.zoom_matrix(width, z), centered) for z in factors]
+    left = [linear.trim(linear.zoom_matrix(height, z), centered) for z in factors]
+    right = [linear.trim(linear.zoom_matrix(width, z), centered) for z in factors]
     share = 1 / (len(factors) + 1)
     left[0] = 2 * left[0]  # factor 1, and the image itself
     left, right = linear.fewest([share * a for a in left], right)
-    return linear.stacked(left, right, dtype, device)
+    return linear.stack(left, right, dtype, device)
 
 
-def _zoomed_as_published(x: Tensor, left: list[np.ndarray], right: list[np.ndarray]) -> Tensor:
+def _zoom_as_published(x: Tensor, left: list[np.ndarray], right: list[np.ndarray]) -> Tensor:
     # SciPy interpolates in float64 and rounds to float32; the sum is in float32, in order.
     x = x.float()
     total = torch.zeros_like(x)
     for a, b in zip(left, right, strict=True):
         total += linear.two_sided(
-            x.double(), *linear.stacked([a], [b], torch.float64, x.device)
+            x.double(), *linear.stack([a], [b], torch.float64, x.device)
         ).float()
     return (x + total).div_(torch.full_like(x[:1], len(left) + 1))

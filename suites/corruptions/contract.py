@@ -62,7 +62,7 @@ def users_corruption(function: Callable[..., Tensor], name: str, sha256: str) ->
     """Return a user's function (images, indices, seed, severity) as a corruption, with checks.
 
     Args:
-        function: It may take `constants` and `exact` too.
+        function: Function that may take `constants` and `exact` too.
         sha256: Hash of the file that holds it, for the constants of cells.
 
     Raises:
@@ -169,7 +169,7 @@ def intensities(images: Tensor) -> Tensor:
     return images.to(torch.float64) / divisor
 
 
-def working(device: torch.device) -> torch.dtype:
+def product_type(device: torch.device) -> torch.dtype:
     """Return the type for products of matrices: float32 on a CPU, where it is twice as fast.
 
     Elsewhere float32 may be TF32 by somebody's setting, far too coarse; float64 never is.
@@ -177,6 +177,6 @@ def working(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" else torch.float64
 
 
-def quantized(z: Tensor) -> Tensor:
+def quantize(z: Tensor) -> Tensor:
     """Return trunc(255 clip(z, 0, 1)) as uint8; `z` is overwritten."""
     return z.clamp_(0, 1).mul_(255).to(torch.uint8)

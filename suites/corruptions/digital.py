@@ -18,7 +18,13 @@ from torch import Tensor
 from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import color, jpeg, linear
-from harness.suites.corruptions.contract import corruption, intensities, pick, quantized, working
+from harness.suites.corruptions.contract import (
+    corruption,
+    intensities,
+    pick,
+    product_type,
+    quantize,
+)
 
 # What made the published files, and what the package runs on today's Pillow.
 CODECS = {"cifar10_c": "libjpeg", "imagenet_c": "libjpeg-turbo"}
@@ -42,7 +48,7 @@ def contrast(
     on_cpu = x.device.type == "cpu"
     total = flat.cumsum(2)[:, :, -1] if on_cpu else flat.permute(2, 0, 1).cumsum(0)[-1]
     mean = total.div(torch.full_like(total[:1, :1], x[0, 0].numel()))[:, :, None, None]
-    return quantized(x.sub_(mean).mul_(c).add_(mean))
+    return quantize(x.sub_(mean).mul_(c).add_(mean))
 
 
 @CORRUPTIONS.register
@@ -59,7 +65,7 @@ def elastic_transform(
         alpha = (12.5, 16.25, 21.25, 25.0, 30.0)[severity - 1]
         height, width = images.shape[2:]
         sigmas = (0.01 * height, 0.01 * width)
-        return _displaced(
+        return _displace(
             intensities(images), indices, seed, severity, alpha * 0.005 * height, sigmas
         )
     alpha, sigma, jitter = (
@@ -70,10 +76,10 @@ def elastic_transform(
         (3.2, 0.96, 0.96),
     )[severity - 1]
     u = philox.uniform((len(images), 3, 2), seed, "elastic_transform", severity, indices)
-    x = warped(intensities(images), u.double().mul_(2).sub_(1).mul_(jitter))
+    x = warp(intensities(images), u.double().mul_(2).sub_(1).mul_(jitter))
     if not alpha:
-        return quantized(x.add_(TIE))
-    return _displaced(x, indices, seed, severity, alpha, (sigma, sigma))
+        return quantize(x.add_(TIE))
+    return _displace(x, indices, seed, severity, alpha, (sigma, sigma))
 
 
 @CORRUPTIONS.register
@@ -123,7 +129,7 @@ def saturate(
         ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
     )
     h, s, v = color.hsv(intensities(images))
-    return quantized(color.rgb(h, s.mul_(a).add_(b).clamp_(0, 1), v))
+    return quantize(color.rgb(h, s.mul_(a).add_(b).clamp_(0, 1), v))
 
 
 def codec(constants: str = "cifar10_c") -> str:
@@ -131,7 +137,7 @@ def codec(constants: str = "cifar10_c") -> str:
     return {"libjpeg": "IJG libjpeg 9", "libjpeg-turbo": "libjpeg-turbo 3"}[CODECS[constants]]
 
 
-def warped(x: Tensor, moves: Tensor) -> Tensor:
+def warp(x: Tensor, moves: Tensor) -> Tensor:
     """Return images (N, 3, H, W) under the affine maps that move three points, border mirror.
 
     The points (x, y) are center + (s, s), center + (s, -s), center - (s, s) with s a third of the
@@ -154,7 +160,9 @@ def warped(x: Tensor, moves: Tensor) -> Tensor:
     shift = origin - (inverse @ (origin + m2)[:, :, None])[:, :, 0]
     rows = torch.arange(height, device=x.device).double()
     columns = torch.arange(width, device=x.device).double()
-    grid = torch.empty((*x.shape[:1], height, width, 2), dtype=working(x.device), device=x.device)
+    grid = torch.empty(
+        (*x.shape[:1], height, width, 2), dtype=product_type(x.device), device=x.device
+    )
     for axis, size in enumerate((width, height)):
         a, b = inverse[:, axis].unbind(1)
         along = (1024 * a[:, None] * columns).round_()
@@ -164,7 +172,7 @@ def warped(x: Tensor, moves: Tensor) -> Tensor:
     return F.grid_sample(x.to(grid.dtype), grid, "bilinear", "reflection", align_corners=True)
 
 
-def _displaced(
+def _displace(
     x: Tensor,
     indices: Tensor,
     seed: int,
@@ -176,14 +184,14 @@ def _displaced(
     n, _, height, width = x.shape
     shape = (n, 2, height, width)
     u = philox.uniform(shape, seed, "elastic_transform", severity, indices, draw=1)
-    x = x.to(working(x.device))
+    x = x.to(product_type(x.device))
     rows, columns = _smooth(*sigmas, height, width, x.dtype, x.device)
     dx, dy = linear.two_sided(u.to(x.dtype).mul_(2).sub_(1).mul_(alpha), rows, columns).unbind(1)
     h = torch.arange(height, device=x.device)[:, None] + 0.5
     w = torch.arange(width, device=x.device) + 0.5
     grid = torch.stack([dx.add_(w).mul_(2 / width), dy.add_(h).mul_(2 / height)], -1).sub_(1)
     sampled = F.grid_sample(x, grid, "bilinear", "reflection", align_corners=False)
-    return quantized(sampled.add_(TIE))
+    return quantize(sampled.add_(TIE))
 
 
 @functools.cache
@@ -199,7 +207,7 @@ def _smooth(
         linear.correlation_matrix(linear.gauss_weights(sigma, 3), size, "reflect")
         for sigma, size in ((sigma_rows, height), (sigma_columns, width))
     ]
-    return linear.stacked(matrices[:1], matrices[1:], dtype, device)
+    return linear.stack(matrices[:1], matrices[1:], dtype, device)
 
 
 @functools.cache

@@ -27,7 +27,7 @@ def relief(level: Tensor) -> Tensor:
     distance = distances(edges(level)).clamp_(max=FAR).float()
     box = np.full((3, 3), 1.0)
     blurred = linear.correlate(distance, box).mul_(1 / 9).add_(2.0**-16).floor_().double()
-    raised = linear.correlate(equalized(blurred), EMBOSS).clamp_(0, 255)
+    raised = linear.correlate(equalize(blurred), EMBOSS).clamp_(0, 255)
     return (linear.correlate(raised, box) / 9).round_()
 
 
@@ -52,17 +52,17 @@ def edges(level: Tensor) -> Tensor:
     flat, steep = y < x, y > x + dx.abs() * 65536
     along = torch.where((dx < 0) == (dy < 0), 1, -1)
 
-    def moved(down: int, right: int) -> Tensor:
+    def shift(down: int, right: int) -> Tensor:
         return m[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
 
-    before = torch.where(along > 0, moved(-1, -1), moved(-1, 1))
-    after = torch.where(along > 0, moved(1, 1), moved(1, -1))
+    before = torch.where(along > 0, shift(-1, -1), shift(-1, 1))
+    after = torch.where(along > 0, shift(1, 1), shift(1, -1))
     ridge = torch.where(
         flat,
-        (magnitude > moved(0, -1)) & (magnitude >= moved(0, 1)),
+        (magnitude > shift(0, -1)) & (magnitude >= shift(0, 1)),
         torch.where(
             steep,
-            (magnitude > moved(-1, 0)) & (magnitude >= moved(1, 0)),
+            (magnitude > shift(-1, 0)) & (magnitude >= shift(1, 0)),
             (magnitude > before) & (magnitude > after),
         ),
     )
@@ -93,7 +93,7 @@ def distances(edge: Tensor) -> Tensor:
         inner.copy_(best)
 
 
-def equalized(level: Tensor) -> Tensor:
+def equalize(level: Tensor) -> Tensor:
     """Return integers of 0..255 (N, H, W) with their histogram equalized, the lowest to 0."""
     n, height, width = level.shape
     flat = level.long().flatten(1)

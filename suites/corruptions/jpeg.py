@@ -52,21 +52,21 @@ def roundtrip(images: Tensor, quality: int, codec: str) -> Tensor:
     y, chroma = _to_ycc(x, precise=codec == "libjpeg")
     luminance, chrominance = _tables(quality, images.device)
     forward, inverse = _dct8(images.device)
-    y = _coded(y, luminance, forward, inverse, 8)
+    y = _code(y, luminance, forward, inverse, 8)
     if codec == "libjpeg":
         forward16, inverse16 = _dct16(images.device)
-        chroma = _coded(chroma, chrominance, forward16, inverse16, 16)
+        chroma = _code(chroma, chrominance, forward16, inverse16, 16)
     else:
-        small = _halved(chroma)
+        small = _halve(chroma)
         rows, columns = (height + 1) // 2, (width + 1) // 2
         small[..., rows:, :] = small[..., rows - 1 : rows, :]  # this codec halves, then repeats
-        small = _coded(small, chrominance, forward, inverse, 8)
-        chroma = _doubled(small[..., :rows, :columns])
+        small = _code(small, chrominance, forward, inverse, 8)
+        chroma = _double(small[..., :rows, :columns])
     y, chroma = y[:, 0, :height, :width], chroma[..., :height, :width]
     return _to_rgb(y, chroma, precise=codec == "libjpeg")
 
 
-def _shifted(x: Tensor, bits: int) -> Tensor:
+def _shift(x: Tensor, bits: int) -> Tensor:
     # A shift to the right that rounds halves up, on integers held by floats.
     return x.add_(2.0 ** (bits - 1)).mul_(2.0**-bits).floor_()
 
@@ -77,27 +77,27 @@ def _fix(x: float, bits: int = SCALE) -> int:
 
 def _to_ycc(x: Tensor, precise: bool) -> tuple[Tensor, Tensor]:
     r, g, b = x.unbind(1)
-    y = _shifted(r * 19595 + g * 38470 + b * 7471, 16) - 128
+    y = _shift(r * 19595 + g * 38470 + b * 7471, 16) - 128
     # The older codec has five digits of its coefficients, the newer one nine.
     cb_r, cb_g = (11058, 21710) if precise else (11059, 21709)
     cr_g, cr_b = (27439, 5329)
     cb = b * 32768 - r * cb_r - g * cb_g
     cr = r * 32768 - g * cr_g - b * cr_b
     chroma = torch.stack([cb, cr], 1).sub_(1)
-    return y[:, None], _shifted(chroma, 16)
+    return y[:, None], _shift(chroma, 16)
 
 
 def _to_rgb(y: Tensor, chroma: Tensor, precise: bool) -> Tensor:
     cb, cr = (chroma - 128).unbind(1)
     out = torch.empty((len(y), 3, *y.shape[1:]), dtype=torch.uint8, device=y.device)
     green = 22553 if precise else 22554
-    out[:, 0] = _shifted(cr * 91881, 16).add_(y).clamp_(0, 255)
-    out[:, 1] = _shifted(cb * -green - cr * 46802, 16).add_(y).clamp_(0, 255)
-    out[:, 2] = _shifted(cb * 116130, 16).add_(y).clamp_(0, 255)
+    out[:, 0] = _shift(cr * 91881, 16).add_(y).clamp_(0, 255)
+    out[:, 1] = _shift(cb * -green - cr * 46802, 16).add_(y).clamp_(0, 255)
+    out[:, 2] = _shift(cb * 116130, 16).add_(y).clamp_(0, 255)
     return out
 
 
-def _coded(x: Tensor, table: Tensor, forward: Tensor, inverse: Tensor, size: int) -> Tensor:
+def _code(x: Tensor, table: Tensor, forward: Tensor, inverse: Tensor, size: int) -> Tensor:
     """Return planes (N, C, H, W) after their coefficients were rounded to multiples of a table.
 
     Args:
@@ -109,25 +109,25 @@ def _coded(x: Tensor, table: Tensor, forward: Tensor, inverse: Tensor, size: int
     n, c, height, width = x.shape
     across, down = width // size, height // size
     half = (size == 16) * 2  # bits: (8 / 16)^2
-    rows = _shifted(x.reshape(-1, size) @ forward.T, SCALE - EXTRA)
+    rows = _shift(x.reshape(-1, size) @ forward.T, SCALE - EXTRA)
     blocks = rows.view(n * c * down, size, across * 8)
     k = torch.bmm(forward.expand(len(blocks), *forward.shape), blocks)
-    k = _shifted(k, SCALE + EXTRA + half)  # 8 times the coefficients
+    k = _shift(k, SCALE + EXTRA + half)  # 8 times the coefficients
     step = (8 * table).repeat(1, across)
     k = k.abs().add_((step / 2).floor_()).div_(step).floor_().copysign_(k).mul_(step / 8)
-    back = _shifted(torch.bmm(inverse.expand(len(k), *inverse.shape), k), SCALE - EXTRA)
-    back = _shifted(back.view(-1, 8) @ inverse.T, SCALE + EXTRA + 3)
+    back = _shift(torch.bmm(inverse.expand(len(k), *inverse.shape), k), SCALE - EXTRA)
+    back = _shift(back.view(-1, 8) @ inverse.T, SCALE + EXTRA + 3)
     return back.add_(128).clamp_(0, 255).view(n, c, height, width)
 
 
-def _halved(x: Tensor) -> Tensor:
+def _halve(x: Tensor) -> Tensor:
     total = x[..., ::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, ::2] + x[..., 1::2, 1::2]
     total[..., ::2] += 1
     total[..., 1::2] += 2
     return total.mul_(0.25).floor_()
 
 
-def _doubled(x: Tensor) -> Tensor:
+def _double(x: Tensor) -> Tensor:
     n, c, height, width = x.shape
     padded = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
     tall = torch.stack([3 * x + padded[:, :, :-2], 3 * x + padded[:, :, 2:]], 3)

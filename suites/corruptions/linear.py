@@ -91,14 +91,14 @@ def zoom_matrix(size: int, factor: float) -> np.ndarray:
     return out
 
 
-def trimmed(matrix: np.ndarray, centered: bool) -> np.ndarray:
+def trim(matrix: np.ndarray, centered: bool) -> np.ndarray:
     """Return the middle rows of a zoom, as many as columns, or the first if not `centered`."""
     points, size = matrix.shape
     first = (points - size) // 2 if centered else 0
     return matrix[first : first + size]
 
 
-def stacked(
+def stack(
     left: Sequence[np.ndarray],
     right: Sequence[np.ndarray],
     dtype: torch.dtype,
@@ -164,7 +164,7 @@ def disk(radius: float, sd: float) -> np.ndarray:
     return out[used[0] : used[-1] + 1, used[0] : used[-1] + 1].astype(np.float64)
 
 
-def separated(kernel: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def separate(kernel: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return vectors a_k, b_k with kernel = sum of the outer products, as few as round-off lets."""
     u, s, v = np.linalg.svd(kernel)
     kept = np.flatnonzero(s > 1e-8 * s[0])

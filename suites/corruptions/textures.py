@@ -31,7 +31,7 @@ def frost(height: int, width: int, constants: str, device: torch.device) -> tupl
     cifar10_c: shrunk to a fifth, by taking every fifth pixel. imagenet_c, and where a fifth would
     not hold a crop of the image's size: enlarged by 1.1 or more, cubic, as the package does.
     """
-    textures = [_decoded(name) for name in FILES]
+    textures = [_decode(name) for name in FILES]
     if constants == "cifar10_c":
         fifths = [t[2::5, 2::5][: round(len(t) / 5), : round(t.shape[1] / 5)] for t in textures]
     if constants == "cifar10_c" and all(
@@ -39,7 +39,7 @@ def frost(height: int, width: int, constants: str, device: torch.device) -> tupl
     ):
         textures = fifths
     else:
-        textures = [_enlarged(t, height, width) for t in textures]
+        textures = [_enlarge(t, height, width) for t in textures]
     offset, table = 0, []
     for t in textures:
         table.append((offset, *t.shape[:2]))
@@ -52,7 +52,7 @@ def frost(height: int, width: int, constants: str, device: torch.device) -> tupl
 
 
 @functools.cache
-def _decoded(name: str) -> np.ndarray:
+def _decode(name: str) -> np.ndarray:
     source = importlib.resources.files(PACKAGE) / "frost" / name
     try:
         data = source.read_bytes()
@@ -70,7 +70,7 @@ def _decoded(name: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def _enlarged(texture: np.ndarray, height: int, width: int) -> np.ndarray:
+def _enlarge(texture: np.ndarray, height: int, width: int) -> np.ndarray:
     h, w = texture.shape[:2]
     factor = 1.1 * max(1, height / h, width / w)
     rows, columns = _cubic(h, math.ceil(h * factor)), _cubic(w, math.ceil(w * factor))

@@ -17,7 +17,7 @@ from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import color, drops, linear, textures
 from harness.suites.corruptions.blur import motion
-from harness.suites.corruptions.contract import corruption, intensities, pick, quantized
+from harness.suites.corruptions.contract import corruption, intensities, pick, quantize
 
 GRAY = (0.299, 0.587, 0.114)
 MUD = (63, 42, 20)
@@ -76,7 +76,7 @@ def snow(
     red, green, blue = x.unbind(1)
     gray = (red * GRAY[0] + green * GRAY[1]).add_(blue * GRAY[2])[:, None]
     bleached = torch.maximum(x, gray.mul_(1.5).add_(0.5)).mul_(1 - k)
-    return quantized(x.mul_(k).add_(bleached).add_(layer).add_(layer.flip(2, 3)))
+    return quantize(x.mul_(k).add_(bleached).add_(layer).add_(layer.flip(2, 3)))
 
 
 @CORRUPTIONS.register
@@ -123,7 +123,7 @@ def fog(
     haze = plasma(u, side, decay)[:, None, :height, :width].mul_(c)
     x = intensities(images)
     largest = x.amax((1, 2, 3), keepdim=True)
-    return quantized((x + haze).mul_(largest).div_(largest + c))
+    return quantize((x + haze).mul_(largest).div_(largest + c))
 
 
 @CORRUPTIONS.register
@@ -134,7 +134,7 @@ def brightness(
     """V + c for the largest channel, hue and saturation kept. Nothing is drawn."""
     c = pick(constants, severity, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5))
     h, s, v = color.hsv(intensities(images))
-    return quantized(color.rgb(h, s, v.add_(c).clamp_(0, 1)))
+    return quantize(color.rgb(h, s, v.add_(c).clamp_(0, 1)))
 
 
 @CORRUPTIONS.register
@@ -177,12 +177,12 @@ def spatter(
     if mud:
         mask = linear.gauss((liquid > threshold).double(), k)[:, None]
         mask = mask.masked_fill_(mask < 0.8, 0)
-        return quantized((mask * tint).add_(x.mul_(1 - mask)))
+        return quantize((mask * tint).add_(x.mul_(1 - mask)))
     liquid = liquid.masked_fill_(liquid < threshold, 0)
     level = liquid.mul_(255).to(torch.uint8).to(torch.float64)  # beyond 255 it wraps, as published
     mask = level * drops.relief(level)
     mask = mask.div_(mask.amax((1, 2), keepdim=True).clamp_(min=1)).mul_(k)[:, None]
-    return quantized((mask * tint).add_(x))
+    return quantize((mask * tint).add_(x))
 
 
 def plasma(u: Tensor, side: int, decay: float) -> Tensor:
@@ -223,5 +223,5 @@ def _zoom(
 ) -> tuple[Tensor, Tensor]:
     matrices = [linear.zoom_matrix(size, factor) for size in (height, width)]
     if trim:
-        matrices = [linear.trimmed(matrix, centered=True) for matrix in matrices]
-    return linear.stacked(matrices[:1], matrices[1:], torch.float64, device)
+        matrices = [linear.trim(matrix, centered=True) for matrix in matrices]
+    return linear.stack(matrices[:1], matrices[1:], torch.float64, device)

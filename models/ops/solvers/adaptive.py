@@ -26,14 +26,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.models.ops.solvers.solution import Solution, VectorField, state, widened
+from harness.models.ops.solvers.solution import Solution, VectorField, state, widen
 from harness.models.ops.solvers.tableau import Tableau
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 OCTAVE = 1024  # parts of an octave, to one of which step sizes are rounded
 
 
-def rounded(dt: Tensor) -> Tensor:
+def round_down(dt: Tensor) -> Tensor:
     """Return step sizes rounded on a logarithmic scale."""
     return torch.exp2((dt.log2() * OCTAVE).round() / OCTAVE)
 
@@ -114,7 +114,7 @@ class _Solve:
 
     def evaluate(self, t: Tensor, u: Tensor) -> Tensor:
         self.calls += 1
-        return widened(self.f(t, u), u)
+        return widen(self.f(t, u), u)
 
     def per_sample(self, x: Tensor) -> Tensor:
         """Return x (M,) as it broadcasts against a state."""
@@ -140,7 +140,7 @@ class _Solve:
             h1 = (0.01 / largest.clamp(min=1e-30)) ** (1 / self.method.tableau.controller)
             # A field that is nothing is followed in one step; the error says if that was wrong.
             first = torch.where(largest <= 1e-15, torch.inf, torch.minimum(100 * h0, h1))
-            self.dt = rounded(first.nan_to_num(nan=self.smallest * 10, posinf=torch.inf))
+            self.dt = round_down(first.nan_to_num(nan=self.smallest * 10, posinf=torch.inf))
         self.nfe += 2
 
     def attempt(self) -> None:
@@ -157,7 +157,7 @@ class _Solve:
             good = e <= 1  # not where e is no number
             factor = SAFETY * e.clamp(min=1e-10) ** (-1 / tableau.controller)
             factor = factor.nan_to_num(nan=SHRINK).clamp(SHRINK, GROW)
-            self.dt = rounded(dt * factor)
+            self.dt = round_down(dt * factor)
             self.accepted[self.which] += good
             self.rejected[self.which] += ~good
             self.t = torch.where(good, torch.where(last, self.t1, self.t + dt), self.t)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from harness.models.ops.solvers.solution import Solution, VectorField, counted, state, widened
+from harness.models.ops.solvers.solution import Solution, VectorField, solution_of, state, widen
 from harness.models.ops.solvers.tableau import Tableau
 
 
@@ -50,17 +50,17 @@ class FixedGrid:
         u, dt = state(u), (t1 - t0) / self.num_steps
         for i in range(self.num_steps):
             u = _step(self.step, f, t0 + i * dt, dt, u, self.checkpointed)
-        return counted(u, self.tableau.stages * self.num_steps, self.num_steps)
+        return solution_of(u, self.tableau.stages * self.num_steps, self.num_steps)
 
     def step(self, f: VectorField, t: float, dt: float, u: Tensor) -> Tensor:
         """Return u(t + dt) of u(t)."""
         slopes: list[Tensor] = []
         for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
-            slopes.append(widened(f(t + c * dt, combined(u, dt, row, slopes)), u))
-        return combined(u, dt, self.tableau.b, slopes)
+            slopes.append(widen(f(t + c * dt, combine(u, dt, row, slopes)), u))
+        return combine(u, dt, self.tableau.b, slopes)
 
 
-def combined(u: Tensor, dt: float, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+def combine(u: Tensor, dt: float, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
     """Return u + dt sum_i weights_i slopes_i."""
     for weight, k in zip(weights, slopes, strict=True):
         if weight:
@@ -105,11 +105,11 @@ class Leapfrog:
             )
         u, dt = state(u), (t1 - t0) / self.num_steps
         q, p = u.chunk(2, dim=1)
-        kick = widened(f(t0, u), u).chunk(2, dim=1)[1]
+        kick = widen(f(t0, u), u).chunk(2, dim=1)[1]
         for i in range(self.num_steps):
             t = t0 + i * dt
             p = p + 0.5 * dt * kick
-            q = q + dt * widened(f(t + 0.5 * dt, torch.cat((q, p), 1)), u).chunk(2, dim=1)[0]
-            kick = widened(f(t + dt, torch.cat((q, p), 1)), u).chunk(2, dim=1)[1]
+            q = q + dt * widen(f(t + 0.5 * dt, torch.cat((q, p), 1)), u).chunk(2, dim=1)[0]
+            kick = widen(f(t + dt, torch.cat((q, p), 1)), u).chunk(2, dim=1)[1]
             p = p + 0.5 * dt * kick
-        return counted(torch.cat((q, p), 1), 1 + 2 * self.num_steps, self.num_steps)
+        return solution_of(torch.cat((q, p), 1), 1 + 2 * self.num_steps, self.num_steps)

@@ -26,7 +26,7 @@ class Solution:
         rejected: (N,), int64: steps that were tried and not taken.
         spent: (N,), bool: whether the budget, or the smallest step, was reached before the end; `u`
             is then the last accepted state.
-        calls: How many times the vector field was called, for however many samples.
+        calls: Number of calls of the vector field, for however many samples.
     """
 
     u: Tensor
@@ -60,7 +60,7 @@ def channel(t: Time, u: Tensor) -> Tensor:
     return u.new_full((1, 1, 1, 1), t).expand(len(u), 1, *u.shape[2:])
 
 
-def widened(k: Tensor, u: Tensor) -> Tensor:
+def widen(k: Tensor, u: Tensor) -> Tensor:
     """Return a slope in the type of the state, which is float32 at least: sums are not rounded."""
     return k.to(u.dtype)
 
@@ -70,7 +70,7 @@ def state(u: Tensor) -> Tensor:
     return u.to(torch.promote_types(u.dtype, torch.float32))
 
 
-def counted(u: Tensor, evaluations: int, steps: int) -> Solution:
+def solution_of(u: Tensor, evaluations: int, steps: int) -> Solution:
     """Return the solution of a method that treats all samples alike."""
     n = len(u)
     full = torch.full((n,), evaluations, dtype=torch.int64, device=u.device)

@@ -22,7 +22,7 @@ class Tableau:
     """One method.
 
     Args:
-        order: Of the method that is carried on.
+        order: Order of the method that is carried on.
         a: Strictly lower triangle, a row a stage; the first one is empty.
         b: Weights of the stages.
         c: Times of the stages.

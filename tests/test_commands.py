@@ -29,6 +29,7 @@ RUN = ("run", "--suite", "clean", "--model", "mine.py:tiny", "--epochs", "1")
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "no data"))
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # Python's cache beside a user's file
     return tmp_path
 
 

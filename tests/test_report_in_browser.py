@@ -398,7 +398,8 @@ def test_the_theme_follows_the_system_until_a_person_chooses(open_page: WebDrive
         system("dark")
         assert ground(open_page) == black
         button = find(open_page, "#theme")
-        assert button.get_attribute("aria-pressed") == "true"
+        # The page hears of the system's change in an event of its own.
+        WebDriverWait(open_page, 10).until(lambda _: button.get_attribute("aria-pressed") == "true")
         button.click()
         assert ground(open_page) == white and button.get_attribute("aria-pressed") == "false"
         open_page.refresh()

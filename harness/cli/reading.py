@@ -1,6 +1,6 @@
 """Commands that read results: table, plot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,16 +18,19 @@ def names_of(specs: Sequence[str]) -> list[str]:
     return [spec.rpartition(":")[2] if ".py:" in spec else spec for spec in specs]
 
 
-def suites_of_user(specs: Sequence[str]) -> "dict[str, Suite]":
-    """Return those of the suites that lie in a user's files, for their tables and figures."""
-    files = [spec for spec in specs if ".py:" in spec]
-    if not files:  # and no PyTorch
+def suites_with_tables(specs: Iterable[str]) -> "dict[str, Suite]":
+    """Return the suites among these names and files that bring their own tables and figures."""
+    from harness.present.tables import TABLES
+    from harness.suites.catalog import SUITES
+
+    added = [s for s in specs if ".py:" in s or (s in SUITES and s not in TABLES)]
+    if not added:  # and no PyTorch
         return {}
     from harness.refusal import user_input
     from harness.suites.lookup import suite_of
 
     with user_input():
-        return dict(suite_of(spec) for spec in files)
+        return dict(suite_of(spec) for spec in added)
 
 
 @app.command(
@@ -60,13 +63,14 @@ def table(
     from harness.present.tables import suite_tables
     from harness.storage.results import select
 
-    progress, own = progress_on_stderr(context), suites_of_user(suites)
+    progress, own = progress_on_stderr(context), suites_with_tables(suites)
     names = names_of(suites), names_of(datasets), names_of(models)
     if rescore:
         from harness.running.rescore import rescore as measure_again
 
         print_lines(measure_again(results, *names), apart=json or latex)
     frame, sheets = select(results, *names), []
+    own |= suites_with_tables(frame["suite"].unique())
     for suite in frame["suite"].unique():
         sheets += suite_tables(
             results,
@@ -108,9 +112,10 @@ def plot(
     inches = None if size is None else parse_size(size)
     frame = select(results, names_of(suites), names_of(datasets), names_of(models))
     names, sets = list(frame["suite"].unique()), list(frame["dataset"].unique())
-    own = {name: suite.figure for name, suite in suites_of_user(suites).items() if suite.figure}
+    own = suites_with_tables([*suites, *names])
+    drawers = {name: suite.figure for name, suite in own.items() if suite.figure}
     root, kept = data_folder(data), names_of(models)
-    paths = draw(results, names, sets, root, kept, format=format, size=inches, figures=own)
+    paths = draw(results, names, sets, root, kept, format=format, size=inches, figures=drawers)
     if not paths:
         raise Refusal(
             f"There is nothing to draw in {results}. Run `harness run --suite robustness "

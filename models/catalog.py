@@ -91,8 +91,10 @@ def rows() -> list[dict[str, Any]]:
 
     for module in MODULES:
         importlib.import_module(module)
+    own = [name for name in MODELS.registered if MODELS[name].__module__ in MODULES]
     found = []
-    for name in MODELS.registered:
+    # In the order of `MODULES`, whichever was imported first.
+    for name in sorted(own, key=lambda name: MODULES.index(MODELS[name].__module__)):
         builder = MODELS[name]
         card, size = card_of(builder), size_of(builder)
         found.append(

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -254,9 +256,50 @@ def test_the_examples_in_python_work(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir()) == []
 
 
+def run(folder: Path, *arguments: str) -> str:
+    """What a Python of its own prints: names of a user's file are kept out of other tests."""
+    words = [sys.executable, *arguments]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def example(name: str, number: int = 0) -> str:
+    """A block of Python of a README."""
+    return re.findall(r"```python\n(.*?)```", TEXTS[name], re.DOTALL)[number]
+
+
+SMALL = ("--epochs", "1", "--width", "8", "--limit", "40")
+
+
+def test_a_users_model_is_evaluated_as_the_example_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(example("models/README.md"))
+    (command,) = [c for name, c in commands() if name == "models/README.md" and "mine.py" in c]
+    shown = run(tmp_path, "-m", *command.split(), *SMALL)
+    assert "shallow" in shown and (tmp_path / "results/quick/digits/clean/shallow").is_dir()
+
+
+def test_a_model_is_added_as_the_example_says(tmp_path: Path) -> None:
+    check = "\n\nimport torch\nmodel = MODELS['three_steps'](width=8).eval()\n"
+    check += "print(tuple(model(torch.rand(2, 3, 32, 32)).shape), MODELS['three_steps'].card.nulls)"
+    (tmp_path / "three.py").write_text(example("models/README.md", 1) + check)
+    assert run(tmp_path, "three.py") == "(2, 10) ('resnet18_slot',)\n"
+
+
+def test_a_users_suite_corruption_data_and_metric_work_as_the_example_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(example("suites/README.md"))
+    (command,) = [c for name, c in commands() if name == "suites/README.md"]
+    shown = run(tmp_path, "-m", *command.split(), *SMALL)
+    assert "stripes" in shown and "doubt" in shown
+    for suite, condition in (("turned", "turned"), ("robustness", "darker")):
+        path = tmp_path / "results/quick/stripes" / suite / "resnet18" / "seed0.csv"
+        table = pd.read_csv(path)
+        assert condition in set(table["condition"]) and "doubt" in set(table["metric"])
+
+
 def test_the_margins_of_the_example_are_read(tmp_path: Path) -> None:
     from harness.comparison.gate import read_margins
 
     (tmp_path / "check.toml").write_text(block(README, "--config check.toml"))
     margins = read_margins([], tmp_path / "check.toml")
-    assert sorted(margins.values()) == [0.005, 0.01] == sorted(margins.values())
+    assert sorted(margins.values()) == [0.005, 0.01]

@@ -15,7 +15,7 @@ from harness.running.environment import device_name
 from harness.storage.cells import CellStore, Description
 from harness.storage.results import COLUMNS, cells_root, csv_path, run_key, write
 from harness.suites.base import Cell
-from harness.suites.catalog import SUITES
+from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,6 +61,15 @@ def keep(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]
 
     yield keep_table
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def forget_users_code() -> Iterator[None]:
+    """Take out of the registries what a test brought into this process from a user's file."""
+    yield
+    for registry in (SUITES, DATASETS, CORRUPTIONS):
+        for name in registry._entries.keys() - registry._modules.keys():
+            del registry._entries[name]
 
 
 # Small tensors: threads that wait for each other take many times as long where cores are shared.

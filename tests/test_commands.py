@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from harness.cli import app, main
+from harness.suites.catalog import SUITES
 
 TINY = """
 from torch import nn
@@ -333,6 +334,7 @@ def test_a_suite_of_a_user_keeps_its_table_and_figure(with_model: Path) -> None:
     figure = with_model / "results/figures/digits-ours.png"
     figure.unlink()
     assert "whose" in harness("table", *own).stdout
+    del SUITES._entries["ours"]  # as in another process
     assert "whose" not in harness("table", "--suite", "ours").stdout, "the general one"
     assert "results/figures/digits-ours.png" in harness("plot", *own).stdout.splitlines()
     assert figure.is_file()

@@ -99,8 +99,9 @@ def users_corruption(function: Callable[..., Tensor], name: str, sha256: str) ->
 
     corrupted.__name__, corrupted.__doc__ = name, function.__doc__
     corrupted.sha256 = sha256  # type: ignore[attr-defined]
-    pixels = torch.arange(3 * 3 * 32 * 32) * 2654435761 % 251
-    images, indices = pixels.view(3, 3, 32, 32).byte(), torch.arange(3)
+    indices, k = torch.arange(3), torch.arange(3).view(3, 1, 1, 1)
+    pixels = (torch.arange(3 * 3 * 32 * 32) * 2654435761 % 251).view(3, 3, 32, 32)
+    images = (pixels // (3 - k) + 3 * (k == 1)).byte()  # each of a range of its own
     together, alone = corrupted(images, indices, 0, 1), corrupted(images[1:2], indices[1:2], 0, 1)
     if not torch.equal(alone, together[1:2]):
         raise ValueError(

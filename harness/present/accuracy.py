@@ -27,6 +27,7 @@ from harness.present.sheet import (
 )
 from harness.storage.results import order_models
 from harness.suites.catalog import COMMON, FAMILIES
+from harness.suites.metrics import METRICS
 
 SCORES = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}
 SINGLE = 6  # tables of single corruptions that are printed at once
@@ -70,9 +71,12 @@ def clean_sheet(request: Request, runs: Runs) -> Sheet:
         number("accuracy", "accuracy %", PERCENT, interval=2),
         number("top5", "top-5 %", PERCENT, drop=7),
         *(number(m, title, fixed(3), drop=4) for m, title in SCORES.items()),
-        *COUNTS,
     ]
-    return Sheet(columns, rows, (), "clean")
+    added = {m for row in rows for m in row if m in METRICS} - {c.key for c in columns}
+    for metric in map(METRICS.__getitem__, sorted(added)):
+        title, form = (f"{metric.title} %", PERCENT) if metric.is_rate else (metric.title, fixed(3))
+        columns.append(number(metric.name, title, form, drop=3))
+    return Sheet([*columns, *COUNTS], rows, (), "clean")
 
 
 def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:

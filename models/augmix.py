@@ -96,7 +96,7 @@ def shear_x(images: Tensor, level: Tensor, sign: Tensor) -> Tensor:
 
 
 def shear_y(images: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    """Shift columns likewise."""
+    """Shift columns in the same way."""
     return warp(images, matrices(level, yx=0.3 * level * sign))
 
 
@@ -107,7 +107,7 @@ def translate_x(images: Tensor, level: Tensor, sign: Tensor) -> Tensor:
 
 
 def translate_y(images: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    """Likewise."""
+    """Shift by whole pixels up or down."""
     size = images.shape[-2]
     return warp(images, matrices(level, y=2 * sign * (size / 3 * level).floor() / size))
 

@@ -114,7 +114,7 @@ Rule = Callable[[str, Tensor], Tensor]  # a layer's name and its scores to weigh
 
 @runtime_checkable
 class Redirectable(Protocol):
-    """An attending model that can be told where to look."""
+    """An attending model whose weights can be replaced."""
 
     def attend_by(self, rule: Rule | None) -> None:
         """Take the weights of all layers from `rule` until it is None again.
@@ -159,7 +159,7 @@ class Regularized(Protocol):
 
 @runtime_checkable
 class Constrained(Protocol):
-    """A model whose weights are confined; the training loop asks for it after every step."""
+    """A model whose weights are confined; the training loop confines them after every step."""
 
     def constrain_(self) -> None:
         """Project the weights, in place."""
@@ -171,7 +171,7 @@ class Recalibrated(Protocol):
     """A model whose batch norms are fed otherwise in evaluation than in training."""
 
     def recalibrate(self, batches: Iterable[Tensor]) -> None:
-        """Measure its batch statistics as evaluation feeds them; asked for after training.
+        """Measure its batch statistics as evaluation feeds them; called after training.
 
         Args:
             batches: Training images (N, 3, H, W) in [0, 1].

@@ -10,7 +10,7 @@ of its limit, whichever is less; so u stays a convex combination.
 
 What diffuses are samples, not pixels: the answer for an image depends on the images it is seen
 with, 1,024 of them in the order of the data set. It is another question than that of the other
-models, and no number of theirs stands beside these without saying so. With graph_batch=1 nothing
+models, and no number of theirs is compared with these without saying so. With graph_batch=1 nothing
 diffuses.
 
 Reference: T. Wang, C. Bao, Z. Shi, Convection-Diffusion Equation: A Theoretically Certified

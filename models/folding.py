@@ -42,7 +42,7 @@ def pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNor
 
     Args:
         model: Network in evaluation mode.
-        images: (N, 3, H, W) in [0, 1]; the model is asked them once.
+        images: (N, 3, H, W) in [0, 1]; the model is called with them once.
     """
     source: dict[int, nn.Conv2d] = {}  # whose output a tensor is
     fed: dict[nn.BatchNorm2d, list[nn.Conv2d | None]] = {}
@@ -91,7 +91,8 @@ def fold(model: nn.Module, images: Tensor) -> Iterator[int]:
 
     Args:
         model: Network in evaluation mode.
-        images: (N, 3, H, W) in [0, 1]; the model is asked them once, to see who feeds whom.
+        images: (N, 3, H, W) in [0, 1]; the model is called with them once, to see which
+            layer feeds which.
     """
     found = pairs(model, images)
     before = [(conv, conv.weight, conv.bias) for conv, _ in found]

@@ -36,7 +36,7 @@ class Source:
         scalable: Whether the builder takes a `width`.
         pretrained: Whether the builder brings its own weights.
         sha256: Hash of the file that holds the builder; "" for one of ours.
-        arguments: Arguments given in the name, beside `num_classes` and `width`.
+        arguments: Arguments given in the name, other than `num_classes` and `width`.
     """
 
     name: str

@@ -33,7 +33,7 @@ class Registry(Generic[T]):
     Args:
         kind: Noun for an entry in errors: "model", "suite", "data set".
         modules: The module of each name that is known beforehand; imported when the name is first
-            asked for.
+            used.
         others: Modules that may hold more names, imported when one is not known.
         group: Entry points of installed packages that add names; "" for none.
     """

@@ -20,7 +20,7 @@ J. Math. Imaging and Vision 2019, https://arxiv.org/abs/1804.04272; Verlet: B. C
 Reversible Architectures for Arbitrarily Deep Residual Neural Networks, AAAI 2018,
 https://arxiv.org/abs/1709.03698. Its own recipe: SGD with momentum 0.9, batches of 125, 60, 20 and
 20 epochs at 0.1, 0.02 and 0.004, crops of images padded by 1/16 of their side. Deviations: tau =
-1e-3 is ours, the paper gives none; He's start; the recipe of this project unless told otherwise.
+1e-3 is ours, the paper gives none; He's start; the recipe of this project unless said otherwise.
 """
 
 import math

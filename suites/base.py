@@ -66,7 +66,7 @@ class Subject(Protocol):
         ...
 
     def arithmetic(self) -> AbstractContextManager[Any]:
-        """Return the context for whatever else is asked of `model`: autocast, or nothing."""
+        """Return the context for other calls of `model`: autocast, or nothing."""
         ...
 
 
@@ -154,7 +154,7 @@ class Suite(Generic[C]):
         cells: The conditions under a setting.
         observe: `(subject, batch, cell)` to tensors with a row for each image.
         measure: `(cell, arrays)` to measurements; the arrays hold `labels` (N,) and `indices` (N,)
-            beside what was observed.
+            along with what was observed.
         metrics: Metrics that `measure` gives, in the order of tables; `METRICS` gets them.
         calibrate: Function of the setting to the function `(subject, images)` that is called once
             before the cells, with training images (N, 3, H, W) in [0, 1]; observers find what it

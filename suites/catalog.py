@@ -1,7 +1,7 @@
 """Names of suites, data sets and corruptions, and the modules that hold them; nothing heavy.
 
-A module is imported when one of its names is first asked for, so that a command that only lists or
-reads starts at once. To add one, add its name here, beside its module.
+A module is imported when one of its names is first used, so that a command that only lists or
+reads starts at once. To add one, add its name here with its module.
 """
 
 from harness.models.registry import Registry

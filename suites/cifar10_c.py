@@ -7,7 +7,7 @@ made here belong to the suite `robustness`. The files themselves are read by
 D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.
 
-Not measured: the score of CIFAR-10-C, when fewer than the 15 common corruptions are asked for.
+Not measured: the score of CIFAR-10-C, when fewer than the 15 common corruptions are evaluated.
 """
 
 from collections.abc import Sequence

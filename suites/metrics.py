@@ -81,8 +81,8 @@ class Metric:
 
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, without its formula; `METRICS.declare` takes it."""
-        told = {k: v for k, v in asdict(self).items() if k != "of_images"}
-        return {k: v for k, v in told.items() if v != "" and v not in (math.inf, -math.inf)}
+        fields = {k: v for k, v in asdict(self).items() if k != "of_images"}
+        return {k: v for k, v in fields.items() if v not in ("", math.inf, -math.inf)}
 
 
 def hits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -202,7 +202,7 @@ class Published:
             _write(self.folder / LEDGER, lambda file: file.write(json.dumps(known).encode()))
 
 
-def published(name: str, folder: Path) -> Published:
+def files_of(name: str, folder: Path) -> Published:
     """Return the published files of "CIFAR-10-C" or "CIFAR-100-C" in a folder, not yet verified.
 
     Raises:

@@ -54,7 +54,7 @@ def usual(setting: Setting) -> str:
 
 
 def constants_of(setting: Setting) -> str:
-    """Return the set of constants that was asked for.
+    """Return the set of constants of a setting.
 
     Raises:
         LookupError: There is no such set.
@@ -95,7 +95,7 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
 
 
 def made_with(kind: Corruption, constants: str) -> dict[str, str]:
-    """Return what determines a corruption's images beside its name and severity."""
+    """Return what determines a corruption's images other than its name and severity."""
     codec = {"codec": digital.codec(constants)} if kind is digital.jpeg_compression else {}
     file = {"file": kind.sha256} if hasattr(kind, "sha256") else {}
     return {"constants": constants} | codec | file

@@ -10,7 +10,7 @@
 The change d is a random direction, the same for an image whatever is evaluated with it, or that of
 the gradient of the loss, the worst to first order; its length is a share of that of the image. The
 changed image may leave [0, 1]: it is a question about the map, not an image. Growth and gradients
-are averaged as log10, which is the geometric mean, beside the tenth and the ninetieth percentile
+are averaged as log10, which is the geometric mean, along with the tenth and ninetieth percentiles
 of images. The derivatives of blocks are those of every fiftieth image of the data set.
 
 A model that is random in evaluation answers without its noise here.
@@ -170,7 +170,7 @@ def step_ratios(blocks: Mapping[str, nn.Module]) -> dict[str, float]:
 
 
 def observe(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
-    """Return logits, and arrays (N,) under their metrics' names; NaN where it was not asked."""
+    """Return logits, and arrays (N,) under their metrics' names; NaN where it was not evaluated."""
     if cell.condition != "clean":
         return growth(subject, batch, cell)
     images = batch.images

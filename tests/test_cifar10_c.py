@@ -19,7 +19,7 @@ from harness.suites.published import (
     REPEATABLE,
     TABLES,
     Published,
-    published,
+    files_of,
     regenerate,
 )
 
@@ -43,11 +43,11 @@ def small(tmp_path: Path) -> Published:
 def test_the_tables_have_the_nineteen_and_the_labels(tmp_path: Path) -> None:
     for name, table in TABLES.items():
         assert set(table) == set(CORRUPTIONS) | {"labels"}
-        assert published(name, tmp_path) == Published(tmp_path, table, name)
+        assert files_of(name, tmp_path) == Published(tmp_path, table, name)
     assert len({md5 for table in TABLES.values() for md5 in table.values()}) == 40
     assert set(REPEATABLE) < set(CIFAR_10_C)
     with pytest.raises(LookupError, match="called `cifar10c`. Did you mean|There are: CIFAR-10-C"):
-        published("cifar10c", tmp_path)
+        files_of("cifar10c", tmp_path)
 
 
 def test_rows_are_those_of_the_severity_and_the_index(small: Published) -> None:

@@ -8,7 +8,7 @@ from torchvision.datasets.utils import download_and_extract_archive
 
 from harness.refusal import Refusal, user_input
 from harness.suites.datasets import fetch, load
-from harness.suites.published import OF_DATASET, REPEATABLE, SOURCES, TABLES, published
+from harness.suites.published import OF_DATASET, REPEATABLE, SOURCES, TABLES, files_of
 from harness.suites.published import regenerate as make_again
 
 
@@ -64,9 +64,9 @@ def _fetch_corrupted(
     if regenerate:
         split = load(dataset, train=False, root=root)
         paths = make_again(folder, split.images, split.labels, REPEATABLE, TABLES[title], tell)
-        published(title, folder).verify(REPEATABLE)
+        files_of(title, folder).verify(REPEATABLE)
         return paths
-    files = published(title, folder)
+    files = files_of(title, folder)
     if not all(files.path(n).is_file() for n in TABLES[title]):
         address = f"{SOURCES[title]}/files/{title}.tar"
         try:

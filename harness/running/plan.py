@@ -26,7 +26,7 @@ from harness.suites.base import Cell, Setting, Suite
 from harness.suites.catalog import DATASETS
 from harness.suites.datasets import Split, as_input, load
 from harness.suites.lookup import metric_of, suite_of, with_metrics
-from harness.suites.published import OF_DATASET, Published, published
+from harness.suites.published import OF_DATASET, Published, files_of
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _published(dataset: str, split: Split, root: Path) -> Callable[[], Published
 
     def opened() -> Published:
         name = OF_DATASET[dataset]
-        files = published(name, root / name)
+        files = files_of(name, root / name)
         files.verify(())
         files.check_labels(split.labels)
         return files

@@ -9,8 +9,8 @@ the same axis.
 Whether hard images cost more is answered by rank correlation of an image's evaluations with its
 loss and with its margin (the probability of its class less the largest other), compared with the
 same for evaluations dealt to other images, and, where every sixth image has noise of severity 0 to
-5, with the severity. Intervals of Spearman's rho are those of D. G. Bonett and T. A. Wright, Sample size
-requirements for estimating Pearson, Kendall and Spearman correlations, Psychometrika 65, 2000.
+5, with the severity. Intervals of Spearman's rho are those of D. G. Bonett and T. A. Wright, Sample
+size requirements for estimating Pearson, Kendall and Spearman correlations, Psychometrika 65, 2000.
 
 Not measured: evaluations of the backward pass; wall time of other batch sizes than the one used.
 """

@@ -48,6 +48,11 @@ def is_file(spec: str) -> bool:
     return ".py:" in spec
 
 
+def table_name(spec: str) -> str:
+    """Return the name in tables of what is named on the command line."""
+    return spec.rpartition(":")[2] if is_file(spec) else spec
+
+
 def load_code(spec: str, kind: str) -> UserCode:
     """Return what `path/to/file.py:NAME` names.
 
@@ -85,7 +90,7 @@ def check_names(*lists: Iterable[object]) -> None:
         seen: dict[str, str] = {}
         for spec in specs:
             if isinstance(spec, str) and is_file(spec):
-                other = seen.setdefault(spec.rpartition(":")[2], spec)
+                other = seen.setdefault(table_name(spec), spec)
                 if other != spec:
                     raise ValueError(f"`{other}` and `{spec}` have one name in tables. Rename one.")
 

@@ -40,15 +40,17 @@ def nothing_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(user_code, "_FILES", {})
+    for name in ("mine", "helper", "models", "suites"):  # of the files of other tests
+        monkeypatch.delitem(sys.modules, name, raising=False)
     modules, metrics = set(sys.modules), dict(METRICS)
     yield
+    for registry in (SUITES, DATASETS, CORRUPTIONS):
+        for name in list(registry._users):
+            registry._users.remove(name)
+            registry._entries.pop(name, None), registry._hashes.pop(name, None)
     for name in set(sys.modules) - modules:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
-    for registry in (SUITES, DATASETS, CORRUPTIONS):
-        for name in list(registry._users):
-            registry._users.discard(name)
-            del registry._entries[name], registry._hashes[name]
     METRICS.clear()
     METRICS.update(metrics)
 

@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import options as opt
 from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
+from harness.models.user_code import adopt, is_file, table_name
 
 if TYPE_CHECKING:
     from harness.suites.base import Suite
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def names_of(specs: Sequence[str]) -> list[str]:
     """Return the names in tables of what was named on the command line."""
-    return [spec.rpartition(":")[2] if ".py:" in spec else spec for spec in specs]
+    return [table_name(spec) for spec in specs]
 
 
 def suites_with_tables(specs: Iterable[str]) -> "dict[str, Suite]":
@@ -23,7 +24,7 @@ def suites_with_tables(specs: Iterable[str]) -> "dict[str, Suite]":
     from harness.present.tables import TABLES
     from harness.suites.catalog import SUITES
 
-    added = [s for s in specs if ".py:" in s or (s in SUITES and s not in TABLES)]
+    added = [s for s in specs if is_file(s) or (s in SUITES and s not in TABLES)]
     if not added:  # and no PyTorch
         return {}
     from harness.refusal import user_input
@@ -105,12 +106,15 @@ def plot(
     """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
     from harness.plots.figures import draw
     from harness.plots.style import parse_size
-    from harness.refusal import Refusal
+    from harness.refusal import Refusal, user_input
     from harness.storage.files import data_folder
     from harness.storage.results import select
+    from harness.suites.catalog import DATASETS
 
     inches = None if size is None else parse_size(size)
-    frame = select(results, names_of(suites), names_of(datasets), names_of(models))
+    with user_input():  # pictures show images of the data set
+        kept_sets = [adopt(spec, DATASETS) for spec in datasets]
+    frame = select(results, names_of(suites), kept_sets, names_of(models))
     names, sets = list(frame["suite"].unique()), list(frame["dataset"].unique())
     own = suites_with_tables([*suites, *names])
     drawers = {name: suite.figure for name, suite in own.items() if suite.figure}

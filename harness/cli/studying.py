@@ -7,6 +7,7 @@ import typer
 
 from harness.cli import options as opt
 from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr, show
+from harness.models.user_code import table_name
 
 if TYPE_CHECKING:
     from harness.study.questions import Question
@@ -63,7 +64,7 @@ def study(
 
     scale, questions = preset_for(preset, dataset), select_questions(question)
     name, count = dataset or scale.dataset, scale.seeds if seeds is None else seeds
-    path = (results / QUICK if limit else results) / safe(name) / FILE
+    path = (results / QUICK if limit else results) / safe(table_name(name)) / FILE
     written = [] if stored else answer(context, given, questions, name, count, path)
     if not dry_run:
         print_study(path, questions, json)
@@ -88,7 +89,7 @@ def answer(
     from harness.study.schema import write_study
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    work = run.list_networks(questions, dataset, seeds, options)
+    work, dataset = run.list_networks(questions, dataset, seeds, options), table_name(dataset)
     if given["dry_run"]:
         jobs = [network.plan(options) for network in work]
         print_sheets([forecast_sheet(forecast(jobs, options))], given["json"])

@@ -25,7 +25,8 @@ def corruption_sheet(
         title: Of the image, such as "cifar10 test image 7: horse".
     """
     names = list(dict.fromkeys(name for name, _ in pictures))
-    family_of = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
+    known = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
+    families = [known.get(name, "") for name in names]
     left, top = 1.4, 0.45
     width, height = left + (1 + len(SEVERITIES)) * CELL + 0.1, top + len(names) * CELL + 0.1
     figure = Figure((width, height), facecolor="white")
@@ -45,11 +46,11 @@ def corruption_sheet(
     for row, name in enumerate(names):
         y = 1 - (top + (row + 0.47) * CELL) / height
         figure.text((left - 0.08) / width, y, name.replace("_", " "), ha="right", va="center")
-        if row == 0 or family_of[names[row - 1]] != family_of[name]:
+        if row == 0 or families[row - 1] != families[row]:
             edge = 1 - (top + (row - 0.02) * CELL) / height
             figure.add_artist(Line2D((0.02, 0.99), (edge, edge), color="#bbbbbb", linewidth=0.6))
             figure.text(
-                0.02, y + 0.36 * CELL / height, family_of[name], fontsize=6, color="#777777",
+                0.02, y + 0.36 * CELL / height, families[row], fontsize=6, color="#777777",
                 va="center",
             )  # fmt: skip
         place(row, 0, original)

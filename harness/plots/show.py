@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from harness.models.base import AttentionMap, capabilities
+from harness.models.user_code import adopt
 from harness.plots.maps import LESS, overlays
 from harness.plots.sheets import corruption_sheet
 from harness.plots.style import save
@@ -22,7 +23,7 @@ from harness.storage.files import safe
 from harness.suites.attention import attention_maps, saliency_maps, versions
 from harness.suites.attention import calibrate as find_temperatures
 from harness.suites.base import Batch, Setting
-from harness.suites.catalog import CORRUPTIONS
+from harness.suites.catalog import CORRUPTIONS, DATASETS
 from harness.suites.datasets import Split, as_input, load
 from harness.suites.robustness import cells, select_corruptions
 
@@ -56,6 +57,7 @@ def draw_corruptions(
         Refusal: There is no such data set, image or corruption.
     """
     with user_input():
+        dataset = adopt(dataset, DATASETS)
         split = load(dataset, train=False, root=root)
         check_index(split, dataset, index)
         kinds = {kind.__name__ for kind in select_corruptions(names or tuple(CORRUPTIONS))}
@@ -92,7 +94,7 @@ def draw_attention(
         Refusal: There is no such model, data set, image or token, or the model shows nothing.
     """
     (job,) = plan([model], [dataset], [seed], [], options)
-    split = job.split
+    split, dataset = job.split, job.dataset
     check_index(split, dataset, index)
     module, _ = trained(job, options, progress)
     can = capabilities(module.eval())

@@ -113,8 +113,7 @@ def open_side(
         return Side(path, table=results.select(path, [], [], [], whole=whole), folder=path)
     if not path.exists():
         raise Refusal(
-            f"There is nothing at {path}. Give a results folder, a CSV, or two models of one "
-            "folder with `--models a,b`."
+            f"There is nothing at {path}. Give a results folder that is there, or a CSV file."
         )
     rows = read_rows(path)
     if rows.columns.keys() >= set(OF_BOARD) - {"variant"} and not columns:

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from harness.models.catalog import CATALOG
 from harness.report import answers, libraries, runs
+from harness.report.content import Content
 from harness.report.numbers import format_number, unit_of
-from harness.report.page import Content
 from harness.report.pictures import Picture
 from harness.suites.metrics import METRICS
 

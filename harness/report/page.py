@@ -8,50 +8,25 @@ The page is a function of the folder: the same results give the same page.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 
 from harness.analysis import boards
-from harness.analysis.collect import Outcomes
 from harness.analysis.corruption_error import REFERENCE
 from harness.models.catalog import CATALOG
 from harness.progress import Progress
 from harness.report import answers, board, curves, libraries, pictures, runs, training
+from harness.report.content import Content
 from harness.storage.files import safe, write_bytes
-from harness.storage.histories import COLUMNS, read_histories
+from harness.storage.histories import read_histories
 from harness.storage.results import select
-from harness.study.schema import Study
 from harness.suites.metrics import MAP_STATISTICS
 
 PATH = Path("report") / "index.html"
 LARGEST = 5_000_000  # bytes of the page
-
-
-@dataclass(frozen=True)
-class Content:
-    """What the page is made of.
-
-    Args:
-        table: Long table.
-        leaderboard: With the columns of `harness.analysis.leaderboard`; None where it has not been
-            written.
-        made: What `runs.runs` returns for the table.
-        studies: What `answers.read` returns.
-        histories: What `read_histories` returns.
-        outcomes: Outcomes by image, or what the leaderboard knows of them.
-    """
-
-    table: pd.DataFrame
-    leaderboard: pd.DataFrame | None
-    made: Mapping[str, Any]
-    studies: Sequence[Study] = ()
-    histories: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
-    outcomes: Outcomes | None = None
 
 
 def write(results: Path, progress: Progress | None = None) -> Path:

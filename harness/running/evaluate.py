@@ -112,10 +112,9 @@ class Memory:
         self._kept: dict[tuple[int, int], Tensors] = {}
         self._left = REMEMBERED
 
-    def of(self, batch: Batch) -> Tensors | None:
-        """Return what is remembered of a batch of clean images."""
-        if self._suite.remember is None:
-            return None
+    def of(self, batch: Batch) -> Tensors:
+        """Return what the suite, which must remember something, does of a batch of clean images."""
+        assert self._suite.remember is not None
         key = int(batch.indices[0]), len(batch)
         if key not in self._kept:
             found = self._suite.remember(self._subject, batch)
@@ -162,11 +161,12 @@ def observe(
         for part in indices.split(batch_size):
             where = part.to(subject.device)
             images, labels = split.images[where], split.labels[where]
-            clean = Batch(as_input(images), labels, part)
-            batch = clean
+            remembered = None
             if cell.prepare is not unchanged:
-                images = as_input(cell.prepare(images, where, subject.seed))
-                batch = Batch(images, labels, part, memory.of(clean))
+                if suite.remember is not None:
+                    remembered = memory.of(Batch(as_input(images), labels, part))
+                images = cell.prepare(images, where, subject.seed)
+            batch = Batch(as_input(images), labels, part, remembered)
             parts.append(suite.observe(subject, batch, cell))
             advance(len(part))
         whole = {k: torch.cat([p[k] for p in parts]).cpu() for k in parts[0]}

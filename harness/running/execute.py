@@ -157,7 +157,7 @@ def _measure(
         "run": results.run_key(cells, evaluation.suite.version),
     }
     own = sorted({m.metric for m in measurements} - BUILT_IN)
-    provenance = _provenance(job, evaluation, weights, model, options) | {
+    provenance = _provenance(job, evaluation, descriptions[0], model, options) | {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "wall_s": round(time.monotonic() - start, 2),
         "cells_measured": len(missing),
@@ -244,21 +244,21 @@ def failures() -> Iterator[None]:
 
 
 def _provenance(
-    job: Job, evaluation: Evaluation, weights: str, model: nn.Module, options: Options
+    job: Job, evaluation: Evaluation, cell: Description, model: nn.Module, options: Options
 ) -> dict[str, Any]:
-    """What made the numbers of a run, but for what was found while it ran."""
+    """What made the numbers of a run, as any of its cells, but for what was found while it ran."""
     device = resolve_device(options.device)
     return {
         "version": evaluation.suite.version,
         "images": options.limit or len(job.split),
         "limit": options.limit,
-        "arguments": {} if job.width is None else {"width": job.width},
-        "weights": weights,
+        "arguments": cell.arguments,
+        "weights": cell.weights,
         "training": job.description,
-        "data": job.split.fingerprint(),
+        "data": cell.data,
         "transductive": bool(getattr(model, "transductive", False)),
-        "image_seed": evaluation.setting.seed,
-        "dtype": dtype_for(evaluation.suite, options.dtype),
+        "image_seed": cell.seed,
+        "dtype": cell.dtype,
         "batch_size": options.batch_size or batch_size_for(device, job.split.image_size),
         "command": command_line(),
     }

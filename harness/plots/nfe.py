@@ -72,7 +72,7 @@ def nfe_curve(numbers: pd.DataFrame, looks: Looks, size: Size | None = None) -> 
     axes[0].xaxis.set_major_locator(FixedLocator(ticks[:: 1 + (len(ticks) > 8)]))
     axes[0].xaxis.set_minor_locator(NullLocator())
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    figure.supxlabel("function evaluations of an image, mean")
+    figure.supxlabel("function evaluations of an image, mean\nbars and bands: 95 % intervals")
     figure.supylabel("accuracy")
     handles, names = axes[0].get_legend_handles_labels()
     columns = len(names) if figure.get_figwidth() > PAGE / 2 else 3

@@ -60,7 +60,7 @@ def severity_curve(numbers: pd.DataFrame, looks: Looks, size: Size | None = None
     )
     draw_severities(axes, titles, numbers, looks.of(numbers["model"], best_first(numbers)))
     axes[0].yaxis.set_major_formatter(FuncFormatter(percent))
-    figure.supxlabel("severity (0: clean)")
+    figure.supxlabel("severity (0: clean); bars are 95 % intervals")
     figure.supylabel("accuracy")
     figure.set_label("Accuracy by corruption and severity; bars are 95 % intervals.")
     return figure

@@ -12,6 +12,7 @@ from shutil import copy, copytree, ignore_patterns
 
 import pytest
 
+from harness.report import libraries
 from harness.storage import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,14 +174,19 @@ def test_a_source_distribution_makes_the_same_wheel(
 
 
 def test_the_name_on_package_indexes_is_told_once() -> None:
-    """Messages that say how to install an extra use the distribution's own name."""
     assert PROJECT["project"]["name"] == provenance.DISTRIBUTION
     assert PROJECT["project"]["scripts"].keys() == {"harness"}
     extras = PROJECT["project"]["optional-dependencies"]
     assert extras["dev"][0].startswith(provenance.DISTRIBUTION + "[")
+
+
+def test_a_cure_installs_packages_that_the_index_has() -> None:
+    """Neither an extra of the name that is somebody else's, nor one of ours, not published yet."""
     said = "harness["
-    for folder in (*PARTS, "tests"):
-        for path in (ROOT / folder).rglob("*.py"):
+    for part in PARTS:
+        for path in (ROOT / part).rglob("*.py"):
             for line in path.read_text(encoding="utf-8").splitlines():
-                if "pip install" in line and said in line:
-                    assert f"{provenance.DISTRIBUTION}[" in line, f"{path}: {line}"
+                assert not ("pip install" in line and said in line), f"{path}: {line}"
+    extras = PROJECT["project"]["optional-dependencies"]
+    named = {name.partition(">=")[0] for name in extras["report"]}
+    assert named == set(libraries.NEEDED.values())

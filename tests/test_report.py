@@ -566,7 +566,8 @@ def test_a_library_that_is_not_there_is_named_with_its_cure(
     told_folder(tmp_path, ["a"])
     known = libraries.find_spec
     monkeypatch.setattr(libraries, "find_spec", lambda one: None if one == name else known(one))
-    with pytest.raises(Refusal, match=rf"needs `{name}`. Run `pip install '.*\[report\]'`."):
+    cure = rf"needs `{libraries.NEEDED[name]}`. Run `pip install itables jinja2 vl-convert-python`."
+    with pytest.raises(Refusal, match=cure):
         page.write(tmp_path)
     assert not (tmp_path / page.PATH).exists()
 

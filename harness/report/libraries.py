@@ -12,9 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness.refusal import Refusal
-from harness.storage.provenance import DISTRIBUTION
 
-NEEDED = ("itables", "jinja2", "vl_convert")
+NEEDED = {"itables": "itables", "jinja2": "jinja2", "vl_convert": "vl-convert-python"}  # the extra
 VEGA_LICENSE = "/*! Vega, Vega-Lite and Vega-Embed: see the end of the page for their license. */\n"
 
 
@@ -24,9 +23,10 @@ def require() -> None:
     Raises:
         Refusal: One is not installed.
     """
-    for name in NEEDED:
+    for name, package in NEEDED.items():
         if find_spec(name) is None:
-            raise Refusal(f"The report needs `{name}`. Run `pip install '{DISTRIBUTION}[report]'`.")
+            cure = f"pip install {' '.join(NEEDED.values())}"
+            raise Refusal(f"The report needs `{package}`. Run `{cure}`.")
 
 
 def charts() -> str:

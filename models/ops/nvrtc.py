@@ -47,7 +47,7 @@ def missing() -> str | None:
     if not torch.cuda.is_available():
         return f"There is no CUDA device. {UNSET}"
     if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None:
-        return "cuda-core is not installed. Run `pip install 'diffeq-harness[cuda]'`."
+        return "cuda-core is not installed. Run `pip install cuda-core`."
     return None
 
 

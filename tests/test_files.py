@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from harness.refusal import Refusal
 from harness.storage import checkpoints
 from harness.storage.arrays import Damaged, digest, read_arrays, read_description, write_arrays
 from harness.storage.cells import CellStore, Description
-from harness.storage.files import safe, write_bytes
+from harness.storage.files import PUBLISHED, publishing, safe, write_bytes
 
 ARRAYS: dict[str, np.ndarray] = {
     "b": np.arange(3),
@@ -140,6 +141,82 @@ def test_a_key_that_is_a_path_is_refused(tmp_path: Path) -> None:
         CellStore(tmp_path).path("../../etc/passwd")
 
 
-def test_a_name_becomes_one_word_of_any_file_system() -> None:
-    assert safe("timm/hf-hub:owner/name") == "timm-hf-hub-owner-name"
-    assert safe("imagefolder:/my data") == "imagefolder-my-data"
+@pytest.mark.parametrize("name", ["pde_aug", "resnet18.a1", "wrn-28-10", "_x", "A", "x" * 80])
+def test_a_plain_name_is_its_own_word(name: str) -> None:
+    assert safe(name) == name
+
+
+@pytest.mark.parametrize(
+    "name, word",
+    [
+        ("timm/hf-hub:owner/name", "timm-hf-hub-owner-name"),
+        ("imagefolder:/my data", "imagefolder-my-data"),
+        ("模型", "name"),
+        ("", "name"),
+        ("...", "name"),
+        ("../..", "name"),
+        (".hidden", "hidden"),
+        ("ends.", "ends"),
+        ("-option", "option"),
+        ("aux.h", "aux.h"),
+        ("Checkpoints", "Checkpoints"),
+        ("two\nlines\n", "two-lines"),
+        ("n" * 300, "n" * 70),
+        ("\udc80", "name"),
+        ("net-0123abcd", "net-0123abcd"),
+    ],
+)
+def test_a_changed_name_is_told_apart_by_its_hash(name: str, word: str) -> None:
+    assert re.fullmatch(re.escape(word) + "-[0-9a-f]{8}", safe(name)) and len(safe(name)) < 81
+
+
+def test_two_names_never_share_a_word() -> None:
+    random = np.random.default_rng(0)
+    letters = np.array(list("ab/ .-_:é\n"))
+    drawn = {"".join(random.choice(letters, random.integers(6))) for _ in range(3000)}
+    names = drawn | {safe(name) for name in drawn} | {"n" * 100, "n" * 101, "é", "e\u0301"}
+    assert len({safe(name).lower() for name in names}) == len(names)
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """Published results of one file."""
+    folder = tmp_path / "results" / "published"
+    folder.mkdir(parents=True)
+    for name in (PUBLISHED, "f"):
+        (folder / name).write_text("old")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["f", "new", "d/s/m/seed0.csv", "d/../f", PUBLISHED])
+def test_published_results_are_not_written(published: Path, name: str) -> None:
+    with pytest.raises(Refusal, match="lies in published results, .*, which are only read. Choose"):
+        write_bytes(published / name, b"new")
+    assert {p.name: p.read_text() for p in published.iterdir()} == {PUBLISHED: "old", "f": "old"}
+
+
+def test_published_results_are_not_written_by_a_link(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, elsewhere = published.parent, published.parent.parent / "elsewhere"
+    elsewhere.mkdir()
+    (results / "mine").symlink_to(published)
+    (published / "out").symlink_to(elsewhere)
+    (results / "f").symlink_to(published / "f")
+    monkeypatch.chdir(published)
+    for path in (results / "mine" / "f", published / "out" / "f", Path("f"), Path("d/f")):
+        with pytest.raises(Refusal, match="lies in published results"):
+            write_bytes(path, b"new")
+    write_bytes(results / "f", b"new")  # the link is replaced, not what it leads to
+    assert (published / "f").read_text() == "old" and not list(elsewhere.iterdir())
+    assert (results / "f").read_text() == "new"
+
+
+def test_published_results_are_written_where_that_is_meant(published: Path) -> None:
+    with publishing(published):
+        write_bytes(published / "f", b"new")
+    assert (published / "f").read_text() == "new"
+    with publishing(published.parent), pytest.raises(Refusal, match="lies in published results"):
+        write_bytes(published / "f", b"newer")
+    with pytest.raises(Refusal, match="lies in published results"):
+        write_bytes(published / "f", b"newer")

@@ -2,18 +2,29 @@
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import platform
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from harness.refusal import Refusal
 
 HOST = re.sub(r"\W", "-", platform.node())
+PUBLISHED = "published.json"  # marks a folder that commands only read
+# A name that is its own file name. One that ends like a changed name is changed as well.
+PLAIN = re.compile(r"(?!.*-[0-9a-f]{8}$)[A-Za-z0-9_]([A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?")
+# Devices on Windows, whatever follows the first dot, and folders that are no data set's.
+TAKEN = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|cells|checkpoints|figures|published|quick", re.I
+)
+
+_publishing: ContextVar[Path | None] = ContextVar("publishing", default=None)
 
 
 def canonical(description: Mapping[str, Any]) -> str:
@@ -26,9 +37,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises:
         Refusal: It cannot be written there.
+        Refusal: It lies in published results, other than those of `publishing`.
     """
     temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
+        refuse_published(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         with temporary.open("xb") as file:
@@ -46,6 +59,31 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
+def refuse_published(path: Path) -> None:
+    """Refuse a path in published results, also one that leads there by a link.
+
+    Raises:
+        Refusal: Names their folder.
+    """
+    path = Path(os.path.abspath(path))
+    for folder in (*path.parents, *Path(os.path.realpath(path.parent), path.name).parents):
+        if (folder / PUBLISHED).is_file() and folder.resolve() != _publishing.get():
+            raise Refusal(
+                f"{path} lies in published results, {folder}, which are only read. Choose another "
+                "folder."
+            )
+
+
+@contextlib.contextmanager
+def publishing(folder: Path) -> Iterator[None]:
+    """Let published results in `folder` be written while the context lasts."""
+    token = _publishing.set(folder.resolve())
+    try:
+        yield
+    finally:
+        _publishing.reset(token)
+
+
 def _sweep(path: Path) -> None:
     """Remove what a process that was killed while it wrote `path` left behind."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(HOST)}.*"):
@@ -59,8 +97,14 @@ def _sweep(path: Path) -> None:
 
 
 def safe(name: str) -> str:
-    """Return a model's or data set's name as one word that any file system takes."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")
+    """Return a model's or data set's name as one word that any file system takes.
+
+    Two names never share a word: one that is changed gets 8 digits of its SHA-256.
+    """
+    if PLAIN.fullmatch(name) and not TAKEN.fullmatch(name):
+        return name
+    word = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:70].strip("-.") or "name"
+    return f"{word}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def data_folder(data: Path | None) -> Path:

@@ -335,11 +335,17 @@ def test_one_seed_speaks_of_its_weights(answered: Answer, tmp_path: Path) -> Non
     assert again.exit_code == 0 and "within reach: changes of 0.0" in again.stdout
 
 
-def test_a_leaderboard_is_a_baseline(both: tuple[Path, Path]) -> None:
+def test_a_leaderboard_is_a_baseline(both: tuple[Path, Path], answered: Answer) -> None:
     base, new = both
     CliRunner().invoke(app, ["table", "--write", "--results", str(base)])
     board = base / "leaderboard.csv"
     assert board.is_file()
+    # The same runs are equal, whatever the margin; without their keys intervals decide.
+    result = check("--baseline", board, "--results", base, "--margin", "nll=0")
+    assert result.exit_code == 0 and "nll on clean images: equal outcomes" in result.stdout
+    assert check("--baseline", board, "--results", new, "--margin", "accuracy=0").exit_code == 0
+    for seed in range(3):
+        answered(new, "m", seed, n=400, luck=1)
     assert check("--baseline", board, "--results", new, "--margin", "accuracy=0.3").exit_code == 0
     assert check("--baseline", board, "--results", new, "--margin", "nll=0.001").exit_code == 3
 

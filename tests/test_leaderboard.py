@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis import wilson
-from harness.analysis.boards import FILE, read, sentence, write
+from harness.analysis.boards import FILE, open_outcomes, read, sentence, write
 from harness.analysis.collect import collect_samples, is_rate, span
 from harness.analysis.groups import (
     describe_group,
@@ -21,7 +21,7 @@ from harness.analysis.groups import (
     with_cells,
     with_corrupted,
 )
-from harness.analysis.leaderboard import COLUMNS, as_csv, leaderboard
+from harness.analysis.leaderboard import COLUMNS, as_csv, checks, leaderboard
 from harness.analysis.outcomes import StoredOutcomes, of_images
 from harness.progress import Progress
 from harness.refusal import Refusal
@@ -161,9 +161,12 @@ def test_a_seed_without_a_cell_does_not_count_and_one_that_is_nan_is_not_hidden(
     lost = row(leaderboard(broken), "fog@1,2", "a")
     assert math.isnan(lost.value) and pd.isna(lost.rank_low) and lost.seeds == 2
     assert row(leaderboard(broken), "fog@1,2", "b").rank_high == 1
-    assert as_csv(leaderboard(broken)).decode().splitlines()[3] == (
-        "d,s,accuracy,,\"fog@1,2\",a,,,,2,100,,,,rates"
-    )  # fmt: skip
+    assert (
+        as_csv(leaderboard(broken))
+        .decode()
+        .splitlines()[3]
+        .startswith('d,s,accuracy,,"fog@1,2",a,,,,2,100,,,,rates,r r,')
+    )
 
 
 def test_the_order_of_rows_changes_no_byte() -> None:
@@ -258,6 +261,133 @@ def test_the_file_is_written_once_and_read_back(tmp_path: Path, answered: Answer
     assert "0 of them with per-image answers. The intervals" in sentence(
         write(tmp_path, progress())
     )
+
+
+@pytest.fixture
+def stored(tmp_path: Path, answered: Answer) -> Path:
+    """A leaderboard of two models with two seeds each."""
+    for seed in (0, 1):
+        answered(tmp_path, "a", seed)
+        answered(tmp_path, "b", seed, accuracy=0.8)
+    write(tmp_path, progress())
+    return tmp_path / FILE
+
+
+def test_a_row_names_its_runs_in_the_order_of_seeds(stored: Path) -> None:
+    table, board = read_results(stored.parent), read(stored)
+    for model in ("a", "b"):
+        runs = table[table.model == model].sort_values("seed")["run"].unique()
+        assert set(board[board.model == model]["runs"]) == {" ".join(runs)} and len(runs) == 2
+
+
+def test_no_change_of_a_leaderboard_passes_even_in_a_copy(stored: Path, tmp_path: Path) -> None:
+    whole, random = stored.read_bytes(), np.random.default_rng(0)
+    board, copy = read(stored), tmp_path / "copy.csv"
+    lines = whole.splitlines(keepends=True)
+    changed = [b"".join([*lines[:k], *lines[k + 1 :]]) for k in range(len(lines))]
+    changed += [b"".join([*lines[:k], lines[k], *lines[k:]]) for k in range(1, len(lines))]
+    changed += [b"".join([lines[0], *lines[k:], *lines[1:k]]) for k in range(2, len(lines))]
+    changed += [whole[:k] for k in random.integers(0, len(whole), 100)]
+    for at in random.integers(0, len(whole), 300):
+        for byte in (whole[at] ^ (1 << random.integers(8)), random.integers(48, 58)):
+            changed.append(whole[:at] + bytes([byte]) + whole[at + 1 :])
+    for content in changed:
+        copy.write_bytes(content)
+        try:
+            again = read(copy)
+        except Refusal:
+            continue
+        pd.testing.assert_frame_equal(again, board)
+
+
+def test_a_leaderboard_of_older_versions_is_refused_with_the_cure(stored: Path) -> None:
+    old = pd.read_csv(stored, dtype=str, keep_default_na=False).drop(columns=["runs", "check"])
+    old.to_csv(stored, index=False)
+    with pytest.raises(Refusal, match="an older version wrote it.*`harness table --write`"):
+        read(stored)
+
+
+HEADER = ",".join(COLUMNS)
+ROW = "d,s,accuracy,,clean,a,0.9725,0.96,0.98,3,1000,1,2,0.012,images,r0 r1 r2"
+
+
+def sign(*lines: str) -> str:
+    """Return lines as those of a file, `check` being right: what a program may write."""
+    header, *rows = (line.split(",") for line in lines)
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    signed = zip(lines, ["check", *checks(columns)], strict=True)
+    return "".join(f"{line},{check}\n" for line, check in signed)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("", "it is empty"),
+        (HEADER.replace("low,", "", 1) + "\n", "lacks the column `low`"),
+        (f"{HEADER},check\n", "it has no rows"),
+        (sign(HEADER, ROW.replace("0.96", "low")), "line 2: `low` must be a number; got 'low'"),
+        (sign(HEADER, ROW.replace(",1,2", ",2,1")), "line 2: `rank_low` exceeds `rank_high`"),
+        (sign(HEADER, ROW.replace("0.96", "0.99")), "line 2: `low` exceeds `high`"),
+        (sign(HEADER, ROW.replace(",3,", ",0,")), "line 2: `seeds` must be a whole number"),
+        (sign(HEADER, ROW.replace("r0 ", "  ")), "line 2: `runs` are no keys"),
+        (sign(HEADER, ROW, ROW), "lines 2 and 3 are of the same"),
+        (sign(HEADER, ROW)[:-1], "line 2 is cut off"),
+        (f"{HEADER},check\n{ROW[:31]}\n", "line 2 has 8 fields"),
+    ],
+)
+def test_a_damaged_leaderboard_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(Refusal, match=message) as refused:
+        read(tmp_path / FILE)
+    assert str(refused.value).endswith("Make it again with `harness table --write`.")
+
+
+def test_a_model_may_be_called_na(tmp_path: Path) -> None:
+    other = "d,s,x,,clean,NA,,,,1,9,,,,nothing,r"
+    (tmp_path / FILE).write_text(sign(HEADER, ROW, other))
+    found = read(tmp_path / FILE)
+    assert found["model"].tolist() == ["a", "NA"] and found["value"].isna().tolist() == [
+        False,
+        True,
+    ]
+
+
+def test_columns_of_a_leaderboard_cannot_trade_places(stored: Path) -> None:
+    head, rest = stored.read_text().split("\n", 1)
+    stored.write_text(head.replace("low,high", "high,low", 1) + "\n" + rest)
+    with pytest.raises(Refusal, match="line 2: it is not what was written"):
+        read(stored)
+
+
+def test_intervals_of_a_leaderboard_are_of_its_own_runs_alone(
+    stored: Path, answered: Answer
+) -> None:
+    results = stored.parent
+    before = leaderboard(read_results(results), StoredOutcomes(results))
+    shutil.rmtree(results / "cells")
+    with open_outcomes(results, read_results(results), progress()) as outcomes:
+        assert set(leaderboard(read_results(results), outcomes).basis) == {"images"}
+    # The same numbers of other runs, such as those of weights that happen to be as good.
+    table = read_results(results)
+    other = table.assign(run=table["run"].where(table["model"] != "b", "another"))
+    with open_outcomes(results, other, progress()) as outcomes:
+        found = leaderboard(other, outcomes)
+    assert list(found.value) == list(before.value)
+    assert "images" not in set(found[found.model == "b"].basis)
+    assert set(found[found.model == "a"].basis) == {"images"}
+
+
+def test_a_damaged_leaderboard_is_said_and_not_used(
+    stored: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = stored.parent
+    shutil.rmtree(results / "cells")
+    stored.write_bytes(stored.read_bytes().replace(b"0.8", b"0.9", 1))
+    table = read_results(results)
+    with open_outcomes(results, table, progress()) as outcomes:
+        assert "images" not in set(leaderboard(table, outcomes).basis)
+    assert "it is not what was written" in caplog.text
+    assert "Its intervals are not used." in caplog.text
 
 
 def test_a_run_with_a_limit_never_enters(tmp_path: Path, answered: Answer) -> None:

@@ -1,16 +1,12 @@
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from harness.analysis.leaderboard import COLUMNS, COUNTS, KEY
-from harness.refusal import Refusal
 from harness.report import board
-from harness.report.board import columns, opening, read
+from harness.report.board import columns, opening
 from harness.report.numbers import convert, count_decimals, find_scale, format_number, unit_of
 from harness.suites.metrics import METRICS
 
-HEADER = ",".join(COLUMNS)
 ROW = "d,s,accuracy,,clean,a,0.9725,0.96,0.98,3,1000,1,2,0.012,images"
 
 
@@ -18,7 +14,7 @@ def frame(*rows: str) -> pd.DataFrame:
     """Rows of the leaderboard, whose last columns may be left out."""
     split = [row.split(",") for row in rows]
     made = pd.DataFrame(split, columns=list(COLUMNS[: len(split[0])])).reindex(columns=COLUMNS)
-    numeric = [c for c in made if c not in (*KEY, "basis")]
+    numeric = [c for c in made if c not in (*KEY, "basis", "runs")]
     made = made.assign(**{c: pd.to_numeric(made[c]) for c in numeric})
     made["basis"] = made["basis"].astype(object).where(made["basis"].notna(), "nothing")
     return made.astype(dict.fromkeys(COUNTS, "Int64"))
@@ -123,39 +119,6 @@ def test_the_page_opens_with_accuracy_under_the_most_corruptions() -> None:
     assert opening([*found, {"metric": "accuracy", "variant": "", "group": "common"}]) == 3
     assert opening([{"metric": "accuracy", "variant": "class 3", "group": "common"}, *found]) == 3
     assert opening(found[:1]) == 0
-
-
-def test_without_a_file_there_is_no_leaderboard(tmp_path: Path) -> None:
-    assert read(tmp_path) is None
-
-
-def test_a_file_comes_back(tmp_path: Path) -> None:
-    (tmp_path / "leaderboard.csv").write_text(
-        f"{HEADER}\n{ROW}\nd,s,x,,clean,NA,,,,1,9,,,,nothing\n"
-    )
-    found = read(tmp_path)
-    assert found is not None and found["model"].tolist() == ["a", "NA"]
-    assert found["value"].tolist()[0] == 0.9725 and found["value"].isna().tolist() == [False, True]
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ("", "it is empty"),
-        (HEADER.replace("low,", "", 1) + "\n", "lacks the column `low`"),
-        (f"{HEADER}\n{ROW.replace('0.96', 'low')}\n", "line 2: `low` must be a number; got 'low'"),
-        (f"{HEADER}\n{ROW.replace(',1,2', ',2,1')}\n", "line 2: `rank_low` exceeds `rank_high`"),
-        (f"{HEADER}\n{ROW.replace('0.96', '0.99')}\n", "line 2: `low` exceeds `high`"),
-        (f"{HEADER}\n{ROW.replace(',3,', ',0,')}\n", "line 2: `seeds` must be a whole number"),
-        (f"{HEADER}\n{ROW}\n{ROW}\n", "lines 2 and 3 are of the same"),
-        (f"{HEADER}\n{ROW[:31]}\n", "line 2 has 8 fields"),
-    ],
-)
-def test_a_damaged_leaderboard_is_refused(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "leaderboard.csv").write_text(content)
-    with pytest.raises(Refusal, match=message) as refused:
-        read(tmp_path)
-    assert str(refused.value).endswith("Make it again with `harness table --write`.")
 
 
 def test_by_class_stays_in_the_file_where_there_are_too_many_rows(

@@ -2,13 +2,23 @@
 
 import contextlib
 import functools
+import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis.collect import Key
-from harness.analysis.leaderboard import COLUMNS, COUNTS, KEY, as_csv, leaderboard
+from harness.analysis.leaderboard import (
+    CHECK,
+    COLUMNS,
+    COUNTS,
+    KEY,
+    as_csv,
+    checks,
+    leaderboard,
+)
 from harness.analysis.outcomes import StoredOutcomes
 from harness.analysis.sample import Sample, from_row
 from harness.progress import Progress
@@ -19,6 +29,8 @@ from harness.storage.rows import read_rows
 
 FILE = "leaderboard.csv"
 MADE = "Make it again with `harness table --write`."
+NAMES = (*KEY, "basis")
+LOG = logging.getLogger(__name__)
 MANY = 500  # cells take longer than two seconds to read
 
 
@@ -77,14 +89,15 @@ def _of_images(path: Path, written: int) -> dict[Key, Sample]:
     """The means of a leaderboard that its images are behind; none where it is damaged."""
     try:
         return {k: s for k, s in samples_of(read(path)).items() if s.basis == "images"}
-    except Refusal:
+    except Refusal as refusal:
+        LOG.warning("%s Its intervals are not used.", refusal)
         return {}
 
 
 def samples_of(board: pd.DataFrame) -> dict[Key, Sample]:
     """Return a leaderboard's means, of which no outcomes are known."""
     keys = board[list(KEY)].itertuples(index=False, name=None)
-    numbers = board[["value", "low", "high", "seeds", "images", "basis"]]
+    numbers = board[["value", "low", "high", "seeds", "images", "basis", "runs"]]
     rows = numbers.itertuples(index=False, name=None)
     return {Key(*key): from_row(*row) for key, row in zip(keys, rows, strict=True)}
 
@@ -106,16 +119,23 @@ def read(path: Path) -> pd.DataFrame:
 
     Raises:
         Refusal: There is no such file.
-        Refusal: It is no leaderboard, or damaged; says where.
+        Refusal: It is no leaderboard, is not what was written, or is damaged; says where.
     """
-    rows = read_rows(path, MADE)
-    rows.need(COLUMNS)
-    frame = pd.DataFrame(
-        {
-            name: rows.names(name) if name in (*KEY, "basis") else rows.numbers(name)
-            for name in COLUMNS
-        }
-    )
+    rows = read_rows(path, MADE, ended=True)
+    rows.need(COLUMNS[: COLUMNS.index("runs")])
+    if not rows.columns.keys() >= {"runs", CHECK}:
+        raise Refusal(f"{path} does not say what runs it is of: an older version wrote it. {MADE}")
+    if not rows.lines:
+        raise Refusal(f"{path} is damaged: it has no rows. {MADE}")
+    for i, check in enumerate(checks(rows.columns)):
+        if rows.columns[CHECK][i] != check:
+            fact = "it is not what was written, or its neighbors are not; `check` says so"
+            raise rows.error(i, fact)
+    for i, runs in enumerate(rows.columns["runs"]):
+        if not re.fullmatch(r"[\w-]+( [\w-]+)*", runs, re.ASCII):
+            raise rows.error(i, "`runs` are no keys of runs")
+    kinds = dict.fromkeys(NAMES, rows.names) | {"runs": rows.columns.__getitem__}
+    frame = pd.DataFrame({name: kinds.get(name, rows.numbers)(name) for name in COLUMNS})
     rows.distinct(*(rows.columns[name] for name in KEY), of=", ".join(KEY))
     for low, high in (("low", "high"), ("rank_low", "rank_high")):
         wrong = (frame[low] > frame[high]).to_numpy()

@@ -161,8 +161,8 @@ def _sample(
 
 
 def _sharpen(sample: Sample, known: Sample | None) -> Sample:
-    """A table's sample with the interval that its images gave, if it is of the same numbers."""
-    if known is None or (known.seeds, known.n) != (sample.seeds, sample.n):
+    """A table's sample with the interval that its images gave, if it is of the same runs."""
+    if known is None or (known.runs, known.n) != (sample.runs, sample.n):
         return sample
     if not abs(known.value - sample.value) <= 1e-6:
         return sample

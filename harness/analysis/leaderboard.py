@@ -1,7 +1,7 @@
 """The leaderboard: means, intervals and ranks, a row for each model in each column of numbers.
 
     dataset, suite, metric, variant, group, model, value, low, high, seeds, images,
-    rank_low, rank_high, mde, basis
+    rank_low, rank_high, mde, basis, runs, check
 
 `low` to `high` is a 95 % interval, over seeds and images as `basis` says (see `analysis.sample`);
 `rank_low` to `rank_high` the ranks that cannot be told apart, all pairs of a (dataset, suite,
@@ -9,8 +9,15 @@ metric, variant, group) being one family at 5 % after Holm; `mde` the smallest d
 best other model of the column that would be found with power 80 %. Empty is what is not known: a
 metric without a better side has no ranks, a mean without an interval no `mde`.
 
+`runs` are the keys of the runs that the mean is of, a seed each; a row whose runs are others is not
+used for them. `check`, in the file alone, is a hash of the row and of the names of its neighbors:
+a row that was changed, lost, added or moved is found, also in a copy.
+
 Rows are sorted by name and numbers have six decimals, so that git shows what moved.
 """
+
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,7 +42,9 @@ COLUMNS = (
     "rank_high",
     "mde",
     "basis",
+    "runs",
 )
+CHECK = "check"  # the last column of the file
 KEY = COLUMNS[:6]
 NUMBERS = ("value", "low", "high", "mde")
 COUNTS = ("seeds", "images", "rank_low", "rank_high")
@@ -67,6 +76,7 @@ def of_samples(found: dict[Key, Sample]) -> pd.DataFrame:
                 (
                     *(*key.column, key.model, sample.value, sample.low, sample.high),
                     *(sample.seeds, sample.n, low[i], high[i], mde[i], sample.basis),
+                    " ".join(sample.runs),
                 )
             )
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -95,7 +105,22 @@ def _rank(here: list[Sample], side: int) -> tuple[list[int | None], list[int | N
 
 def as_csv(board: pd.DataFrame) -> bytes:
     """Return a leaderboard as the bytes of its file."""
-    content = board.copy()
+    content = board[list(COLUMNS)].copy()
     for name in NUMBERS:
         content[name] = [f"{v:.6f}" if np.isfinite(v) else "" for v in board[name].astype(float)]
+    texts = {name: ["" if pd.isna(v) else str(v) for v in content[name]] for name in COLUMNS}
+    content[CHECK] = checks(texts)
     return content.to_csv(index=False, lineterminator="\n").encode()
+
+
+def checks(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what `check` must be in each row.
+
+    Args:
+        columns: Texts of the file, by the names of `COLUMNS`.
+    """
+    rows = list(zip(*(columns[name] for name in COLUMNS), strict=True))
+    names = [("start",), *(row[: len(KEY)] for row in rows), ("end",)]
+    # A tab stands in no name, and parts one field from the next.
+    said = ["\t".join((*names[i], *row, *names[i + 2])) for i, row in enumerate(rows)]
+    return [hashlib.sha256(text.encode()).hexdigest()[:12] for text in said]

@@ -44,6 +44,7 @@ from harness.analysis.intervals import (
 from harness.analysis.sample import RATE, Sample
 
 POWER = 0.8
+ROUNDED = 1e-6  # a leaderboard has six decimals
 
 
 def mcnemar(b: ArrayLike, c: ArrayLike, *, mid: bool = False) -> np.ndarray:
@@ -194,9 +195,9 @@ def difference(a: Sample, b: Sample, *, same_seeds: bool = False) -> Differences
         assert a.outcomes is not None and b.outcomes is not None
         one = _by_seed(a.outcomes - b.outcomes, a.span == RATE)
         found = replace(found, **{k: np.asarray(v) for k, v in one.items()})
-    if a.runs and a.runs == b.runs and float(found.value) == 0:
-        # One run, whose key is the hash of all that determines its outcomes.
-        nothing = dict.fromkeys(("center", "below", "above", "psi"), np.asarray(0.0))
+    if a.runs and a.runs == b.runs and abs(float(found.value)) <= ROUNDED:
+        # The same runs, whose keys are hashes of all that determines their outcomes.
+        nothing = dict.fromkeys(("value", "center", "below", "above", "psi"), np.asarray(0.0))
         return replace(found, identical=np.asarray(True), p=np.asarray(1.0), **nothing)
     return found
 

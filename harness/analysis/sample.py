@@ -137,6 +137,9 @@ def from_table(
     )
 
 
-def from_row(value: float, low: float, high: float, seeds: int, n: int, basis: str) -> Sample:
-    """Return the sample of a leaderboard's row."""
-    return Sample(value=value, low=low, high=high, seeds=seeds, n=n, basis=basis)
+def from_row(
+    value: float, low: float, high: float, seeds: int, n: int, basis: str, runs: str = ""
+) -> Sample:
+    """Return the sample of a leaderboard's row; `runs` are the keys of its runs, with spaces."""
+    runs_of = tuple(runs.split())
+    return Sample(value=value, low=low, high=high, seeds=seeds, n=n, basis=basis, runs=runs_of)

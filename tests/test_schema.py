@@ -8,9 +8,19 @@ from pathlib import Path
 import pytest
 
 from harness.refusal import Refusal
-from harness.study.schema import FILE, StoredAnswer, StoredEffect, Study, read_study, write_study
+from harness.storage.json_files import as_bytes
+from harness.study.schema import (
+    FILE,
+    StoredAnswer,
+    StoredEffect,
+    Study,
+    hash_runs,
+    read_study,
+    say_stale,
+    write_study,
+)
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "published"
 EFFECT = {
     "model": "a",
     "against": "b",
@@ -28,11 +38,17 @@ EFFECT = {
 }
 ANSWER: dict[str, object] = {"number": "1", "question": "Is it?", "answer": "So.", "verdict": "no"}
 ANSWER |= {"effects": [], "runs": ["a.csv"]}
-STUDY = {"scale": "d, 5 seeds", "dataset": "d", "command": "harness study", "commit": "c0"}
+STUDY: dict[str, object] = {"scale": "d, 5 seeds", "dataset": "d", "command": "harness study"}
+STUDY |= {"commit": "c0", "runs": {"a.csv": "0" * 64}}
 
 
-def study_of(*questions: object) -> str:
-    return json.dumps(STUDY | {"questions": questions})
+def signed(content: dict[str, object]) -> str:
+    """A file with a checksum that is right, as a program may write any."""
+    return as_bytes(content).decode()
+
+
+def study_of(*questions: object, **changed: object) -> str:
+    return signed(STUDY | {"questions": questions} | changed)
 
 
 def with_effect(**changed: object) -> str:
@@ -42,9 +58,26 @@ def with_effect(**changed: object) -> str:
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     effect = StoredEffect(**EFFECT)
     answer = StoredAnswer("1", "Is it?", "So.", "no", (effect,), ("a.csv",))
-    study = Study("d, 5 seeds", "d", "harness study", "c0", (answer,))
+    study = Study("d, 5 seeds", "d", "harness study", "c0", (answer,), {"a.csv": "0" * 64})
     write_study(tmp_path / FILE, study)
     assert read_study(tmp_path / FILE) == study and study.images == 10_000
+
+
+def test_answers_whose_runs_have_changed_are_older_than_them(tmp_path: Path) -> None:
+    answer = StoredAnswer("1", "Is it?", "So.", "no", (), ("s/m/seed0.csv", "s/m/seed1.csv"))
+    for path in map(tmp_path.joinpath, answer.runs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    study = Study("", "digits", "", "", (answer,), hash_runs(tmp_path, [answer]))
+    assert study.stale(tmp_path) == say_stale(study, tmp_path) == []
+    (tmp_path / "s/m/seed0.csv").unlink()
+    (tmp_path / "s/m/seed1.csv").write_text("again")
+    assert study.stale(tmp_path) == list(answer.runs)
+    (said,) = say_stale(study, tmp_path)
+    assert said.startswith(
+        "The answers on digits are older than their results: 2 of 2 runs are not those that the "
+        "answers are of (s/m/seed0.csv and 1 more)."
+    )
 
 
 def test_a_number_that_is_not_known_is_null(tmp_path: Path) -> None:
@@ -66,7 +99,9 @@ def test_a_study_from_before_variants_is_read(tmp_path: Path) -> None:
 def test_the_committed_studies_are_written_as_they_are(tmp_path: Path) -> None:
     for dataset in ("digits", "cifar10"):
         path = RESULTS / dataset / FILE
-        write_study(tmp_path / FILE, read_study(path))
+        study = read_study(path)
+        assert study.stale(path.parent) == []
+        write_study(tmp_path / FILE, study)
         assert (tmp_path / FILE).read_bytes() == path.read_bytes()
 
 
@@ -75,10 +110,16 @@ def test_the_committed_studies_are_written_as_they_are(tmp_path: Path) -> None:
     [
         ("{", "is damaged: .*line 1 column 2"),
         ("[" * 100_000, "is damaged"),
-        ("[]", "it is no object"),
-        ("{}", "it lacks `scale`"),
-        (json.dumps(STUDY | {"questions": {}}), "`questions` must be a list"),
-        (json.dumps(STUDY | {"scale": 3, "questions": []}), "`scale` must be text"),
+        ("[]", "it is no JSON object"),
+        (signed({}), "it lacks `scale`"),
+        (json.dumps(STUDY | {"questions": []}), "has no checksum: an older version wrote it"),
+        (study_of(ANSWER).replace("So.", "No."), "it does not match its checksum"),
+        (signed(STUDY | {"questions": {}}), "`questions` must be a list"),
+        (signed(STUDY | {"scale": 3, "questions": []}), "`scale` must be text"),
+        (study_of(ANSWER | {"runs": ["b.csv"]}), "`runs` lacks 'b.csv'"),
+        (study_of(runs=["a.csv"]), "`runs` must be an object"),
+        (study_of(runs={"../a.csv": "0" * 64}), "'../a.csv', which is no CSV beside it"),
+        (study_of(runs={"a.csv": "yes"}), "`runs` has no SHA-256 of 'a.csv'"),
         (study_of("yes"), "question 1: it is no object"),
         (study_of({"number": "1", "question": "q"}), "question 1: it lacks `answer`"),
         (

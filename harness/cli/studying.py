@@ -117,7 +117,7 @@ def print_study(path: Path, questions: "tuple[Question, ...]", json: bool) -> No
 
     from harness.present.machine import as_json
     from harness.refusal import Refusal
-    from harness.study.schema import read_study
+    from harness.study.schema import read_study, say_stale
     from harness.study.sheet import describe_study
 
     if not path.is_file():
@@ -127,6 +127,7 @@ def print_study(path: Path, questions: "tuple[Question, ...]", json: bool) -> No
     study = replace(study, questions=tuple(a for a in study.questions if a.number in numbers))
     if json:
         typer.echo(dumps(as_json(asdict(study)), indent=2, ensure_ascii=False))
+        print_lines(say_stale(study, path.parent), apart=True)
     else:
-        for part in describe_study(study):
+        for part in describe_study(study, path.parent):
             show(part)

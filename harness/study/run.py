@@ -22,7 +22,7 @@ from harness.storage.files import safe
 from harness.storage.provenance import command_line, commit
 from harness.study.answers import Answer, answer_questions
 from harness.study.questions import CLEAN, Question, suites_of
-from harness.study.schema import Study
+from harness.study.schema import Study, hash_runs
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ def store_answers(
             for seed in range(seeds)
         ]
         stored.append(answer.store(runs))
-    return Study(scale, dataset, command_line(), commit()[0] or "", tuple(stored))
+    runs = hash_runs(folder, stored)
+    return Study(scale, dataset, command_line(), commit()[0] or "", tuple(stored), runs)
 
 
 def label(first: Job, options: Options, seeds: int) -> str:

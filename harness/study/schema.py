@@ -9,20 +9,23 @@
                       "metric": "accuracy", "group": "clean", "variant": "", "effect": 0.004,
                       "low": -0.001, "high": 0.009, "p": 0.12, "seeds": 5, "images": 10000,
                       "decides": true}, ...],
-         "runs": ["robustness/pde_layer/seed0.csv", ...]}, ...]}
+         "runs": ["robustness/pde_layer/seed0.csv", ...]}, ...],
+     "runs": {"robustness/pde_layer/seed0.csv": SHA-256 of the file's bytes, ...},
+     "sha256": of all else}
 
 A number that is not known is null. A file may come from anybody, so that all of it is checked.
 """
 
-import json
+import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.refusal import Refusal
-from harness.storage.files import write_bytes
+from harness.storage.json_files import read_json, write_json
 from harness.storage.rows import problem_of_name
 
 FILE = "study.json"
@@ -85,6 +88,7 @@ class Study:
     Args:
         scale: Data set, seeds, width, epochs and images, in words.
         command: Command that made it; `commit` likewise.
+        runs: SHA-256 of each CSV that its numbers come from, by its path relative to the study.
     """
 
     scale: str
@@ -92,27 +96,53 @@ class Study:
     command: str
     commit: str
     questions: tuple[StoredAnswer, ...]
+    runs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
         """The most images behind an effect."""
         return max((e.images for answer in self.questions for e in answer.effects), default=0)
 
+    def stale(self, folder: Path) -> list[str]:
+        """Return the runs in a folder that are no longer those that the answers are of."""
+        return [path for path, known in self.runs.items() if _hash(folder / path) != known]
+
+
+def hash_runs(folder: Path, answers: Sequence[StoredAnswer]) -> dict[str, str]:
+    """Return the SHA-256 of the CSVs that answers come from, which lie below `folder`."""
+    paths = dict.fromkeys(path for answer in answers for path in answer.runs)
+    return {path: _hash(folder / path) for path in paths}
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def say_stale(study: Study, folder: Path) -> list[str]:
+    """Say that answers are older than runs that they come from, in a sentence, if they are."""
+    stale = study.stale(folder)
+    if not stale:
+        return []
+    more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
+    return [
+        f"The answers on {study.dataset} are older than their results: {len(stale)} of "
+        f"{len(study.runs)} runs are not those that the answers are of ({stale[0]}{more}). {CURE}"
+    ]
+
 
 def read_study(path: Path) -> Study:
     """Return the study in a file.
 
     Raises:
-        Refusal: It is damaged, or no study; says which question and effect.
+        Refusal: There is none, it is damaged, or no study; says which question and effect.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise Refusal(f"{path} is damaged: {error}. {CURE}") from None
+    content = read_json(path, CURE)
     try:
         study = Study(**_fields(content, STUDY))
         if sum(len(answer.effects) for answer in study.questions) > MOST:
             raise _Problem(f"it has more than {MOST} effects")
+        if missing := {r for answer in study.questions for r in answer.runs} - study.runs.keys():
+            raise _Problem(f"`runs` lacks {min(missing)!a}")
     except _Problem as problem:
         raise Refusal(f"{path} is no study: {problem}. {CURE}") from None
     return study
@@ -128,8 +158,7 @@ def write_study(path: Path, study: Study) -> None:
             return [known(of) for of in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    content = json.dumps(known(asdict(study)), indent=2, ensure_ascii=False) + "\n"
-    write_bytes(path, content.encode())
+    write_json(path, known(asdict(study)))
 
 
 class _Problem(Exception):
@@ -193,6 +222,21 @@ def _truth(name: str, value: Any) -> bool:
     return value
 
 
+def _hashes(name: str, value: Any) -> dict[str, str]:
+    """What each of the runs was."""
+    if not isinstance(value, dict):
+        raise _Problem(f"`{name}` must be an object")
+    if len(value) > 10 * MOST:
+        raise _Problem(f"it has more than {10 * MOST} {name}")
+    for path, known in value.items():
+        place = PurePosixPath(path)
+        if place.is_absolute() or ".." in place.parts or place.suffix != ".csv":
+            raise _Problem(f"`{name}` has {path!a}, which is no CSV beside it")
+        if not (isinstance(known, str) and re.fullmatch("[0-9a-f]{64}", known)):
+            raise _Problem(f"`{name}` has no SHA-256 of {path!a}")
+    return value
+
+
 def _several(kind: str, make: Callable[[Any], Any]) -> Check:
     """Return the check of a list, which says which of its entries is wrong."""
 
@@ -231,5 +275,6 @@ ANSWER = {"number": _text, "question": _text, "answer": _text, "verdict": _verdi
     "runs": _several("run", lambda entry: _text("path", entry)),
 }
 STUDY = dict.fromkeys(("scale", "dataset", "command", "commit"), _text) | {
-    "questions": _several("question", lambda entry: StoredAnswer(**_fields(entry, ANSWER)))
+    "questions": _several("question", lambda entry: StoredAnswer(**_fields(entry, ANSWER))),
+    "runs": _hashes,
 }

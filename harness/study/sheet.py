@@ -3,15 +3,20 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from harness.comparison.wording import bounds, chance, signed
 from harness.present.sheet import Column, Row, Sheet, metric_title
-from harness.study.schema import StoredEffect, Study
+from harness.study.schema import StoredEffect, Study, say_stale
 
 
-def describe_study(study: Study) -> Iterator[str | Sheet]:
-    """Yield each question, its verdict and its answer, then the effects behind it."""
+def describe_study(study: Study, folder: Path) -> Iterator[str | Sheet]:
+    """Yield each question, its verdict and its answer, then the effects behind it.
+
+    Args:
+        folder: Where it lies, with its runs.
+    """
     for answer in study.questions:
         yield f"{answer.number}  {answer.question}"
         yield f"   {answer.verdict}. {answer.answer}"
@@ -19,6 +24,7 @@ def describe_study(study: Study) -> Iterator[str | Sheet]:
             yield effects_sheet(f"question {answer.number}", answer.effects)
         yield ""
     yield f"{study.scale}."
+    yield from say_stale(study, folder)
 
 
 def interval(value: Any, row: Row) -> str:

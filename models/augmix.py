@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
 from harness.models.augmented import Augmented
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.papers import AUGMIX
 from harness.models.resnet import resnet18
 

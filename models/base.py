@@ -1,70 +1,18 @@
-"""What a model is: the registry of builders, and the capabilities that a suite may ask for.
+"""What a model is, and the capabilities that a suite may ask for.
 
-A builder is a function `(num_classes: int = 10, width: int = 64) -> nn.Module`. The module takes
-images (N, 3, H, W), float, in [0, 1], any H = W >= 32, and returns logits (N, num_classes).
-Whatever else a model can do it shows by structure, never by its name: the protocols below.
+A model takes images (N, 3, H, W), float, in [0, 1], any H = W >= 32, and returns logits
+(N, num_classes). Whatever else it can do it shows by structure, never by its name: the protocols
+below.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from harness.models.catalog import CATALOG, MODULES
-from harness.models.papers import Paper
-from harness.models.registry import Registry
-
-Builder = Callable[..., nn.Module]
-MODELS: Registry[Builder] = Registry(
-    "model", {name: entry.module for name, entry in CATALOG.items()}, MODULES, "harness.models"
-)
-
 MIN_SIZE = 32  # pixels; four stages of stride 2 leave nothing of a smaller image
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a person wants to know of a model before running it.
-
-    Args:
-        family: "baseline", "touchpoint", "partial differential equation", "review",
-            "convection-diffusion" or "null".
-        equation: The update in one line, in the letters of the paper.
-        papers: Papers that it comes from; none for what is ours alone.
-        nulls: Names of the trivial models that would explain the same gain.
-    """
-
-    family: str
-    equation: str
-    papers: tuple[Paper, ...] = ()
-    nulls: tuple[str, ...] = ()
-
-    @property
-    def transductive(self) -> bool:
-        """Whether an answer depends on the other images of its batch; the equation says so."""
-        return self.equation.startswith("transductive:")
-
-
-B = TypeVar("B", bound=Callable[..., nn.Module])
-
-
-def card(
-    family: str, equation: str, papers: tuple[Paper, ...] = (), nulls: tuple[str, ...] = ()
-) -> Callable[[B], B]:
-    """Give a builder its `Card`; stands below `@MODELS.register`."""
-
-    def describe(builder: B) -> B:
-        builder.card = Card(family, equation, papers, nulls)  # type: ignore[attr-defined]
-        return builder
-
-    return describe
-
-
-def card_of(builder: Builder) -> Card:
-    """Return the card of a builder; a blank one for a builder that has none."""
-    return getattr(builder, "card", Card("other", ""))
 
 
 @runtime_checkable

@@ -86,7 +86,8 @@ def rows() -> list[dict[str, Any]]:
     """Return the rows of the table from the registry, building every model."""
     import importlib
 
-    from harness.models.base import MODELS, capabilities, card_of
+    from harness.models.base import capabilities
+    from harness.models.cards import MODELS, card_of
     from harness.models.size import size_of
 
     for module in MODULES:

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models import graph
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.papers import WANG_COIN, WANG_DIFF
 from harness.models.resnet import SmallImageResNet
 

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from harness.models.augmented import Augmentation
 from harness.models.augmix import augmix
-from harness.models.base import MODELS, AttentionMap, Rule, card
+from harness.models.base import AttentionMap, Rule
+from harness.models.cards import MODELS, card
 from harness.models.ode_block import Autonomous, ODEBlock, TiedBlock, choose_solver
 from harness.models.ops.solvers import Solver
 from harness.models.papers import DIFFUSIFYNET

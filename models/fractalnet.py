@@ -22,7 +22,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.layers import Normalize
 from harness.models.papers import LARSSON_2017, LIU_2025
 from harness.models.slots import STAGES, group_norm, with_slots

@@ -1,16 +1,16 @@
 """A model that a Python program holds, a module or the function that builds it, as a `Source`."""
 
 import copy
-import hashlib
 import inspect
 from collections.abc import Callable
-from types import CodeType
-from typing import Any
 
 from torch import nn
 
-from harness.models.base import MODELS
+from harness.models.cards import MODELS
 from harness.models.lookup import Source
+from harness.models.source_code import code_of, code_of_parts, digest
+
+MEMORY = {"of": "memory"}
 
 
 def source_of(model: nn.Module | Callable[..., nn.Module], name: str = "") -> Source:
@@ -27,15 +27,17 @@ def source_of(model: nn.Module | Callable[..., nn.Module], name: str = "") -> So
     name = name or getattr(model, "__name__", type(model).__name__)
     if isinstance(model, nn.Module):
         _refuse_registered(name)
-        whole, classes = model, dict.fromkeys(type(part) for part in model.modules())
-        own = [kind for kind in classes if not kind.__module__.startswith("torch.")]
+        whole = model
+        kinds = dict.fromkeys(type(part) for part in model.modules())
+        own = [kind for kind in kinds if not kind.__module__.startswith("torch.")]
 
         def build(num_classes: int = 0) -> nn.Module:
             return copy.deepcopy(whole).cpu()  # the caller's own stays as it is
 
-        return Source(name, build, False, True, _digest(repr(whole), *own))
+        code = code_of_parts(own) | {"structure": digest({"": repr(whole)})}
+        return Source(name, build, False, True, code=code, origin=MEMORY)
     if name in MODELS and MODELS[name] is model:
-        return Source(name, model)
+        return Source(name, model, code=code_of(model))
     _refuse_registered(name)
     try:
         parameters = inspect.signature(model).parameters
@@ -46,26 +48,9 @@ def source_of(model: nn.Module | Callable[..., nn.Module], name: str = "") -> So
             f"`{name}` is no builder of models. Give a function (num_classes=...) that returns a "
             "module, or the module itself."
         )
-    return Source(name, model, "width" in parameters, sha256=_digest(model))
+    return Source(name, model, "width" in parameters, code=code_of(model), origin=MEMORY)
 
 
 def _refuse_registered(name: str) -> None:
     if name in MODELS:
         raise ValueError(f"The model `{name}` has the name of a registered model. Give `name=...`.")
-
-
-def _digest(*parts: Any) -> str:
-    """SHA-256 of texts, and of the sources of functions and classes."""
-    texts = (part if isinstance(part, str) else _text(part) for part in parts)
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
-
-
-def _text(thing: Any) -> str:
-    """The source of a function or a class; of one that was typed in, its instructions."""
-    try:
-        return inspect.getsource(thing)
-    except (OSError, TypeError):
-        functions = [thing] if inspect.isfunction(thing) else vars(thing).values()
-        codes = [f.__code__ for f in functions if inspect.isfunction(f)]
-        constants = [[c for c in k.co_consts if not isinstance(c, CodeType)] for k in codes]
-        return repr([(k.co_code, k.co_names, c) for k, c in zip(codes, constants, strict=True)])

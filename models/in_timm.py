@@ -12,7 +12,7 @@ from typing import Any
 from timm.models import register_model
 from torch import nn
 
-from harness.models.base import MODELS, Builder
+from harness.models.cards import MODELS, Builder
 from harness.models.catalog import CATALOG
 
 PREFIX = "diffusify_"

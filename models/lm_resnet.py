@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.papers import LIU_2025, LU_2018
 from harness.models.resnet import SmallImageResNet
 from harness.models.s20 import S20, projection

@@ -13,16 +13,19 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
-from harness.models.base import MODELS
+from harness.models.cards import MODELS
 from harness.models.layers import Normalize
 from harness.models.registry import unknown
-from harness.models.user_code import is_file, load_code
+from harness.models.source_code import code_of
+from harness.models.user_code import is_file, load_code, origin_of
 
+REGISTERED = "registered"
 WITH_WEIGHTS = ("hf-hub:", "local-dir:")  # timm's schemes that bring weights along
 
 
@@ -35,7 +38,9 @@ class Source:
         build: `(num_classes=...)`, and `width=...` where `scalable`, to a module.
         scalable: Whether the builder takes a `width`.
         pretrained: Whether the builder brings its own weights.
-        sha256: Hash of the file that holds the builder; "" for one of ours.
+        code: Digests of the source code that it stands on, as of `source_code.code_of`.
+        origin: What a person would say it is of: "registered", "timm", "memory", or the file of a
+            user; and `place`, a digest of the file's path.
         arguments: Arguments given in the name, other than `num_classes` and `width`.
     """
 
@@ -43,8 +48,14 @@ class Source:
     build: Callable[..., nn.Module]
     scalable: bool = True
     pretrained: bool = False
-    sha256: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=lambda: {"of": REGISTERED})
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is one of the program's own models, which its tests know."""
+        return self.origin["of"] == REGISTERED
 
 
 class FromTimm(nn.Module):
@@ -79,7 +90,9 @@ def source(name: str) -> Source:
         return _file(name)
     if "(" in name:
         return _with_arguments(name)
-    return _of(name, MODELS[name], MODELS.sha256(name))
+    builder = MODELS[name]
+    origin = {"of": f"package {builder.__module__}" if MODELS.sha256(name) else REGISTERED}
+    return _of(name, builder, origin)
 
 
 GIVEN = ("num_classes", "width")  # by the data set and by an option, not in a name
@@ -109,11 +122,12 @@ def _with_arguments(name: str) -> Source:
     defaults = {k: p.default for k, p in inspect.signature(builder).parameters.items()}
     arguments = {k: v for k, v in sorted(arguments.items()) if v != defaults[k]}
     if not arguments:  # one model, one name
-        return Source(call.func.id, builder)
+        return Source(call.func.id, builder, code=code_of(builder))
     spelled = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
     return Source(
         f"{call.func.id}({spelled})",
         functools.partial(builder, **arguments),
+        code=code_of(builder),
         arguments=arguments,
     )
 
@@ -129,12 +143,13 @@ def _timm(name: str) -> Source:
         head: dict[str, Any] = {} if pretrained else {"num_classes": num_classes}
         return FromTimm(timm.create_model(architecture, pretrained=pretrained, **head))
 
-    return Source(name, build, scalable=False, pretrained=pretrained)
+    code, origin = code_of(FromTimm), {"of": "timm"}
+    return Source(name, build, False, pretrained, code=code, origin=origin)
 
 
-def _of(name: str, builder: Callable[..., nn.Module], sha256: str) -> Source:
+def _of(name: str, builder: Callable[..., nn.Module], origin: Mapping[str, str]) -> Source:
     scalable = "width" in inspect.signature(builder).parameters
-    return Source(name, builder, scalable, sha256=sha256)
+    return Source(name, builder, scalable, code=code_of(builder), origin=origin)
 
 
 def _file(name: str) -> Source:
@@ -143,4 +158,4 @@ def _file(name: str) -> Source:
         raise ValueError(f"The model `{name}` has the name of a registered model. Rename it.")
     if not callable(code.value):
         raise ValueError(f"The model `{name}` is no function. Name the one that builds it.")
-    return _of(code.name, code.value, code.sha256)
+    return _of(code.name, code.value, origin_of(Path(name.rpartition(":")[0])))

@@ -20,7 +20,7 @@ gradients through the steps of the solver; a fixed solver while training.
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.layers import Normalize
 from harness.models.ode_block import ODEBlock, TiedBlock, VectorField, choose_solver
 from harness.models.ops.solvers import Solver, channel

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.augmented import Augmented
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.layers import widen
 from harness.models.neural_ode import StemAndHead
 from harness.models.ops import philox

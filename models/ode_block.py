@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.ops.solvers import ADAPTIVE_NAMES, FIXED_NAMES, Solver, channel, solver
 from harness.models.papers import CHEN_2018, DIFFUSIFYNET
 from harness.models.registry import unknown

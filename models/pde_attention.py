@@ -39,7 +39,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, AttentionMap, Rule, card
+from harness.models.base import AttentionMap, Rule
+from harness.models.cards import MODELS, card
 from harness.models.layers import widen
 from harness.models.ops import heat
 from harness.models.papers import DIFFUSIFYNET, VASWANI_2017

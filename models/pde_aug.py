@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.augmented import Augmented
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.ops import heat, perona_malik
 from harness.models.papers import DIFFUSIFYNET, MISHRA_2020, PERONA_MALIK
 from harness.models.resnet import resnet18

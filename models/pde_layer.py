@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.layers import widen
 from harness.models.ops import heat, perona_malik
 from harness.models.papers import DIFFUSIFYNET, PERONA_MALIK

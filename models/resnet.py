@@ -16,7 +16,7 @@ from typing import Any
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.layers import Normalize
 from harness.models.papers import HE_2016
 

@@ -14,7 +14,7 @@ coefficients and one f, where the paper learns coefficients and stages of their 
 
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.layers import widen
 from harness.models.ode_block import TiedBlock
 from harness.models.ops.solvers import solver

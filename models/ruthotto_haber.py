@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.layers import Normalize
 from harness.models.papers import CHANG_2018, RUTHOTTO_2019
 from harness.models.registry import unknown

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.layers import Normalize
 from harness.models.papers import GASTALDI_2017, LIU_2025
 from harness.models.slots import STAGES, ResidualFunction, with_slots

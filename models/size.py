@@ -6,7 +6,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.models.base import Builder
+from harness.models.cards import Builder
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.papers import HE_2016
 from harness.models.resnet import SmallImageResNet
 

@@ -16,7 +16,7 @@ ECCV 2016, https://arxiv.org/abs/1603.09382. Deviations: no ReLU behind the sum 
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS, card
+from harness.models.cards import MODELS, card
 from harness.models.papers import HUANG_2016, LIU_2025
 from harness.models.s20 import S20, Averaged, Residual
 from harness.models.slots import STAGES, ResidualFunction, with_slots

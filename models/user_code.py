@@ -53,6 +53,12 @@ def table_name(spec: str) -> str:
     return spec.rpartition(":")[2] if is_file(spec) else spec
 
 
+def origin_of(path: Path) -> dict[str, str]:
+    """Return a file's name and a digest of where it lies, which gives no path away."""
+    place = hashlib.sha256(str(path.expanduser().resolve()).encode()).hexdigest()[:16]
+    return {"of": path.name, "place": place}
+
+
 def load_code(spec: str, kind: str) -> UserCode:
     """Return what `path/to/file.py:NAME` names.
 

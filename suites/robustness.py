@@ -14,6 +14,7 @@ Not measured: adversarial noise, adaptation at test time.
 from functools import partial
 
 from harness.models.registry import unknown
+from harness.models.source_code import code_of, digest
 from harness.models.user_code import is_file
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.catalog import COMMON, CORRUPTIONS, FAMILIES, SEVERITIES, SUITES
@@ -86,7 +87,7 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
     constants, ours = constants_of(setting), setting.source == "harness"
     corrupted = []
     for kind in select_corruptions(setting.corruptions or ("noise", "blur")):
-        made_by = made_with(kind, constants) if ours else {"source": version()}
+        made_by = made_with(kind, constants) if ours else made_by_package()
         make = kind if ours else external(kind)
         for severity in SEVERITIES:
             prepare = partial(make, severity=severity, constants=constants)
@@ -97,8 +98,13 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
 def made_with(kind: Corruption, constants: str) -> dict[str, str]:
     """Return what determines a corruption's images other than its name and severity."""
     codec = {"codec": digital.codec(constants)} if kind is digital.jpeg_compression else {}
-    file = {"file": kind.sha256} if hasattr(kind, "sha256") else {}
-    return {"constants": constants} | codec | file
+    code = code_of(getattr(kind, "function", kind))
+    return {"constants": constants} | codec | {"code": digest(code)}
+
+
+def made_by_package() -> dict[str, str]:
+    """Return the same of images that the package imagecorruptions makes."""
+    return {"source": version(), "code": digest(code_of(external))}
 
 
 @SUITES.register

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.models.base import MODELS
+from harness.models.cards import MODELS
 from harness.running.evaluate import Evaluated, batch_size_for, folding, observe
 from harness.running.recipes import recipe_for
 from harness.running.train import train

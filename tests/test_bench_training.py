@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from harness.models.base import MODELS
+from harness.models.cards import MODELS
 from harness.running.recipes import learning_rate, recipe_for
 from harness.running.repeatable import initialize
 from harness.running.train import held_accuracy, train

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from harness.cli import app
-from harness.models.base import MODELS
+from harness.models.cards import MODELS
 
 USER_FILE = """
 import torch

@@ -8,7 +8,8 @@ import timm
 import torch
 
 import harness.models.in_timm  # noqa: F401  for `timm.create_model`
-from harness.models.base import MODELS, Augmenting, card_of, check_images
+from harness.models.base import Augmenting, check_images
+from harness.models.cards import MODELS, card_of
 from harness.models.size import size_of
 from harness.running.evaluate import Evaluated, observe
 from harness.storage import checkpoints

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import MODELS
+from harness.models.cards import MODELS
 from harness.models.folding import fold, pairs
 from harness.running.evaluate import Evaluated, dtype_for, folding
 from harness.suites.catalog import SUITES

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from harness.models.base import MODELS
+from harness.models.cards import MODELS
 from harness.models.lookup import source
 
 USER_FILE = """

@@ -28,28 +28,35 @@ class Description:
     """All that can change a cell's arrays.
 
     Args:
-        weights: SHA-256 of the model's state.
-        model: Its name; `source` the SHA-256 of the user's file it comes from, if any.
+        weights: SHA-256 of the state; `settings` a digest of what else a model of a user holds.
+        model: Its name; `code` a digest of the source code that it stands on.
         arguments: Of its builder.
         data: Fingerprint of the images and labels.
         limit: How many of the images were taken; 0 for all.
+        suite_code: A digest of the source code of the suite.
         dtype: Of the arithmetic.
         seed: Of the draws on images.
+        batch: Images that are seen together by a model whose answers depend on it; 0 for others.
+        protocol: Version of how any suite is asked, `running.evaluate.PROTOCOL`.
     """
 
     weights: str
+    settings: str
     model: str
-    source: str
+    code: str
     arguments: Mapping[str, int]
     data: str
     limit: int
     suite: str
     version: int
+    suite_code: str
     condition: str
     level: float
     constants: Mapping[str, str]
     seed: int
     dtype: str
+    batch: int
+    protocol: int
 
     @property
     def key(self) -> str:
@@ -82,32 +89,30 @@ class CellStore:
         if not path.is_file():
             return None
         try:
-            return read_arrays(path)[0]
-        except Damaged:
+            return self._read(key)[0]
+        except Damaged as error:
             path.replace(path.with_name(path.name + ".damaged"))
-            LOG.warning(
-                "%s does not match its checksum. It is set aside as .damaged and measured again.",
-                path,
-            )
+            LOG.warning("%s It is set aside as .damaged and measured again.", error)
             return None
+
+    def _read(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, description = read_arrays(self.path(key))
+        if hashlib.sha256(canonical(description).encode()).hexdigest() != key:
+            raise Damaged(f"{self.path(key)} is another cell than its name says.")
+        return arrays, description
 
     def look(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Return the arrays of a cell and its description, None where there is no sound one.
 
         Nothing is changed, so that it can be another person's folder.
         """
-        path = self.path(key)
-        if not path.is_file():
+        if key not in self:
             return None
         try:
-            arrays, description = read_arrays(path)
+            return self._read(key)
         except Damaged as error:
             LOG.warning("%s It is left out.", error)
             return None
-        if hashlib.sha256(canonical(description).encode()).hexdigest() != key:
-            LOG.warning("%s is another cell than its name says. It is left out.", path)
-            return None
-        return arrays, description
 
     def write(self, description: Description, arrays: Mapping[str, np.ndarray]) -> None:
         """Store the arrays of one cell."""

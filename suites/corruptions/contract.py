@@ -58,12 +58,11 @@ def corruption(body: Body) -> Corruption:
     return corrupted
 
 
-def users_corruption(function: Callable[..., Tensor], name: str, sha256: str) -> Corruption:
+def users_corruption(function: Callable[..., Tensor], name: str) -> Corruption:
     """Return a user's function (images, indices, seed, severity) as a corruption, with checks.
 
     Args:
         function: Function that may take `constants` and `exact` too.
-        sha256: Hash of the file that holds it, for the constants of cells.
 
     Raises:
         ValueError: It takes other arguments, gives no images, or a row depends on other rows.
@@ -98,7 +97,7 @@ def users_corruption(function: Callable[..., Tensor], name: str, sha256: str) ->
         return out
 
     corrupted.__name__, corrupted.__doc__ = name, function.__doc__
-    corrupted.sha256 = sha256  # type: ignore[attr-defined]
+    corrupted.function = function  # type: ignore[attr-defined]
     indices, k = torch.arange(3), torch.arange(3).view(3, 1, 1, 1)
     pixels = (torch.arange(3 * 3 * 32 * 32) * 2654435761 % 251).view(3, 3, 32, 32)
     images = (pixels // (3 - k) + 3 * (k == 1)).byte()  # each of a range of its own

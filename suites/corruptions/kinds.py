@@ -16,8 +16,8 @@ def corruption_of(spec: str) -> Corruption:
         ValueError: A user's corruption does not keep the contract, or its name is taken.
     """
     name = adopt(spec, CORRUPTIONS)
-    kind, sha256 = CORRUPTIONS[name], CORRUPTIONS.sha256(name)
-    return users_corruption(kind, name, sha256) if sha256 else kind
+    kind = CORRUPTIONS[name]
+    return users_corruption(kind, name) if CORRUPTIONS.sha256(name) else kind
 
 
 def corrupt(

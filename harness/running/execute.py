@@ -5,7 +5,6 @@ One CSV and one JSON for each (data set, suite, model, seed).
 
 import contextlib
 import datetime
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +33,7 @@ from harness.running.recipes import recipe_for
 from harness.running.train import train
 from harness.storage import checkpoints, results
 from harness.storage.cells import CellStore, Description
-from harness.storage.files import write_bytes
+from harness.storage.json_files import write_json
 from harness.storage.provenance import command_line
 from harness.suites.base import Arrays
 from harness.suites.datasets import load
@@ -102,7 +101,7 @@ def _train(
     description = identity | {"seed": job.seed, "recipe": asdict(recipe)}
     log = {"history": history, "wall_s": round(time.monotonic() - start, 1)}
     log |= description | {"command": command_line(), "environment": environment(device)}
-    write_bytes(job.path.with_suffix(".json"), (json.dumps(log, indent=2) + "\n").encode())
+    write_json(job.path.with_suffix(".json"), log)
     checkpoints.write(job.path, model.state_dict(), description)
     partial.unlink(missing_ok=True)
     return model, description

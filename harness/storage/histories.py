@@ -7,30 +7,59 @@ from typing import Any
 import pandas as pd
 
 from harness.refusal import Refusal
-from harness.storage.results import read_provenance
+from harness.storage.arrays import Damaged, read_description
+from harness.storage.files import safe
+from harness.storage.json_files import read_json
+from harness.storage.rows import problem_of_name
 
 SCORES = ("loss", "accuracy", "held_out")  # of an epoch; the last only where images are held out
 COLUMNS = ("dataset", "model", "seed", "epoch", *SCORES)
+CURE = "Rename it to read the others without it, or train again in another `--results` folder."
 
 
 def read_histories(results: Path) -> pd.DataFrame:
     """Return a row for each epoch of each training: `COLUMNS`, NaN where a score was not measured.
 
     Raises:
-        Refusal: A file is damaged.
+        Refusal: A file is damaged, or of other weights than those beside it.
     """
     rows: list[tuple] = []
     for path in sorted((results / "checkpoints").glob("*/*/seed*.json")):
-        content = read_provenance(path)
+        content = read_json(path, CURE)
         key = [content.get(name) for name in ("dataset", "model", "seed")]
         history = content.get("history")
-        if None in key or not isinstance(history, list) or not all(map(_is_epoch, history)):
-            raise Refusal(f"{path} is damaged: it describes no training. Remove it.")
+        if (
+            not all(isinstance(name, str) and not problem_of_name(name) for name in key[:2])
+            or type(key[2]) is not int
+            or not isinstance(history, list)
+            or not all(map(_is_epoch, history))
+        ):
+            raise Refusal(f"{path} describes no training. {CURE}")
+        _check_place(path, content)
         rows += [
             (*key, int(epoch["epoch"]), *(float(epoch.get(score, math.nan)) for score in SCORES))
             for epoch in history
         ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _check_place(path: Path, content: dict[str, Any]) -> None:
+    """Refuse the history of another training than that of its path and of the weights there."""
+    dataset, model, seed = (content[name] for name in ("dataset", "model", "seed"))
+    if (safe(dataset), safe(model), f"seed{seed}.json") != path.parts[-3:]:
+        raise Refusal(
+            f"{path} is the training of {model} on {dataset}, seed {seed}: it was moved. {CURE}"
+        )
+    weights = path.with_suffix(".safetensors")
+    try:
+        described = read_description(weights) if weights.is_file() else {}
+    except Damaged as error:
+        raise Refusal(f"{error} The training beside it may be of other weights. {CURE}") from None
+    other = [k for k, v in described.items() if k != "sha256" and content.get(k) != v]
+    if other:
+        raise Refusal(
+            f"{path} is not the training of {weights.name} beside it: `{other[0]}` differs. {CURE}"
+        )
 
 
 def _is_epoch(epoch: Any) -> bool:

@@ -1,5 +1,5 @@
 import csv
-import json
+import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.analysis import boards, leaderboard
 from harness.running.environment import device_name
 from harness.storage.cells import CellStore, Description
+from harness.storage.json_files import write_json
 from harness.storage.results import COLUMNS, cells_root, csv_path, run_key, write
 from harness.suites.base import Cell
 from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
@@ -145,7 +146,8 @@ def told_folder() -> Callable[..., Path]:
                     "environment": {"commit": "c0ffee" * 6, "dirty": False, "device": "a CPU"},
                     "cells": {f"{c} {level}": "0" * 64 for c, level in cells},
                 }
-                path.with_suffix(".json").write_text(json.dumps(told | (made or {})))
+                told |= {"csv": hashlib.sha256(path.read_bytes()).hexdigest(), **(made or {})}
+                write_json(path.with_suffix(".json"), told)
         runs = " ".join(f"run{seed}" for seed in seeds)
         for metric in ("accuracy", "nll"):
             for group, level in (("clean", 0), ("fog", 3)):

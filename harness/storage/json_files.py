@@ -22,7 +22,9 @@ def as_bytes(content: Mapping[str, Any]) -> bytes:
     """Return the bytes of a file of `content` and its checksum."""
     content = json.loads(json.dumps(content))  # as it is read: keys are texts, tuples lists
     whole = content | {CHECKSUM: checksum(content)}
-    return (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    # A lone surrogate, as of an argument that is not UTF-8, becomes its escape in JSON.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """What all figures share: nothing cut off, no text over another, sizes, formats, files."""
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from harness.plots.stability import growth_curves
 from harness.plots.style import Looks, Size, parse_size, save
 from harness.plots.training import curves, training_curves
 from harness.refusal import Refusal
+from harness.storage.json_files import write_json
 from harness.storage.results import COLUMNS, csv_path
 from harness.suites.catalog import COMMON, FAMILIES
 
@@ -297,10 +297,9 @@ def test_training_curves_are_drawn_where_training_happened(results: Path) -> Non
     assert training_curves(results) == {}
     for seed in (0, 1):
         path = results / "checkpoints" / "d" / "pde_aug" / f"seed{seed}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         history = [{"epoch": e, "loss": 1 / e + seed, "accuracy": 1 - 0.5 / e} for e in (1, 2, 3)]
         log = {"model": "pde_aug", "dataset": "d", "seed": seed, "history": history}
-        path.write_text(json.dumps(log))
+        write_json(path, log)
     figure = training_curves(results)["d"]
     loss, accuracy = figure.axes
     assert (loss.get_title(), accuracy.get_title()) == ("training loss", "training accuracy")
@@ -308,7 +307,6 @@ def test_training_curves_are_drawn_where_training_happened(results: Path) -> Non
     assert [t.get_text() for t in accuracy.texts if t.get_label() == END] == ["pde_aug"]
     assert training_curves(results, ["resnet18"]) == {}
     path = results / "checkpoints" / "d" / "unseen" / "seed0.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps(log | {"model": "unseen"}))  # trained and never evaluated
+    write_json(path, log | {"model": "unseen", "seed": 0})  # trained and never evaluated
     names = [path.name for path in draw(results, ["clean"], ["d"], results)]
     assert names == ["d-clean.png", "d-training.png"]

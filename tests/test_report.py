@@ -27,6 +27,7 @@ from harness.report import html as markup
 from harness.report.html import SCRIPTS, TEMPLATES, unpack
 from harness.report.page import Content, facts
 from harness.report.pictures import pictures
+from harness.storage.json_files import write_json
 from harness.storage.results import COLUMNS
 from harness.study.schema import FILE
 
@@ -423,9 +424,8 @@ def test_a_damaged_study_is_refused_and_no_page_made(told_folder: Folder, tmp_pa
 
 def write_history(results: Path, model: str, seed: int, losses: list[float]) -> None:
     path = results / "checkpoints" / "d" / model / f"seed{seed}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     history = [{"epoch": i, "loss": v, "accuracy": 0.5} for i, v in enumerate(losses, 1)]
-    path.write_text(json.dumps({"dataset": "d", "model": model, "seed": seed, "history": history}))
+    write_json(path, {"dataset": "d", "model": model, "seed": seed, "history": history})
 
 
 def test_training_curves_are_means_over_seeds(told_folder: Folder, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.analysis import leaderboard
 from harness.report import page
+from harness.storage.json_files import write_json
 from harness.storage.results import csv_path, read, write
 from harness.suites.base import Measurement
 
@@ -90,10 +91,8 @@ def folder(told_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     (results / "d" / "study.json").write_text(json.dumps(study))
     for seed in (0, 1):
         path = results / "checkpoints" / "d" / "pde_aug" / f"seed{seed}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         epochs = [{"epoch": i, "loss": 2 / i, "accuracy": 1 - 0.5 / i} for i in (1, 2, 3)]
-        key = {"dataset": "d", "model": "pde_aug", "seed": seed, "history": epochs}
-        path.write_text(json.dumps(key))
+        write_json(path, {"dataset": "d", "model": "pde_aug", "seed": seed, "history": epochs})
     page.write(results)
     return results
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.analysis import boards, leaderboard
 from harness.running.environment import device_name
 from harness.storage.cells import CellStore, Description
-from harness.storage.json_files import write_json
+from harness.storage.json_files import read_json, write_json
 from harness.storage.results import COLUMNS, cells_root, csv_path, run_key, write
 from harness.suites.base import Cell
 from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
@@ -143,6 +143,9 @@ def told_folder() -> Callable[..., Path]:
                     "wall_s": 1.5,
                     "images": 1000,
                     "limit": 0,
+                    "data": "images",
+                    "version": 1,
+                    "rows": len(measured),
                     "environment": {"commit": "c0ffee" * 6, "dirty": False, "device": "a CPU"},
                     "cells": {f"{c} {level}": "0" * 64 for c, level in cells},
                 }
@@ -164,6 +167,21 @@ def told_folder() -> Callable[..., Path]:
         return results
 
     return write
+
+
+@pytest.fixture(scope="session")
+def vouch() -> Callable[..., None]:
+    """A function that lets a run's JSON vouch for its CSV as it is now, and say what else is given.
+
+    So a test reads rows that no run wrote.
+    """
+
+    def sign(path: Path, **told: Any) -> None:
+        beside = path.with_suffix(".json")
+        digest = {"csv": hashlib.sha256(path.read_bytes()).hexdigest()}
+        write_json(beside, read_json(beside, "") | digest | told)
+
+    return sign
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[tuple]) -> None:
@@ -215,9 +233,10 @@ def answered() -> Callable[..., Path]:
             logits = chance.normal(size=(n, 10)).astype(np.float32)
             logits[np.arange(n), (labels + ~hit) % 10] += 6
             described = Description(
-                weights=f"{model}{seed}{luck}", model=model, source="", arguments={}, data=data,
-                limit=limit, suite=suite, version=version, condition=condition, level=level,
-                constants={}, seed=0, dtype="float32",
+                weights=f"{model}{seed}{luck}", settings="", model=model, code="", arguments={},
+                data=data, limit=limit, suite=suite, version=version, suite_code="",
+                condition=condition, level=level, constants={}, seed=0, dtype="float32", batch=0,
+                protocol=1,
             )  # fmt: skip
             arrays = {"indices": np.arange(n), "labels": labels, "logits": logits}
             store.write(described, arrays)

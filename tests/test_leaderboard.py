@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis import wilson
-from harness.analysis.boards import FILE, open_outcomes, read, sentence, write
+from harness.analysis.boards import FILE, current, open_outcomes, read, sentence, write
 from harness.analysis.collect import collect_samples, is_rate, span
 from harness.analysis.groups import (
     describe_group,
@@ -228,19 +228,25 @@ def test_an_array_of_a_metrics_name_is_its_outcomes() -> None:
 def test_models_on_other_images_are_not_paired(tmp_path: Path, answered: Answer) -> None:
     answered(tmp_path, "a", data="some images")
     answered(tmp_path, "b", data="some images")
-    answered(tmp_path, "c", data="other images")
-    found = collect_samples(read_results(tmp_path), StoredOutcomes(tmp_path))
-    on = {key.model: sample.on for key, sample in found.items() if key.group == "noise"}
+    answered(tmp_path / "others", "c", data="other images")
+    on: dict[str, str] = {}
+    for folder in (tmp_path, tmp_path / "others"):
+        found = collect_samples(read_results(folder), StoredOutcomes(folder))
+        on |= {key.model: sample.on for key, sample in found.items() if key.group == "noise"}
     assert on["a"] == on["b"] != on["c"]
 
 
 def test_cells_that_do_not_say_what_the_table_says_are_left_out(
-    tmp_path: Path, answered: Answer, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    answered: Answer,
+    vouch: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = answered(tmp_path, "m")
     lines = path.read_text().splitlines()
     lines[1] = lines[1].replace(lines[1].split(",")[8], "1.000000")
     path.write_text("\n".join(lines) + "\n")
+    vouch(path)
     board = leaderboard(read_results(tmp_path), StoredOutcomes(tmp_path))
     assert row(board, "clean", "m").basis == "rates" and row(board, "noise", "m").basis == "images"
     assert "is not that of its cells, which are left out. `harness table --rescore`" in caplog.text
@@ -375,6 +381,31 @@ def test_intervals_of_a_leaderboard_are_of_its_own_runs_alone(
     assert list(found.value) == list(before.value)
     assert "images" not in set(found[found.model == "b"].basis)
     assert set(found[found.model == "a"].basis) == {"images"}
+
+
+def test_ranks_without_cells_are_those_of_the_leaderboard_of_the_same_runs(
+    stored: Path, answered: Answer
+) -> None:
+    results = stored.parent
+    before = read(stored)
+    pd.testing.assert_frame_equal(
+        current(read_results(results), results, progress()), before, atol=1e-6
+    )
+    shutil.rmtree(results / "cells")
+    table = read_results(results)
+    now = current(table, results, progress())
+    pd.testing.assert_frame_equal(now, before, atol=1e-6)
+    stored.unlink()
+    wide = current(table, results, progress())
+    assert "images" not in set(wide.basis) and list(wide.value) == list(now.value)
+    assert (wide.mde[wide.mde.notna()] > now.mde[wide.mde.notna()]).all()
+    # One model more: the ranks are of other columns than those that the file knows.
+    stored.write_bytes(as_csv(before))
+    answered(results, "c", 0)
+    shutil.rmtree(results / "cells")
+    third = current(read_results(results), results, progress())
+    assert set(third[third.model == "c"].basis) <= {"rates", "nothing"}
+    assert third.rank_high.max() == 3
 
 
 def test_a_damaged_leaderboard_is_said_and_not_used(

@@ -4,12 +4,12 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.collect import Key
+from harness.analysis.collect import Key, collect_samples
 from harness.analysis.leaderboard import (
     CHECK,
     COLUMNS,
@@ -18,14 +18,17 @@ from harness.analysis.leaderboard import (
     as_csv,
     checks,
     leaderboard,
+    of_samples,
 )
 from harness.analysis.outcomes import StoredOutcomes
+from harness.analysis.pairs import ROUNDED
 from harness.analysis.sample import Sample, from_row
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.files import write_bytes
 from harness.storage.results import cells_root, select
 from harness.storage.rows import read_rows
+from harness.suites.metrics import is_bound
 
 FILE = "leaderboard.csv"
 MADE = "Make it again with `harness table --write`."
@@ -50,6 +53,46 @@ def write(results: Path, progress: Progress) -> pd.DataFrame:
     return board
 
 
+def current(table: pd.DataFrame, results: Path, progress: Progress) -> pd.DataFrame:
+    """Return the leaderboard of a table as it is now: of its rows and of the answers behind them.
+
+    Where not all answers are stored, a column of the folder's leaderboard has its intervals and
+    ranks instead, if that is of the very same runs.
+    """
+    parts = []
+    # One suite at a time, which needs less memory.
+    for _, part in table[~table["variant"].map(is_bound)].groupby(["dataset", "suite"]):
+        with open_outcomes(results, part, progress) as outcomes:
+            found = collect_samples(part, outcomes)
+        parts.append(of_samples(found))
+        blind = {key.column for key, sample in found.items() if sample.images is None}
+        parts[-1] = _sharpen(parts[-1], blind, _stored(results))
+    return pd.concat(parts, ignore_index=True) if parts else of_samples({})
+
+
+def _sharpen(
+    board: pd.DataFrame, blind: Collection[tuple], stored: pd.DataFrame | None
+) -> pd.DataFrame:
+    """A leaderboard with what a stored one knows of the columns `blind`, where it is of its runs.
+
+    What it knows are intervals and ranks; numbers are those of the table.
+    """
+    if stored is None or board.empty:
+        return board
+    both = board.merge(stored, "left", list(KEY), suffixes=("", " stored"))
+    columns = pd.MultiIndex.from_frame(board[list(KEY[:5])])
+    same = (both["runs"] == both["runs stored"]) & (both["images"] == both["images stored"])
+    same &= (both["value"] - both["value stored"]).abs() <= ROUNDED
+    # Ranks are among all models of a column.
+    counts = stored.groupby(list(KEY[:5])).size().reindex(columns).to_numpy()
+    agreeing = same.groupby(columns).transform("sum").to_numpy()
+    here = same.groupby(columns).transform("size").to_numpy()
+    taken = columns.isin(list(blind)) & (agreeing == here) & (here == counts)
+    for name in ("low", "high", "rank_low", "rank_high", "mde", "basis"):
+        board[name] = board[name].where(~taken, both[f"{name} stored"])
+    return board.astype(dict.fromkeys(COUNTS, "Int64"))
+
+
 def outcomes_of(
     results: Path, advance: Callable[[int], None] = lambda n: None, *, alone: bool = False
 ) -> StoredOutcomes:
@@ -64,8 +107,8 @@ def outcomes_of(
     """
 
     def known() -> dict[Key, Sample]:
-        path = results / FILE
-        return {} if alone or not path.is_file() else _of_images(path, path.stat().st_mtime_ns)
+        board = None if alone else _stored(results)
+        return {} if board is None else samples_of(board[board["basis"] == "images"])
 
     return StoredOutcomes(results, advance, known)
 
@@ -84,14 +127,19 @@ def open_outcomes(
         yield outcomes_of(results, task.advance, alone=alone)
 
 
+def _stored(results: Path) -> pd.DataFrame | None:
+    """The leaderboard of a folder; None where there is none, or a damaged one."""
+    path = results / FILE
+    return _read_once(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
 @functools.lru_cache(maxsize=4)
-def _of_images(path: Path, written: int) -> dict[Key, Sample]:
-    """The means of a leaderboard that its images are behind; none where it is damaged."""
+def _read_once(path: Path, written: int) -> pd.DataFrame | None:
     try:
-        return {k: s for k, s in samples_of(read(path)).items() if s.basis == "images"}
+        return read(path)
     except Refusal as refusal:
         LOG.warning("%s Its intervals are not used.", refusal)
-        return {}
+        return None
 
 
 def samples_of(board: pd.DataFrame) -> dict[Key, Sample]:

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -124,6 +125,16 @@ def print_lines(lines: Iterable[object], apart: bool = False) -> None:
     """Print sentences and the paths of what was written; on stderr to keep them apart from JSON."""
     for line in lines:
         typer.echo(str(line), err=apart)
+
+
+def folder_to_read(results: Path) -> Path:
+    """Return a results folder; where it holds no runs, the published results in it, and say so."""
+    from harness.storage.results import own_or_published
+
+    found = own_or_published(results)
+    if found != results:
+        typer.echo(f"There are no runs of your own in {results}: this is {found}.", err=True)
+    return found
 
 
 def progress_on_stderr(context: typer.Context) -> "Progress":

@@ -60,7 +60,7 @@ def evaluate(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         batch_size: Batch size, which does not affect results; None is the device's default.
         image_seed: Seed of the random draws on test images.
-        name: Name of a module or builder in tables; "" is that of its class or function.
+        name: Name in tables; "" is that of the class, the function, or the model itself.
         progress: Whether to print on stderr what is being done.
 
     Returns:
@@ -101,13 +101,12 @@ def _evaluate(
     from harness.storage.files import data_folder
     from harness.storage.rows import problem_of_name
 
-    if name and isinstance(model, str):
-        raise Refusal(f"`{model}` has a name already. Leave out `name={name!r}`.")
     if name and (problem := problem_of_name(name)):
         raise Refusal(f"`name` {problem}. Give a name that can stand in a table.")
     with user_input():
         source = model if isinstance(model, str) else source_of(model, name)
     options = Options(
+        name=name if isinstance(model, str) else "",
         results=_scratch() if results is None else Path(results),
         data=data_folder(None if data is None else Path(data)),
         weights=None if weights is None else Path(weights),
@@ -139,10 +138,9 @@ def _read_runs(paths: Sequence[Path]) -> "pd.DataFrame":
     """The measurements of runs in one results folder."""
     import pandas as pd
 
-    from harness.storage.results import COLUMNS
-    from harness.storage.rows import long_rows, read_rows
+    from harness.storage.results import read_run
 
-    parts = [pd.DataFrame(long_rows(read_rows(p, ended=True), COLUMNS)) for p in paths]
+    parts = [pd.DataFrame(read_run(path)[0]) for path in paths]
     return _with_folder(pd.concat(parts, ignore_index=True), paths[0].parents[3])
 
 

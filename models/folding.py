@@ -65,7 +65,7 @@ def pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNor
         if type(m) is nn.BatchNorm2d and m.running_mean is not None
     ]
     try:
-        with torch.inference_mode(), Uses() as uses:
+        with torch.no_grad(), Uses() as uses:
             model(images)
     finally:
         for hook in hooks:

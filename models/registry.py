@@ -73,12 +73,16 @@ class Registry(Generic[T]):
         Raises:
             ValueError: The name is taken.
         """
-        if name in self and name not in self._users:
+        if self.is_taken(name):
             raise ValueError(
                 f"The {self.kind} `{spec}` has the name of a registered {self.kind}. Rename it."
             )
         self._users.add(name)
         self._entries[name], self._hashes[name] = entry, sha256
+
+    def is_taken(self, name: str) -> bool:
+        """Return whether an entry of ours, or of an installed package, has the name."""
+        return name in self and name not in self._users
 
     def sha256(self, name: str) -> str:
         """Return the hash of the file that holds an entry; "" for one of ours."""

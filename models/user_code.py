@@ -110,14 +110,25 @@ def adopt(spec: str, registry: Registry[Any]) -> str:
     """
     if not is_file(spec):
         return spec
-    code = load_code(spec, registry.kind)
-    if not callable(code.value):
-        raise ValueError(
-            f"The {registry.kind} `{spec}` is no function: it is a {type(code.value).__name__}. "
-            "Name the function itself."
-        )
+    code = load_function(spec, registry.kind)
     registry.add(code.name, code.value, code.sha256, spec)
     return code.name
+
+
+def load_function(spec: str, kind: str) -> UserCode:
+    """Return the function that `path/to/file.py:NAME` names.
+
+    Raises:
+        ValueError: It is none, or as of `load_code`.
+        FileNotFoundError, LookupError: As of `load_code`.
+    """
+    code = load_code(spec, kind)
+    if not callable(code.value):
+        raise ValueError(
+            f"The {kind} `{spec}` is no function: it is a {type(code.value).__name__}. "
+            "Name the function itself."
+        )
+    return code
 
 
 def _is_own(value: Any, module: ModuleType) -> bool:

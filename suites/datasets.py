@@ -7,21 +7,21 @@ publish, which torchvision checks.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor
 
 from harness.models.base import MIN_SIZE
-from harness.models.user_code import adopt
+from harness.models.user_code import load_function
 from harness.suites.catalog import DATASETS
-
-MAX_SIZE = 224  # pixels; a folder of larger images is read at this size
+from harness.suites.dataset_names import parse_dataset
+from harness.suites.image_files import read_square
+from harness.suites.image_folders import Signature, common_size, list_images
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -66,11 +66,11 @@ class Split:
         return digest.hexdigest()
 
 
-def load(name: str, *, train: bool, root: Path) -> Split:
-    """Return the training or test half of the data set `name`.
+def load(spec: str, *, train: bool, root: Path) -> Split:
+    """Return the training or test half of a data set.
 
     Args:
-        name: A name in `DATASETS`, "imagefolder:PATH", or "path/to/file.py:NAME".
+        spec: A name in `DATASETS`, or what `harness.suites.dataset_names` lists.
         train: The training half rather than the test half.
         root: The folder that holds the official files.
 
@@ -79,9 +79,7 @@ def load(name: str, *, train: bool, root: Path) -> Split:
         FileNotFoundError: Its files are not there.
         ValueError: Its files are damaged, or a user's function gives something else.
     """
-    if name.startswith("imagefolder:"):
-        return imagefolder(train, Path(name.removeprefix("imagefolder:")))
-    name = adopt(name, DATASETS)
+    name = adopt_dataset(spec)
     found = DATASETS[name](train, root)
     if not DATASETS.sha256(name):
         return found
@@ -89,6 +87,41 @@ def load(name: str, *, train: bool, root: Path) -> Split:
         found = _users_split(name, found, lambda: DATASETS[name](not train, root))
     _check_split(name, found)
     return found
+
+
+def adopt_dataset(spec: str) -> str:
+    """Return the name under which `DATASETS` has a data set; a user's own is added first.
+
+    Raises:
+        FileNotFoundError, LookupError, ValueError: As of `load`.
+    """
+    found = parse_dataset(spec)
+    if found.code:
+        code = load_function(found.code, DATASETS.kind)
+        DATASETS.add(found.name, code.value, code.sha256, spec)
+    elif found.folder is not None:
+        folder = found.folder
+
+        def images(train: bool, root: Path) -> Split:
+            return imagefolder(train, folder)
+
+        DATASETS.add(found.name, images, "", spec)
+    elif spec not in DATASETS and Path(spec).expanduser().is_dir():
+        raise LookupError(f"`{spec}` is a folder. Write `--dataset imagefolder:{spec}`.")
+    return found.name
+
+
+def training_fingerprint(spec: str, root: Path) -> str:
+    """Return the fingerprint of a data set's training half.
+
+    It is that of the official files where there are some, which are verified whenever they are
+    read, and is computed otherwise.
+
+    Raises:
+        FileNotFoundError, LookupError, ValueError: As of `load`.
+    """
+    name = adopt_dataset(spec)
+    return OFFICIAL.get(name) or load(name, train=True, root=root).fingerprint()
 
 
 def _users_split(name: str, found: Any, other_half: Callable[[], Any]) -> Split:
@@ -207,6 +240,9 @@ def fashion_mnist(train: bool, root: Path) -> Split:
     )
 
 
+# Fingerprints of training halves; the files are verified by the MD5s that their authors publish.
+OFFICIAL: dict[str, str] = {}
+
 FETCHED: dict[str, Callable[[Path], object]] = {
     "cifar10": lambda root: torchvision.datasets.CIFAR10(str(root), download=True),
     "cifar100": lambda root: torchvision.datasets.CIFAR100(str(root), download=True),
@@ -231,65 +267,50 @@ def fetch(name: str, root: Path) -> None:
         FETCHED[name](root)
 
 
+@dataclass
+class _Kept:
+    """What was read of a folder of images in this process."""
+
+    signature: Signature
+    size: int
+    halves: dict[bool, Split] = field(default_factory=dict)
+
+
+_KEPT: dict[Path, _Kept] = {}
+
+
 def imagefolder(train: bool, folder: Path) -> Split:
     """A user's own images, one folder a class, as squares of one size.
 
-    The halves are FOLDER/train and FOLDER/test (or FOLDER/val); without them every fifth file of
-    each class, by name, is a test image. Every image is cropped to its central square and resized
-    to the smallest side found, at most 224.
+    The halves are FOLDER/train and FOLDER/test (or val, valid, validation); without them every
+    fifth file of each class, by name, is a test image. Every image is cropped to its central square
+    and resized to the smallest side found, at most 224. A file is decoded once, until it changes.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or it holds no folders of images.
+        ValueError: A file cannot be read, or the folder holds nothing that can be evaluated.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"There is no folder {folder}. Write `--dataset imagefolder:PATH` with the path of a "
-            "folder that holds one folder for each class."
-        )
-    halves = [
-        folder / "train",
-        next((folder / n for n in ("test", "val") if (folder / n).is_dir()), folder / "test"),
-    ]
-    split = all(half.is_dir() for half in halves)
-    try:
-        everything = [
-            torchvision.datasets.ImageFolder(str(f)) for f in (halves if split else [folder])
-        ]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{folder} holds no folders of images, one for each class: {str(error).splitlines()[0]}"
-        ) from None
-    classes = tuple(everything[0].classes)
-    if any(tuple(half.classes) != classes for half in everything):
-        raise ValueError(f"{halves[0]} and {halves[1]} hold different classes. Make them equal.")
-    sizes = []
-    for half in everything:
-        for path, _ in half.samples:
-            with Image.open(path) as image:  # the header alone
-                sizes.append(min(image.size))
-    size = min(*sizes, MAX_SIZE)
-    if size < MIN_SIZE:
-        raise ValueError(
-            f"The smallest image in {folder} is {size} pixels; at least {MIN_SIZE} are needed. "
-            "Enlarge or remove it."
-        )
-    if split:
-        samples = everything[0 if train else 1].samples
-    else:
-        samples = []
-        for k in range(len(classes)):
-            of_class = [s for s in everything[0].samples if s[1] == k]
-            samples += [s for i, s in enumerate(of_class) if (i % 5 == 4) != train]
-    images = torch.stack([_square(Path(path), size) for path, _ in samples])
-    labels = torch.tensor([label for _, label in samples])
-    return Split(images, labels, classes, flip=True)
+    found = list_images(folder)
+    kept = _KEPT.get(folder)
+    if kept is None or kept.signature != found.signature:
+        kept = _KEPT[folder] = _Kept(found.signature, common_size(found))
+    if train not in kept.halves:
+        samples = found.train if train else found.test
+        if not samples:
+            half = "train" if train else "test"
+            raise ValueError(
+                f"{folder} has no {half}ing images: there are none in {folder / half}. Put some "
+                "there, one folder a class" + ", or give `--weights`." * train
+            )
+        images = torch.stack([_square(path, kept.size) for path, _ in samples])
+        labels = torch.tensor([label for _, label in samples])
+        kept.halves[train] = Split(images, labels, found.classes, flip=True)
+    return kept.halves[train]
 
 
 def _square(path: Path, size: int) -> Tensor:
     """The central square of an image file, resized; uint8 (3, size, size)."""
-    with Image.open(path) as image:
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        box = (left, top, left + side, top + side)
-        resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+    return torch.from_numpy(read_square(path, size)).permute(2, 0, 1)
 
 
 def _cifar(name: str, kind: Callable, files: str, train: bool, root: Path) -> Split:

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from harness.suites.datasets import load
+from harness.storage.files import data_folder
+from harness.suites.datasets import OFFICIAL, load, training_fingerprint
 
 NOWHERE = Path("/nonexistent")
 
@@ -50,34 +50,23 @@ def test_an_unknown_name_brings_the_nearest() -> None:
         load("cifar", train=False, root=NOWHERE)
 
 
-def picture(path: Path, width: int, height: int, value: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((height, width, 3), value, np.uint8)).save(path)
+def test_the_fingerprint_of_a_training_half_is_that_of_its_images(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import numpy as np\ndef dots(train, root):\n"
+        "    return np.full((4, 32, 32), 9 * train, np.uint8), np.arange(4) % 2\n"
+    )
+    for spec in ("digits", f"{file}:dots"):
+        found = training_fingerprint(spec, NOWHERE)
+        assert found == load(spec, train=True, root=NOWHERE).fingerprint()
+        assert found != load(spec, train=False, root=NOWHERE).fingerprint()
 
 
-def test_a_folder_of_images_is_cropped_and_split(tmp_path: Path) -> None:
-    for k, name in enumerate(("cat", "dog")):
-        for i in range(10):
-            picture(tmp_path / name / f"{i}.png", 48 + 8 * i, 40, 100 * k + i)
-    train, test = (load(f"imagefolder:{tmp_path}", train=half, root=NOWHERE) for half in (1, 0))
-    assert train.classes == ("cat", "dog") and train.images.shape == (16, 3, 40, 40)
-    assert test.labels.tolist() == [0, 0, 1, 1]
-    assert test.images[:, 0, 0, 0].tolist() == [4, 9, 104, 109]
-
-
-def test_a_folder_with_halves_keeps_them(tmp_path: Path) -> None:
-    for half, count in (("train", 3), ("val", 2)):
-        for i in range(count):
-            picture(tmp_path / half / "only" / f"{i}.png", 32, 32, i)
-    assert len(load(f"imagefolder:{tmp_path}", train=True, root=NOWHERE)) == 3
-    assert len(load(f"imagefolder:{tmp_path}", train=False, root=NOWHERE)) == 2
-
-
-def test_what_is_no_folder_of_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="There is no folder"):
-        load(f"imagefolder:{tmp_path / 'none'}", train=True, root=NOWHERE)
-    with pytest.raises(FileNotFoundError, match="holds no folders of images"):
-        load(f"imagefolder:{tmp_path}", train=True, root=NOWHERE)
-    picture(tmp_path / "cat" / "1.png", 28, 28, 0)
-    with pytest.raises(ValueError, match="is 28 pixels; at least 32 are needed"):
-        load(f"imagefolder:{tmp_path}", train=True, root=NOWHERE)
+@pytest.mark.parametrize("name", sorted(OFFICIAL))
+def test_the_recorded_fingerprints_are_those_of_the_official_files(name: str) -> None:
+    root = data_folder(None)
+    try:
+        split = load(name, train=True, root=root)
+    except FileNotFoundError:
+        pytest.skip(f"{name} is not at {root}")
+    assert split.fingerprint() == training_fingerprint(name, NOWHERE)

@@ -18,7 +18,7 @@ from harness.suites.catalog import COMMON, FAMILIES
 
 CLEAN, MEAN = "clean", "mean"
 KEY = ("dataset", "suite", "model", "metric", "variant", "group")
-COLUMNS = (*KEY, "condition", "level", "value", "low", "high", "seeds", "n", "basis")
+COLUMNS = (*KEY, "condition", "level", "value", "low", "high", "seeds", "n", "basis", "runs")
 Samples = Mapping[Key, Sample]
 
 
@@ -93,7 +93,7 @@ def cell_samples(
 def intervals_of(samples: Samples) -> pd.DataFrame:
     """Return samples as rows of `COLUMNS`."""
     rows = [
-        (*_names(key), s.value, float(s.low), float(s.high), s.seeds, s.n, s.basis)
+        (*_names(key), s.value, float(s.low), float(s.high), s.seeds, s.n, s.basis, s.runs)
         for key, s in samples.items()
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -113,7 +113,7 @@ def differences_of(samples: Samples, baseline: str) -> pd.DataFrame:
             continue
         d = difference(sample, base)
         numbers = sample.value - base.value, float(d.low), float(d.high)
-        counts = min(sample.seeds, base.seeds), min(sample.n, base.n), sample.basis
+        counts = min(sample.seeds, base.seeds), min(sample.n, base.n), sample.basis, sample.runs
         rows.append((*_names(key), *numbers, *counts, float(d.p), bool(d.paired)))
     return pd.DataFrame(rows, columns=[*COLUMNS, "p", "paired"])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from harness.cli import options as opt
-from harness.cli.app import app, print_lines, progress_on_stderr
+from harness.cli.app import app, folder_to_read, print_lines, progress_on_stderr
 
 
 @app.command(epilog=opt.examples("harness report", "harness report --results results/quick"))
@@ -13,4 +13,5 @@ def report(context: typer.Context, results: opt.Results = Path("results")) -> No
     """Write one page of all that is in the results: results/report/index.html."""
     from harness.report import page
 
-    print_lines([page.write(results, progress_on_stderr(context))])
+    folder = folder_to_read(results)
+    print_lines([page.write(folder, progress_on_stderr(context), results)])

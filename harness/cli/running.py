@@ -9,6 +9,7 @@ from harness.cli import options as opt
 from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
 
 Weights = Annotated[Path | None, opt.what("A safetensors file of weights.")]
+Name = Annotated[str, opt.what("Name of the model in tables and paths \\[its own].")]
 MayTrain = Annotated[bool, opt.training("Train what has no weights yet.", "--train/--no-train")]
 Source = Annotated[
     str,
@@ -34,6 +35,7 @@ def run(
     datasets: opt.Datasets = ["digits"],
     seeds: opt.Seeds = [],
     weights: Weights = None,
+    name: Name = "",
     data: opt.Data = None,
     may_train: MayTrain = True,
     width: opt.Width = None,
@@ -58,6 +60,7 @@ def run(
     from harness.plots.figures import draw
     from harness.present.forecast import forecast_sheet
     from harness.present.tables import suite_tables
+    from harness.refusal import Failure
     from harness.running.execute import execute
     from harness.running.forecast import forecast
     from harness.running.plan import plan
@@ -67,12 +70,17 @@ def run(
     if dry_run:
         print_sheets([forecast_sheet(forecast(jobs, options))], json)
         return
-    written = []
-    for file in execute(jobs, options, progress):
-        written.append(file)
-        stored = file.cells - file.measured
-        progress.say(f"{file.measured} conditions measured, {stored} were stored.")
-    root, names = options.root, list(dict.fromkeys(job.source.name for job in jobs))
+    written, failure = [], None
+    try:
+        for file in execute(jobs, options, progress):
+            written.append(file)
+            stored = file.cells - file.measured
+            progress.say(f"{file.measured} conditions measured, {stored} were stored.")
+    except Failure as error:
+        if not written:
+            raise
+        failure = error
+    root, names = options.root, list(dict.fromkeys(file.model for file in written))
     sets = list(dict.fromkeys(file.dataset for file in written))
     own = {one.name: one.suite for job in jobs for one in job.evaluations}
     tables = [
@@ -84,6 +92,8 @@ def run(
     drawers = {name: suite.figure for name, suite in own.items() if suite.figure}
     figures = draw(root, list(own), sets, options.data, names, figures=drawers)
     print_lines([*(file.path for file in written), *figures], apart=json)
+    if failure is not None:
+        raise failure
 
 
 @app.command(
@@ -94,6 +104,7 @@ def train(
     models: opt.Models,
     datasets: opt.Datasets = ["digits"],
     seeds: opt.Seeds = [],
+    name: Name = "",
     data: opt.Data = None,
     width: opt.Width = None,
     epochs: opt.Epochs = None,
@@ -104,16 +115,12 @@ def train(
 ) -> None:
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
     given = locals()
-    from harness.running.execute import trained
+    from harness.running.execute import train_all
     from harness.running.plan import plan
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    for job in plan(models, datasets, seeds, [], options):
-        if job.trained:
-            progress.say(f"{job.label} is trained already.")
-        else:
-            trained(job, options, progress)
-        print_lines([job.path])
+    for path in train_all(plan(models, datasets, seeds, [], options), options, progress):
+        print_lines([path])
 
 
 @app.command(

@@ -127,7 +127,7 @@ def print_study(path: Path, questions: "tuple[Question, ...]", json: bool) -> No
     study = replace(study, questions=tuple(a for a in study.questions if a.number in numbers))
     if json:
         typer.echo(dumps(as_json(asdict(study)), indent=2, ensure_ascii=False))
-        print_lines(say_stale(study, path.parent), apart=True)
+        print_lines(say_stale(study, study.stale(path.parent)), apart=True)
     else:
         for part in describe_study(study, path.parent):
             show(part)

@@ -1,6 +1,6 @@
 """Figures of what is in the results, as files: which suite has which."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ from harness.plots.style import BASELINE, Looks, Size, check_format, save
 from harness.plots.training import training_curves
 from harness.storage.files import safe
 from harness.storage.histories import read_histories
-from harness.storage.results import cells_root, read
+from harness.storage.results import cells_root, csv_path, read
+from harness.storage.sources import describe_source
 from harness.suites.metrics import is_bound
 
 
@@ -146,6 +147,7 @@ def draw(
     format: str = "png",
     size: Size | None = None,
     figures: Mapping[str, Callable[[pd.DataFrame], Figure]] = {},
+    out: Path | None = None,
 ) -> list[Path]:
     """Write results/figures/DATASET-SUITE.png and others, and DATASET-training.png.
 
@@ -155,6 +157,7 @@ def draw(
         format: "png", "pdf" or "svg".
         size: (width, height) in inches, None for what each figure needs.
         figures: Of users' suites, by name: (the suite's rows) to its figure.
+        out: Folder to write below, where it is another than `results`.
 
     Returns:
         The files written.
@@ -167,8 +170,10 @@ def draw(
     looks = Looks({*table["model"], *read_histories(results)["model"]})
     names = [*models, BASELINE] if models else []
 
-    def write(made: Figure, *words: str) -> None:
-        paths.append(save(made, results / "figures" / f"{'-'.join(words)}.{format}"))
+    def write(made: Figure, files: Iterable[Path], *words: str) -> None:
+        name = f"{'-'.join(words)}.{format}"
+        source = describe_source(name, results, files)
+        paths.append(save(made, (out or results) / "figures" / name, source))
 
     shown = table[table["suite"].isin(suites) & table["dataset"].isin(datasets)]
     shown = shown[shown["model"].isin(names)] if names else shown
@@ -177,9 +182,12 @@ def draw(
         own = figures.get(suite)
         part = Part(results, dataset, suite, rows, looks, data, size)
         made = {"": own(rows)} if own else FIGURES.get(suite, generic_figures)(part)
+        runs = rows[["model", "seed"]].drop_duplicates().itertuples(index=False)
+        files = [csv_path(results, dataset, suite, str(m), int(seed)) for m, seed in runs]
         for suffix, figure in made.items():
-            write(figure, safe(dataset), f"{suite}{suffix}")
+            write(figure, files, safe(dataset), f"{suite}{suffix}")
     for dataset, figure in training_curves(results, names, looks=looks, size=size).items():
         if dataset in datasets:
-            write(figure, safe(dataset), "training")
+            files = list((results / "checkpoints" / safe(dataset)).glob("*/seed*.json"))
+            write(figure, files, safe(dataset), "training")
     return paths

@@ -16,10 +16,11 @@ from harness.plots.style import save
 from harness.progress import Progress
 from harness.refusal import Refusal, user_input
 from harness.running.evaluate import Evaluated, calibrated
-from harness.running.execute import trained
+from harness.running.networks import trained
 from harness.running.options import Options, resolve_device
 from harness.running.plan import plan
 from harness.storage.files import safe
+from harness.storage.sources import describe_source
 from harness.suites.attention import attention_maps, saliency_maps, versions
 from harness.suites.attention import calibrate as find_temperatures
 from harness.suites.base import Batch, Setting
@@ -72,7 +73,8 @@ def draw_corruptions(
     }
     title = f"{dataset}, test image {index}: {split.classes[int(split.labels[index])]}"
     path = results / "figures" / f"corruptions-{safe(dataset)}-{index}.png"
-    return save(corruption_sheet(pictures, image[0].numpy(), title), path)
+    source = describe_source(path.name, results, [])  # nothing was measured
+    return save(corruption_sheet(pictures, image[0].numpy(), title), path, source)
 
 
 def draw_attention(
@@ -131,7 +133,8 @@ def draw_attention(
         row = {f"Grad-CAM for\n{split.classes[predicted]}": [m[0].cpu() for m in cams.values()]}
         figure = overlays([picture] * len(cams), [f"{grid} grid" for grid in cams], row, heading)
     path = options.results / "figures" / f"attention-{safe(name)}-{safe(dataset)}-{index}.png"
-    return save(figure, path)
+    weights = [job.path] if job.path.is_relative_to(options.results) else []
+    return save(figure, path, describe_source(path.name, options.results, weights))
 
 
 def attention_of_image(

@@ -246,13 +246,18 @@ def check_format(format: str) -> None:
         raise Refusal(f"There is no format `{format}`. Use png, pdf or svg.")
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format that its path ends with; equal figures give equal bytes."""
+def save(figure: Figure, path: Path, source: str) -> Path:
+    """Write a figure in the format that its path ends with; equal figures give equal bytes.
+
+    Args:
+        source: What it was drawn from, as of `storage.sources`; a PNG keeps it.
+    """
     format = path.suffix[1:]
     check_format(format)
     words = {"Title": path.stem.replace("_", " ")}
     if figure.get_label():
         words["Subject" if format == "pdf" else "Description"] = str(figure.get_label())
+    words |= {"Source": source} if format == "png" else {}
     undated: dict = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format, {})
     content = io.BytesIO()
     with matplotlib.rc_context(RC):

@@ -1,7 +1,8 @@
 """The answers of studies, from results/DATASET/study.json, as the page has them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from harness.suites.metrics import METRICS, full_title
 PLACES = 6  # of where an interval is drawn; what is printed is rounded by `comparison.wording`
 
 
-def read(results: Path) -> list[Study]:
-    """Return the studies of a results folder, that of most images first.
+def read(results: Path) -> list[tuple[Study, list[str]]]:
+    """Return the studies of a results folder, that of most images first, and their stale runs.
 
     Raises:
         Refusal: One is damaged, or no study; says which question and effect.
     """
-    studies = [read_study(path) for path in sorted(results.glob(f"*/{FILE}"))]
-    return sorted(studies, key=lambda study: -study.images)
+    found = []
+    for path in sorted(results.glob(f"*/{FILE}")):
+        study = read_study(path)
+        found.append((study, study.stale(path.parent)))
+    return sorted(found, key=lambda pair: -pair[0].images)
 
 
 def find_headline(answer: StoredAnswer) -> StoredEffect | None:
@@ -30,14 +34,18 @@ def find_headline(answer: StoredAnswer) -> StoredEffect | None:
     return min(deciding, key=lambda e: METRICS[e.metric].sign * e.effect, default=None)
 
 
-def questions(study: Study, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def questions(
+    study: Study, runs: Sequence[Mapping[str, Any]], stale: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Return the answers of a study, their effects in words.
 
     Args:
         runs: Those of the page, as of `runs.runs`; an effect gets the numbers of its own.
+        stale: Paths of runs that are no longer those that the answers are of.
     """
     made = []
     for answer in study.questions:
+        answer = replace(answer, runs=tuple(r for r in answer.runs if r not in stale))
         effects = [_effect(e, _runs(e, answer, study, runs)) for e in answer.effects]
         for effect in effects:  # effects of one metric share a scale with 0 on it
             same = [e["numbers"] for e in effects if e["metric"] == effect["metric"]]

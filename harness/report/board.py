@@ -6,15 +6,14 @@ is computed here but where a number is drawn.
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from harness.analysis import boards
 from harness.analysis.groups import describe_group
 from harness.analysis.leaderboard import COUNTS, KEY
 from harness.report.numbers import convert, count_decimals, find_scale, unit_of
+from harness.report.runs import Place, numbers_of
 from harness.suites.metrics import METRICS, Metric, is_bound, parts_of
 
 Row = Mapping[Any, Any]
@@ -23,27 +22,18 @@ HEADLINE = ("common", "noise+blur", "clean")  # groups to open with, the first t
 MOST_ROWS = 40_000  # beyond these, what is of single classes stays in the CSV alone
 
 
-def read(results: Path) -> pd.DataFrame | None:
-    """Return the leaderboard of a results folder, None where there is none.
-
-    Raises:
-        Refusal: It is damaged; says where.
-    """
-    path = results / boards.FILE
-    return boards.read(path) if path.is_file() else None
-
-
 def is_of_class(variant: str) -> bool:
     """Return whether a variant is of the images of one class."""
     return any(part.startswith("class ") for part in parts_of(variant))
 
 
-def columns(board: pd.DataFrame, place: Mapping[str, int]) -> list[dict[str, Any]]:
+def columns(board: pd.DataFrame, place: Mapping[str, int], runs: Place) -> list[dict[str, Any]]:
     """Return the columns of a leaderboard in its order, as the page has them.
 
     Args:
         board: With the columns of `harness.analysis.leaderboard`.
         place: Number of each model in the page.
+        runs: Number of each run in the page.
 
     Returns:
         Of each column its names, `conditions` (the group in words), `title`, `unit`, `better`,
@@ -56,10 +46,10 @@ def columns(board: pd.DataFrame, place: Mapping[str, int]) -> list[dict[str, Any
     found: dict[tuple, list[Row]] = {}
     for row in board.to_dict("records"):
         found.setdefault(tuple(row[name] for name in KEY[:5]), []).append(row)
-    return [_column(key, rows, place) for key, rows in found.items()]
+    return [_column(key, rows, place, runs) for key, rows in found.items()]
 
 
-def _column(key: tuple, part: list[Row], place: Mapping[str, int]) -> dict[str, Any]:
+def _column(key: tuple, part: list[Row], place: Mapping[str, int], runs: Place) -> dict[str, Any]:
     dataset, suite, name, variant, group = key
     metric = METRICS[name]
     worst = math.inf if metric.sign < 0 else -math.inf
@@ -67,7 +57,13 @@ def _column(key: tuple, part: list[Row], place: Mapping[str, int]) -> dict[str, 
     order = sorted(range(len(part)), key=values.__getitem__, reverse=metric.sign >= 0)
     best_first = [part[i] for i in order]
     places = count_decimals(metric, [row["value"] for row in part])
-    rows = [_row(metric, row, places, place) for row in best_first]
+    rows = [
+        [
+            *_row(metric, row, places, place),
+            numbers_of(runs, dataset, suite, row["model"], row["runs"].split()),
+        ]
+        for row in best_first
+    ]
     low, high = find_scale([number for row in rows for number in row[1:4]])
     return {
         "dataset": dataset,
@@ -99,7 +95,7 @@ def _leader(best_first: Sequence[Row]) -> str:
 
 
 def _row(metric: Metric, row: Row, places: int, place: Mapping[str, int]) -> list[Any]:
-    """A row: model, value, low, high, seeds, images, rank_low, rank_high, mde, basis."""
+    """A row: model, value, low, high, seeds, images, rank_low, rank_high, mde, basis, [runs]."""
     numbers = [convert(metric, row[name], places) for name in NUMBERS]
     counts = [None if pd.isna(row[name]) else int(row[name]) for name in COUNTS]
     return [

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.collect import Outcomes
 from harness.storage.histories import COLUMNS
 from harness.study.schema import Study
 
@@ -17,17 +16,18 @@ class Content:
 
     Args:
         table: Long table.
-        leaderboard: With the columns of `harness.analysis.leaderboard`; None where it has not been
-            written.
+        leaderboard: Of the table, as of `harness.analysis.boards.current`.
         made: What `runs.runs` returns for the table.
         studies: What `answers.read` returns.
         histories: What `read_histories` returns.
-        outcomes: Outcomes by image, or what the leaderboard knows of them.
+        notes: What keeps numbers from being compared, in sentences.
+        published: Whether the results are those that the repository ships.
     """
 
     table: pd.DataFrame
-    leaderboard: pd.DataFrame | None
+    leaderboard: pd.DataFrame
     made: Mapping[str, Any]
-    studies: Sequence[Study] = ()
+    studies: Sequence[tuple[Study, Sequence[str]]] = ()
     histories: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
-    outcomes: Outcomes | None = None
+    notes: Sequence[str] = ()
+    published: bool = False

@@ -9,7 +9,8 @@ Intervals are those of the leaderboard, over seeds and images.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,31 +20,37 @@ from harness.analysis.groups import KINDS
 from harness.analysis.numbers import CLEAN, MEAN, cell_intervals, shared_corruptions, with_means
 from harness.report.board import is_of_class
 from harness.report.numbers import Number, convert, count_decimals, unit_of
+from harness.report.runs import Place, numbers_of
 from harness.suites.metrics import METRICS, is_bound
 
 DEPTH = "depth"  # the condition of a model without a solver
 NFE = ("nfe", "")
 RATIO = 16  # of the largest to the smallest level, from where on an axis is logarithmic
 Cell = tuple[str, float]  # condition and level
-Intervals = dict[tuple[str, Name, Cell], tuple[float, float, float]]  # value, low, high by model
+# By model, metric and cell: value, low, high, and the keys of the runs behind them.
+Intervals = dict[tuple[str, Name, Cell], tuple[float, float, float, tuple[str, ...]]]
+RunsOf = Callable[..., list[int]]  # (model, keys of runs or all) to their numbers in the page
+NOTHING = (math.nan, math.nan, math.nan, ())
 
 
 def curves(
     table: pd.DataFrame,
     place: Mapping[str, int],
     outcomes: Outcomes | None = None,
+    runs: Place | None = None,
 ) -> list[dict[str, Any]]:
     """Return the curves of each (dataset, suite) that has any.
 
     Args:
         table: Long table.
-        place: Number of each model in the page.
+        place: Number of each model in the page; `runs` that of each run.
         outcomes: Outcomes by image, or what a leaderboard knows of them.
 
     Returns:
         Of each suite its names, `conditions`, `cells` as [condition, level], `x` (the title of the
         axis) and whether it is `log`, `seeds`, and `metrics`: of each its names, decimals, and for
-        each model [value, low, high] of every cell, flat; with `nfe` also `at`, where each cell is
+        each model [value, low, high] of every cell, flat, and where these are not of all its runs
+        here `runs`, the numbers of theirs by cell; with `nfe` also `at`, where each cell is
         on the axis, and `everywhere`, the number of the condition that belongs beside all others,
         if there is one.
     """
@@ -53,7 +60,8 @@ def curves(
     for (dataset, suite), part in table.groupby(["dataset", "suite"], sort=False):
         cells = _cells(part)
         if cells:
-            made = _suite(part, cells, _intervals(part, outcomes), place)
+            own = partial(numbers_of, runs or {}, str(dataset), str(suite))
+            made = _suite(part, cells, _intervals(part, outcomes), place, own)
             found.append({"dataset": dataset, "suite": suite} | made)
     return found
 
@@ -77,7 +85,7 @@ def _intervals(part: pd.DataFrame, outcomes: Outcomes | None) -> Intervals:
     """The mean and interval of every cell of a suite, and of the mean over corruptions."""
     shared = shared_corruptions(part)
     grouping = with_means({MEAN: tuple(shared)} if len(shared) > 1 else {})
-    columns = ["model", "metric", "variant", "condition", "level", "value", "low", "high"]
+    columns = ["model", "metric", "variant", "condition", "level", "value", "low", "high", "runs"]
     found = {}
     for _, own in part.groupby("model", sort=False):  # one at a time, which needs less memory
         frame = cell_intervals(own, outcomes, None, None, grouping).dropna(subset=["level"])
@@ -89,7 +97,11 @@ def _intervals(part: pd.DataFrame, outcomes: Outcomes | None) -> Intervals:
 
 
 def _suite(
-    part: pd.DataFrame, cells: list[Cell], intervals: Intervals, place: Mapping[str, int]
+    part: pd.DataFrame,
+    cells: list[Cell],
+    intervals: Intervals,
+    place: Mapping[str, int],
+    runs_of: RunsOf,
 ) -> dict[str, Any]:
     starts = not any(c == CLEAN for c, _ in cells) and (CLEAN, 0.0) in _pairs(part)
     severities = not set(KINDS).isdisjoint(c for c, _ in cells)
@@ -98,7 +110,7 @@ def _suite(
     names = list(dict.fromkeys(part[["metric", "variant"]].itertuples(index=False, name=None)))
     depth = [pair for pair in _pairs(part) if pair[0] == DEPTH and NFE in names]
     cells = cells + [pair for pair in depth if pair not in cells]
-    metrics = [_metric(name, cells, intervals, place) for name in names]
+    metrics = [_metric(name, cells, intervals, place, runs_of) for name in names]
     at = {
         model: line[::3]
         for metric in metrics
@@ -125,20 +137,25 @@ def _suite(
 
 
 def _metric(
-    name: Name, cells: Sequence[Cell], intervals: Intervals, place: Mapping[str, int]
+    name: Name,
+    cells: Sequence[Cell],
+    intervals: Intervals,
+    place: Mapping[str, int],
+    runs_of: RunsOf,
 ) -> dict[str, Any]:
     metric = METRICS[name[0]]
     models = list(dict.fromkeys(model for model, of, _ in intervals if of == name))
-    places = count_decimals(
-        metric, [v for (_, of, _), (v, _, _) in intervals.items() if of == name]
-    )
+    places = count_decimals(metric, [v for (_, of, _), (v, *_) in intervals.items() if of == name])
     lines: dict[str, list[Number]] = {}
+    runs: dict[str, dict[str, list[int]]] = {}
     for model in models:
-        line = lines[str(place[model])] = []
-        for condition, level in cells:
+        line, all_runs = lines.setdefault(str(place[model]), []), runs_of(model)
+        for i, (condition, level) in enumerate(cells):
             start = intervals.get((model, name, (CLEAN, 0.0))) if level == 0 else None
-            row = start or intervals.get((model, name, (condition, level)), (math.nan,) * 3)
+            *row, keys = start or intervals.get((model, name, (condition, level)), NOTHING)
             line += [convert(metric, v, places) if math.isfinite(v) else None for v in row]
+            if keys and (own := runs_of(model, keys)) != all_runs:
+                runs.setdefault(str(place[model]), {})[str(i)] = own
     return {
         "metric": name[0],
         "variant": name[1],
@@ -147,4 +164,5 @@ def _metric(
         "better": metric.sign,
         "places": places,
         "models": lines,
+        "runs": runs,
     }

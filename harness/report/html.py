@@ -4,7 +4,7 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from harness.models.catalog import CATALOG
 from harness.report import answers, libraries, runs
 from harness.report.content import Content
 from harness.report.numbers import format_number, unit_of
-from harness.report.pictures import Picture
+from harness.report.pictures import Pictures
+from harness.study.schema import say_stale
 from harness.suites.metrics import METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
+NO_PICTURES = Pictures()
 SCRIPTS = ("page.js", "board.js", "curves.js")
 
 
@@ -35,17 +37,11 @@ def unpack(text: str) -> dict[str, Any]:
     return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
-def html(
-    content: Content,
-    numbers: Mapping[str, Any],
-    pictures: Sequence[Picture] = (),
-    left_out: Sequence[str] = (),
-) -> bytes:
+def html(content: Content, numbers: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> bytes:
     """Return the page.
 
     Args:
         numbers: What `page.facts` returns for the content.
-        pictures: Those to embed; `left_out` the names of those that do not fit.
     """
     own = libraries.inline("\n".join((TEMPLATES / s).read_text(encoding="utf-8") for s in SCRIPTS))
     scripts = [*_libraries(), (own, libraries.source_hash(own), "module")]
@@ -59,9 +55,15 @@ def html(
             numbers=numbers,
             packed=pack(numbers),
             opening=None if opening is None else numbers["boards"][opening],
-            studies=[(s, answers.questions(s, content.made["runs"])) for s in content.studies],
-            pictures=pictures,
-            left_out=left_out,
+            studies=[
+                (s, answers.questions(s, content.made["runs"], stale), say_stale(s, stale))
+                for s, stale in content.studies
+            ],
+            notes=content.notes,
+            published=content.published,
+            pictures=pictures.shown,
+            left_out=pictures.too_large,
+            stale_pictures=pictures.stale,
             models=names,
             entries=[(name, CATALOG[name]) for name in names if name in CATALOG],
             metrics=[m for name in _metrics(content, numbers) if (m := METRICS[name]).meaning],
@@ -97,7 +99,7 @@ def _metrics(content: Content, numbers: Mapping[str, Any]) -> dict[str, None]:
     """Names of the metrics that the page shows, each once, in its order."""
 
     def shown() -> Iterator[str]:
-        for study in content.studies:
+        for study, _ in content.studies:
             yield from (e.metric for answer in study.questions for e in answer.effects)
         yield from (column["metric"] for column in numbers["boards"])
         yield from (metric["metric"] for c in numbers["curves"] for metric in c["metrics"])

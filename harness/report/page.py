@@ -15,25 +15,28 @@ from typing import Any
 from rich.console import Console
 
 from harness.analysis import boards
+from harness.analysis.collect import Outcomes
+from harness.analysis.comparability import find_notes
 from harness.analysis.corruption_error import REFERENCE
 from harness.models.catalog import CATALOG
 from harness.progress import Progress
 from harness.report import answers, board, curves, libraries, pictures, runs, training
 from harness.report.content import Content
-from harness.storage.files import safe, write_bytes
+from harness.storage.files import PUBLISHED, safe, write_bytes
 from harness.storage.histories import read_histories
-from harness.storage.results import select
+from harness.storage.results import read_provenances, select
 from harness.suites.metrics import MAP_STATISTICS
 
 PATH = Path("report") / "index.html"
 LARGEST = 5_000_000  # bytes of the page
 
 
-def write(results: Path, progress: Progress | None = None) -> Path:
+def write(results: Path, progress: Progress | None = None, out: Path | None = None) -> Path:
     """Write the page of a results folder.
 
     Args:
         progress: Where to say how far the reading of outcomes is.
+        out: Folder to write below, where it is another.
 
     Returns:
         Its path.
@@ -45,27 +48,38 @@ def write(results: Path, progress: Progress | None = None) -> Path:
     libraries.require()
     from harness.report.html import html  # with its libraries, which may be absent
 
-    table, leaderboard = select(results, [], [], []), board.read(results)
-    studies, made = answers.read(results), runs.runs(results, table)
-    quiet = Progress(Console(stderr=True), "quiet")
-    with boards.open_outcomes(results, table, progress or quiet) as outcomes:
-        histories = read_histories(results)
-        content = Content(table, leaderboard, made, studies, histories, outcomes)
-        numbers = facts(content)
+    progress = progress or Progress(Console(stderr=True), "quiet")
+    table = select(results, [], [], [])
+    content = Content(
+        table,
+        boards.current(table, results, progress),
+        runs.runs(results, table),
+        answers.read(results),
+        read_histories(results),
+        notes=find_notes(table, read_provenances(results)),
+        published=(results / PUBLISHED).is_file(),
+    )
+    with boards.open_outcomes(results, table, progress) as outcomes:
+        numbers = facts(content, outcomes)
     page = html(content, numbers)
-    found, left_out = pictures.pictures(results, _on_page(numbers), LARGEST - len(page))
-    if found or left_out:
-        page = html(content, numbers, found, left_out)
-    write_bytes(results / PATH, page)
-    return results / PATH
+    found = pictures.pictures(results, _on_page(numbers), LARGEST - len(page), out)
+    if found != pictures.Pictures():
+        page = html(content, numbers, found)
+    path = (out or results) / PATH
+    write_bytes(path, page)
+    return path
 
 
-def facts(content: Content) -> dict[str, Any]:
-    """Return the numbers of the page, as its scripts read them; JSON-able."""
+def facts(content: Content, outcomes: Outcomes | None = None) -> dict[str, Any]:
+    """Return the numbers of the page, as its scripts read them; JSON-able.
+
+    Args:
+        outcomes: Outcomes by image, or what the leaderboard knows of them.
+    """
     names = _names(content)
-    place = {name: i for i, name in enumerate(names)}
-    columns = [] if content.leaderboard is None else board.columns(content.leaderboard, place)
-    found = curves.curves(content.table, place, content.outcomes)
+    place, made = {name: i for i, name in enumerate(names)}, runs.numbered(content.made)
+    columns = board.columns(content.leaderboard, place, made)
+    found = curves.curves(content.table, place, outcomes, made)
     opening = board.opening(columns) if columns else None
     if opening is not None:  # the suite that the leaderboard opens with comes first
         found.sort(key=lambda c: any(c[k] != columns[opening][k] for k in ("dataset", "suite")))
@@ -92,8 +106,6 @@ def _on_page(numbers: Mapping[str, Any]) -> set[str]:
 
 def _names(content: Content) -> list[str]:
     """All models: the baseline, those built in, in their order, then the others by name."""
-    found = set(content.table["model"])
-    if content.leaderboard is not None:
-        found |= set(content.leaderboard["model"])
+    found = set(content.table["model"]) | set(content.leaderboard["model"])
     order = {name: i for i, name in enumerate((REFERENCE, *CATALOG))}
     return sorted(found, key=lambda name: (order.get(name, math.inf), name))

@@ -3,18 +3,21 @@
 They lie in results/figures, or where a run's CSV lies or below it. A picture's words come from the
 file itself, as matplotlib writes them with `savefig(path, metadata={"Title": ..., "Description":
 ...})`; else from its path: a sheet of corruptions, corruptions-DATASET-INDEX.png, says what it
-shows, and so does a figure beside the CSV of a run.
+shows, and so does a figure beside the CSV of a run. A picture is shown if it says that it was drawn
+from the results that are here, as `storage.sources` describes them.
 """
 
 import base64
 import io
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+
+from harness.storage.sources import is_current
 
 FOLDER = "figures"
 WIDTHS = (1600, 1200, 900, 640, 400)  # pixels, tried from the left until a picture fits its share
@@ -23,7 +26,13 @@ QUALITY = 88
 SHEET = re.compile(r"corruptions-(.+)-(\d+)")
 LARGEST = 100_000_000  # pixels of a file; more is no figure
 LONGEST = 1000  # characters of a picture's words
-OTHERS = ("cells", "checkpoints", "quick", "report")  # folders that hold no runs of these results
+OTHERS = (
+    "cells",
+    "checkpoints",
+    "published",
+    "quick",
+    "report",
+)  # folders that hold no runs of these results
 
 
 @dataclass(frozen=True)
@@ -44,26 +53,50 @@ class Picture:
     height: int
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a page, and the names of those that it leaves out.
+
+    Args:
+        stale: Those that are not of the results as they are.
+    """
+
+    shown: Sequence[Picture] = ()
+    too_large: Sequence[str] = ()
+    stale: Sequence[str] = ()
+
+
 def pictures(
-    results: Path, leave_out: Collection[str], budget: int
-) -> tuple[list[Picture], list[str]]:
-    """Return the pictures of a results folder, and the names of those that did not fit.
+    results: Path, leave_out: Collection[str], budget: int, drawn: Path | None = None
+) -> Pictures:
+    """Return the pictures of a results folder.
 
     Args:
         leave_out: Names of files that the page shows in another way.
         budget: Bytes that all of them may take in the page; what one leaves over goes to the next.
+        drawn: Another folder that they may have been drawn into.
     """
     results = results.resolve()
-    paths = [path for path in _paths(results) if path.name not in leave_out]
+    paths = [*_paths(results), *(_paths(drawn.resolve()) if drawn else ())]
+    current: dict[str, Image.Image] = {}
+    stale: dict[str, None] = {}
+    for name, path in paths:
+        opened = None if path.name in leave_out else _open(path)
+        if opened is not None and is_current(opened.info.get("Source"), path.name, results):
+            current[name] = opened
+        elif opened is not None:
+            stale[name] = None
+    shown, too_large = _fit_all(current, budget)
+    return Pictures(shown, too_large, [name for name in stale if name not in current])
+
+
+def _fit_all(current: Mapping[str, Image.Image], budget: int) -> tuple[list[Picture], list[str]]:
+    """Pictures as they fit into the page, and the names of those that do not."""
     made: list[Picture] = []
     left_out = []
-    for i, path in enumerate(paths):
-        name = path.relative_to(results).as_posix()
+    for i, (name, opened) in enumerate(current.items()):
         if len(made) == MOST:
             left_out.append(name)
-            continue
-        opened = _open(path)
-        if opened is None:
             continue
         title, alt = describe(Path(name))
         words = [opened.info.get(key) for key in ("Title", "Description")]
@@ -71,7 +104,7 @@ def pictures(
             given[:LONGEST] if isinstance(given, str) and given.strip() else own
             for given, own in zip(words, (title, alt), strict=True)
         )
-        share = budget // min(MOST - len(made), len(paths) - i)
+        share = budget // min(MOST - len(made), len(current) - i)
         picture = _fit(opened, share - len(title) - len(alt), (name, title, alt))
         if picture is None:
             left_out.append(name)
@@ -81,11 +114,12 @@ def pictures(
     return made, left_out
 
 
-def _paths(results: Path) -> list[Path]:
+def _paths(results: Path) -> list[tuple[str, Path]]:
     """PNG files that are no links, which could lead to files that are nobody's figures."""
     figures = sorted((results / FOLDER).rglob("*.png"))
     beside = sorted(p for p in results.glob("*/*/*/**/*.png") if _of_run(p, results))
-    return [p for p in (*figures, *beside) if p.is_file() and p.resolve() == p]
+    found = [p for p in (*figures, *beside) if p.is_file() and p.resolve() == p]
+    return [(path.relative_to(results).as_posix(), path) for path in found]
 
 
 def _of_run(path: Path, results: Path) -> bool:

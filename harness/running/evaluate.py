@@ -11,12 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.folding import fold
+from harness.running.behavior import declared
 from harness.suites.base import Batch, Cell, Subject, Suite, Tensors, unchanged
 from harness.suites.datasets import Split, as_input
 from harness.suites.observe import check_finite
 
+PROTOCOL = 2  # raised by every change of what any suite observes; a part of a cell's key
 DRAWS = 8  # of a model that is random in evaluation
 CALIBRATION = 1000  # training images, spread evenly
+FIRST = 32  # images on which a folded network must answer as before
+ROUNDING = {"float32": 1e-3, "bfloat16": 0.1}  # of the largest logit
 REMEMBERED = 2**30  # bytes kept of the clean images between conditions
 
 
@@ -84,24 +88,36 @@ def calibrated(
     subject: Evaluated, find: Callable[[Subject, Tensor], Tensors], training: Split
 ) -> Evaluated:
     """Return the subject with what a suite finds of it beforehand, from training images."""
-    with torch.inference_mode():
+    with torch.no_grad():
         images = training.images[spread_evenly(len(training), CALIBRATION)].to(subject.device)
         return replace(subject, calibration=find(subject, as_input(images)))
 
 
 @contextlib.contextmanager
-def folding(suite: Suite, subject: Evaluated, split: Split) -> Iterator[None]:
-    """Make a model fast for one suite: fold its batch norms, where nothing looks at them.
+def folding(suite: Suite, subject: Evaluated, split: Split, *, ours: bool) -> Iterator[int]:
+    """Make a model of ours fast for one suite: fold its batch norms, where nothing looks at them.
 
-    A network of draws is asked by another way than its forward pass, and one that compares images
-    jumps between near neighbours by rounding: these stay as they are.
+    Gives the number of norms. A network of draws is asked by another way than its forward pass, and
+    one that compares images jumps between near neighbors by rounding: these stay as they are. So
+    does every model of others: what happens in its forward pass, only it knows. A network that
+    answers otherwise on the first images is evaluated unfolded.
     """
     model = subject.model
-    if suite.inside or any(getattr(model, k, False) for k in ("stochastic", "transductive")):
-        yield
+    if not ours or suite.inside or declared(model).words:
+        yield 0
         return
-    with fold(model, as_input(split.images[:8].to(subject.device))):
-        yield
+    images = as_input(split.images[:FIRST].to(subject.device))
+    with torch.no_grad(), subject.arithmetic():
+        before = model(images).float()
+    with contextlib.ExitStack() as stack:
+        count = stack.enter_context(fold(model, images[:8]))
+        with torch.no_grad(), subject.arithmetic():
+            after = model(images).float()
+        largest = float(before.abs().amax())
+        if not float((after - before).abs().amax()) <= ROUNDING[subject.dtype] * largest:
+            stack.close()
+            count = 0
+        yield count
 
 
 class Memory:
@@ -157,7 +173,7 @@ def observe(
     parts: list[Tensors] = []
     # Which images a transductive model sees together is part of what it is.
     batch_size = getattr(subject.model, "graph_batch", batch_size)
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode, which a model that differentiates cannot leave
         for part in indices.split(batch_size):
             where = part.to(subject.device)
             images, labels = split.images[where], split.labels[where]

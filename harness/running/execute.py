@@ -4,19 +4,27 @@ One CSV and one JSON for each (data set, suite, model, seed).
 """
 
 import contextlib
+import copy
 import datetime
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from harness.progress import Progress, Task
-from harness.refusal import Failure, user_input
+from harness.refusal import Failure, Refusal, user_input
+from harness.running.behavior import seeded
+from harness.running.descriptions import (
+    describe_cells,
+    describe_change,
+    describe_run,
+    earlier_run,
+    with_earlier,
+)
 from harness.running.environment import environment
 from harness.running.evaluate import (
     Evaluated,
@@ -27,14 +35,12 @@ from harness.running.evaluate import (
     folding,
     observe,
 )
+from harness.running.jobs import Evaluation, Job
+from harness.running.networks import trained
 from harness.running.options import Options, resolve_device
-from harness.running.plan import Evaluation, Job
-from harness.running.recipes import recipe_for
-from harness.running.train import train
+from harness.running.repeatable import seed_for
 from harness.storage import checkpoints, results
-from harness.storage.cells import CellStore, Description
-from harness.storage.json_files import write_json
-from harness.storage.provenance import command_line
+from harness.storage.cells import CellStore
 from harness.suites.base import Arrays
 from harness.suites.datasets import load
 from harness.suites.metrics import BUILT_IN, METRICS
@@ -46,82 +52,98 @@ class Written:
 
     path: Path
     dataset: str  # its name in tables
+    model: str  # likewise
     measured: int  # cells; the rest were stored
     cells: int
     changed: bool
 
 
-def trained(job: Job, options: Options, progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the job's model with its weights, and their description; train what is missing."""
-    if not job.trained:
-        return _train(job, options, progress, resolve_device(options.device))
-    job.path.with_suffix(".partial").unlink(missing_ok=True)  # killed before it could
-    loaded = bool(job.built)  # with its weights, by `plan`
-    model = job.build()
-    if job.file is not None and not loaded:
-        state, _ = checkpoints.read(job.file, foreign=True)
-        checkpoints.load(model, state, str(job.file))
-    return model, job.description
-
-
-def _train(
-    job: Job, options: Options, progress: Progress, device: torch.device
-) -> tuple[nn.Module, dict[str, Any]]:
-    with user_input():
-        split = load(job.dataset, train=True, root=options.data)
-    recipe = recipe_for(split, options.epochs, device, options.recipe, options.compile)
-    identity = {
-        "model": job.source.name,
-        "source": job.source.sha256,
-        "arguments": {} if job.width is None else {"width": job.width},
-        "dataset": job.dataset,
-        "data": split.fingerprint(),
-        "num_classes": len(split.classes),
-    }
-    progress.say(
-        f"There are no weights for {job.label} yet: training {recipe.epochs} epochs of "
-        f"{len(split)} images."
-    )
-    start = time.monotonic()
-    partial = job.path.with_suffix(".partial")
-    steps = recipe.epochs * recipe.steps_per_epoch(len(split))
-    with progress.task(f"train {job.label}", steps, "steps") as task:
-        model, history = train(
-            job.build,
-            split,
-            recipe,
-            seed=job.seed,
-            device=device,
-            partial=partial,
-            identity=identity,
-            report=lambda step, steps, loss, accuracy: task.to(
-                step, f"loss {loss:.3f}, accuracy {accuracy:.1%}"
-            ),
-        )
-    description = identity | {"seed": job.seed, "recipe": asdict(recipe)}
-    log = {"history": history, "wall_s": round(time.monotonic() - start, 1)}
-    log |= description | {"command": command_line(), "environment": environment(device)}
-    write_json(job.path.with_suffix(".json"), log)
-    checkpoints.write(job.path, model.state_dict(), description)
-    partial.unlink(missing_ok=True)
-    return model, description
-
-
 def execute(jobs: Sequence[Job], options: Options, progress: Progress) -> Iterator[Written]:
     """Do the planned work; yield each file as it is complete.
 
+    A model that fails, in training or under one suite, does not keep the others from being
+    measured; what failed is raised at the end.
+
     Raises:
-        Failure: A model gave something that is not a number, or training diverged.
+        Failure: Training diverged, a model raised an error, or gave something that is no number.
     """
+    several = sum(len(job.evaluations) for job in jobs) > 1
+    failed = _Failures(progress.say if several else None)
     for job in jobs:
-        model, description = trained(job, options, progress)
-        weights = checkpoints.digest(model.state_dict())
-        job = replace(job, description=description)
-        for evaluation in job.evaluations:
-            yield _measure(job, evaluation, model, weights, options, progress)
+        weights = ""
+        with failed.of(job):
+            model, job = trained(job, options, progress)
+            weights = checkpoints.digest(model.state_dict())
+        for evaluation in job.evaluations if weights else ():
+            with failed.of(job, evaluation.name):
+                yield measure(job, evaluation, model, weights, options, progress)
+    failed.end()
 
 
-def _measure(
+def train_all(jobs: Sequence[Job], options: Options, progress: Progress) -> Iterator[Path]:
+    """Train what is not trained; yield where the weights of each job lie.
+
+    Raises:
+        Failure: A training diverged, or a model raised an error; after all the others.
+    """
+    failed = _Failures(progress.say if len(jobs) > 1 else None)
+    for job in jobs:
+        with failed.of(job):
+            if job.trained:
+                progress.say(f"{job.label} is trained already.")
+            else:
+                trained(job, options, progress)
+            yield job.weights.file or job.weights.path
+    failed.end()
+
+
+class _Failures:
+    """What went wrong with single models, so that the others go on.
+
+    An error in one of our own models, or in our program, is a bug and stops all.
+
+    Args:
+        say: Called with each failure as it comes.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self._say, self._found = say, list[Failure]()
+
+    @contextlib.contextmanager
+    def of(self, job: Job, suite: str = "") -> Iterator[None]:
+        """Keep what goes wrong with one training or evaluation."""
+        try:
+            yield
+        except (Failure, FloatingPointError) as error:
+            self._keep(job, suite, error, str(error))
+        except Refusal:
+            raise
+        except Exception as error:
+            if job.source.ours:
+                raise
+            self._keep(job, suite, error, _sentence(error))
+
+    def _keep(self, job: Job, suite: str, error: Exception, text: str) -> None:
+        failure = Failure(f"{suite}: {job.label}: {text}" if suite else f"{job.label}: {text}")
+        failure.__cause__ = error
+        self._found.append(failure)
+        if self._say is not None:
+            self._say(str(failure))
+
+    def end(self) -> None:
+        """Raise what was kept.
+
+        Raises:
+            Failure: All of it.
+        """
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            lines = [str(failure) for failure in self._found]
+            raise Failure("\n".join([f"{len(lines)} failed; the others are done:", *lines]))
+
+
+def measure(
     job: Job,
     evaluation: Evaluation,
     model: nn.Module,
@@ -131,11 +153,17 @@ def _measure(
 ) -> Written:
     """Observe the cells that are not stored, measure all, write the run."""
     start = time.monotonic()
+    place = evaluation.dataset, evaluation.name, evaluation.model, job.seed
+    path, store = results.csv_path(options.root, *place), CellStore(options.results / "cells")
+    before = earlier_run(path)
+    evaluation = with_earlier(job, evaluation, weights, options, store, before)
     descriptions = describe_cells(job, evaluation, weights, options)
-    store = CellStore(options.results / "cells")
     stored: list[Arrays | None] = [store.read(d.key) for d in descriptions]
     missing = [i for i, arrays in enumerate(stored) if arrays is None]
     progress.detail(f"{len(stored) - len(missing)} of {len(stored)} conditions are stored.")
+    code = {"model": dict(job.source.code), "suite": dict(evaluation.code)}
+    if missing and (change := describe_change(before, code, weights, descriptions[0])):
+        progress.say(f"{evaluation.name}: {job.label} is measured again: {change}.")
     if missing:
         total = len(missing) * (options.limit or len(job.split))
         with progress.task(f"{evaluation.name}: {job.label}", total, "images") as task:
@@ -148,15 +176,11 @@ def _measure(
         for row in evaluation.suite.measure(cell, arrays or {})
     ]
     cells = {f"{d.condition} {d.level:g}": d.key for d in descriptions}
-    key = {
-        "model": job.source.name,
-        "suite": evaluation.name,
-        "dataset": evaluation.dataset,
-        "seed": job.seed,
-        "run": results.run_key(cells, evaluation.suite.version),
-    }
+    key = dict(zip(("dataset", "suite", "model", "seed"), place, strict=True))
+    key["run"] = results.run_key(cells, evaluation.suite.version)
     own = sorted({m.metric for m in measurements} - BUILT_IN)
-    provenance = _provenance(job, evaluation, descriptions[0], model, options) | {
+    provenance = describe_run(job, descriptions[0], model, options) | {
+        "code": code,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "wall_s": round(time.monotonic() - start, 2),
         "cells_measured": len(missing),
@@ -165,35 +189,9 @@ def _measure(
     }
     if own:
         provenance["metrics"] = [METRICS[name].describe() for name in own]
-    place = evaluation.dataset, evaluation.name, job.source.name, job.seed
-    path = results.csv_path(options.root, *place)
     changed = results.write(path, key, measurements, provenance)
-    return Written(path, evaluation.dataset, len(missing), len(descriptions), changed)
-
-
-def describe_cells(
-    job: Job, evaluation: Evaluation, weights: str, options: Options
-) -> list[Description]:
-    """Return all that can change each cell's arrays."""
-    data = job.split.fingerprint()
-    return [
-        Description(
-            weights=weights,
-            model=job.source.name,
-            source=job.source.sha256,
-            arguments={} if job.width is None else {"width": job.width},
-            data=data,
-            limit=options.limit,
-            suite=evaluation.name,
-            version=evaluation.suite.version,
-            condition=cell.condition,
-            level=cell.level,
-            constants=dict(cell.constants),
-            seed=evaluation.setting.seed,
-            dtype=dtype_for(evaluation.suite, options.dtype),
-        )
-        for cell in evaluation.cells
-    ]
+    names = evaluation.dataset, evaluation.model
+    return Written(path, *names, len(missing), len(descriptions), changed)
 
 
 def _observed(
@@ -205,59 +203,50 @@ def _observed(
     task: Task,
 ) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
     """The arrays of the cells that are missing, one after the other."""
-    suite, device = evaluation.suite, resolve_device(options.device)
-    dtype = dtype_for(suite, options.dtype)
-    subject = Evaluated(model, device, dtype, evaluation.setting.seed)
+    suite, device, behavior = evaluation.suite, resolve_device(options.device), job.behavior
+    dtype, seed = dtype_for(suite, options.dtype), evaluation.setting.seed
+    batch_size = options.batch_size or batch_size_for(device, job.split.image_size)
     find = suite.calibrate(evaluation.setting)
+    training = None
     if find is not None:
         with user_input():
-            training = load(job.dataset, train=True, root=options.data)
-        subject = calibrated(subject, find, training)
-    split, memory = job.split.to(device), Memory(suite, subject)
-    with folding(suite, subject, split), failures():
+            training = load(job.spec, train=True, root=options.data)
+
+    def subject_of(network: nn.Module) -> Evaluated:
+        subject = Evaluated(network, device, dtype, seed)
+        return subject if find is None or training is None else calibrated(subject, find, training)
+
+    split = job.split.to(device)
+    subject = subject_of(copy.deepcopy(model) if behavior.fresh else model)
+    memory = Memory(suite, subject)
+    with folding(suite, subject, split, ours=job.source.ours):
         for i in missing:
             cell = evaluation.cells[i]
             task.note = f"{cell.condition} {cell.level:g}"
-            yield (
-                i,
-                observe(
-                    suite,
-                    cell,
-                    subject,
-                    split,
-                    batch_size=options.batch_size or batch_size_for(device, split.image_size),
-                    limit=options.limit,
-                    memory=memory,
-                    advance=task.advance,
-                ),
-            )
+            alone = contextlib.nullcontext()
+            if behavior.fresh:
+                alone = seeded(seed_for(seed, "evaluation", cell.condition, cell.level), device)
+            with alone:
+                if behavior.fresh:
+                    subject = subject_of(copy.deepcopy(model))
+                    memory = Memory(suite, subject)
+                yield (
+                    i,
+                    observe(
+                        suite,
+                        cell,
+                        subject,
+                        split,
+                        batch_size=behavior.batch or batch_size,
+                        limit=options.limit,
+                        memory=memory,
+                        advance=task.advance,
+                    ),
+                )
 
 
-@contextlib.contextmanager
-def failures() -> Iterator[None]:
-    """Turn what an observer raises over a model's numbers into a failure."""
-    try:
-        yield
-    except FloatingPointError as error:
-        raise Failure(str(error)) from error
-
-
-def _provenance(
-    job: Job, evaluation: Evaluation, cell: Description, model: nn.Module, options: Options
-) -> dict[str, Any]:
-    """What made the numbers of a run, as any of its cells, but for what was found while it ran."""
-    device = resolve_device(options.device)
-    return {
-        "version": evaluation.suite.version,
-        "images": options.limit or len(job.split),
-        "limit": options.limit,
-        "arguments": cell.arguments,
-        "weights": cell.weights,
-        "training": job.description,
-        "data": cell.data,
-        "transductive": bool(getattr(model, "transductive", False)),
-        "image_seed": cell.seed,
-        "dtype": cell.dtype,
-        "batch_size": options.batch_size or batch_size_for(device, job.split.image_size),
-        "command": command_line(),
-    }
+def _sentence(error: Exception) -> str:
+    """What a user's model raised, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split()).rstrip(".")[:300]
+    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {text}."

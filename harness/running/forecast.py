@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.running.descriptions import describe_cells
 from harness.running.environment import device_name
-from harness.running.execute import describe_cells
+from harness.running.jobs import Job
 from harness.running.options import Options, resolve_device
-from harness.running.plan import Job
 from harness.running.recipes import recipe_for
 from harness.storage import checkpoints
 from harness.storage.cells import CellStore
@@ -73,8 +73,8 @@ def _digest_weights(job: Job) -> str:
     """The hash of a job's weights, without building a network again."""
     if job.built:
         return checkpoints.digest(job.built[0].state_dict())
-    assert job.file is not None
-    return checkpoints.digest(checkpoints.read(job.file, foreign=True)[0])
+    assert job.weights.file is not None
+    return checkpoints.digest(checkpoints.read(job.weights.file, foreign=True)[0])
 
 
 class _Speeds:

@@ -9,6 +9,7 @@ import torch
 
 from harness.refusal import Refusal
 from harness.running.recipes import EPOCHS
+from harness.storage.files import refuse_published
 from harness.storage.results import QUICK
 
 DTYPES = ("float32", "bfloat16")
@@ -34,6 +35,7 @@ class Options:
         constants: Set of severity constants; "auto" chooses by the size of the images.
         source: Who makes the corruptions, "harness" or "imagecorruptions".
         image_seed: Seed of all random draws on test images; training seeds are given by job.
+        name: Of the one model, in tables and paths; "" for its own.
     """
 
     results: Path
@@ -53,6 +55,7 @@ class Options:
     constants: str = "auto"
     source: str = "harness"
     image_seed: int = 0
+    name: str = ""
 
     @property
     def root(self) -> Path:
@@ -105,6 +108,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         Refusal: Says which.
     """
+    refuse_published(folder / "file")
     there = folder
     while not there.exists():
         there = there.parent

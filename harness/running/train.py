@@ -28,6 +28,7 @@ from harness.storage import checkpoints
 from harness.storage.arrays import Damaged
 from harness.suites.datasets import Split, as_input
 
+TRAINER = 1  # raised by every change of the weights that a training ends with
 RECALIBRATION = 5000  # training images that batch statistics are measured on, where asked for
 
 
@@ -179,7 +180,7 @@ def held_accuracy(model: nn.Module, images: Tensor, labels: Tensor, recipe: Reci
     """Return a model's accuracy on uint8 images (N, 3, H, H), arithmetic as in training."""
     hits = torch.zeros((), device=images.device)
     model.eval()
-    with torch.inference_mode(), arithmetic(recipe, images.device):
+    with torch.no_grad(), arithmetic(recipe, images.device):
         for x, y in zip(images.split(500), labels.split(500), strict=True):
             hits += (model(as_input(x)).argmax(dim=1) == y).sum()
     return float(hits) / len(labels)

@@ -7,7 +7,7 @@ Equal cells give equal bytes: values have six decimals, rows the order of the su
 """
 
 import hashlib
-import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.refusal import Refusal, unknown
-from harness.storage.files import canonical, safe, write_bytes
+from harness.storage.files import PUBLISHED, canonical, safe, write_bytes
+from harness.storage.json_files import read_json, write_json
+from harness.storage.published import verify
 from harness.storage.rows import AGAIN, long_rows, problem_of_name, read_rows
 from harness.suites.metrics import METRICS
 
@@ -36,6 +38,8 @@ COLUMNS = (
     "n",
     "run",
 )
+KEY = ("dataset", "suite", "model", "seed")  # of a run
+PUBLISHED_FOLDER = "published"  # in the results: what the repository ships
 QUICK = "quick"  # the folder, in the results, of runs on a subset
 
 
@@ -70,18 +74,18 @@ def write(
         for m in measurements
     ]
     content = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
-    beside = path.with_suffix(".json")
-    if path.is_file() and path.read_bytes() == content and _run_of(beside) == key["run"]:
+    if path.is_file() and path.read_bytes() == content and _run_of(path) == key["run"]:
         return False
+    digest = hashlib.sha256(content).hexdigest()
     write_bytes(path, content)
-    content = (json.dumps(dict(key) | {"rows": len(rows)} | provenance, indent=2) + "\n").encode()
-    write_bytes(beside, content)
+    beside = dict(key) | {"rows": len(rows)} | provenance | {"csv": digest}
+    write_json(path.with_suffix(".json"), beside)
     return True
 
 
 def _run_of(path: Path) -> str | None:
     try:
-        return read_provenance(path).get("run")
+        return read_run(path)[1]["run"]
     except Refusal:
         return None
 
@@ -93,66 +97,123 @@ def read(results: Path, *, whole: bool = False) -> pd.DataFrame:
         whole: Leave out runs on a subset of the images, as their JSON says.
 
     Raises:
-        Refusal: A file lacks a column, is damaged, or is of another run than its path says.
+        Refusal: A file is damaged, edited or not the one that was written there, or two runs on one
+            data set are of different images.
     """
+    if (results / PUBLISHED).is_file():
+        verify(results)
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    for path in sorted(results.glob("*/*/*/seed*.csv")):
-        rows = long_rows(read_rows(path, ended=True), COLUMNS)
-        beside = read_provenance(path.with_suffix(".json"))
-        _check_place(rows, beside, path)
-        if not (whole and beside.get("limit")):
+    images: dict[str, tuple[str, Path]] = {}
+    for path in run_files(results):
+        rows, beside = read_run(path)
+        _check_images(images, beside, path)
+        if not (whole and beside["limit"]):
             for name, values in columns.items():
                 values += rows[name]
     return pd.DataFrame(columns)
 
 
-def _check_place(rows: dict[str, list[Any]], beside: dict[str, Any], path: Path) -> None:
-    """Refuse rows of another run than the one whose path they lie at, and a part of a run."""
-    for column in ("dataset", "suite", "model", "seed", "run"):
+def read_provenances(results: Path, *, whole: bool = False) -> dict[tuple, dict[str, Any]]:
+    """Return what made each run below `results`, by (dataset, suite, model, seed).
+
+    Args:
+        whole: Leave out runs on a subset of the images.
+
+    Raises:
+        Refusal: A JSON is damaged or edited.
+    """
+    found = {}
+    for path in run_files(results):
+        beside = read_provenance(path.with_suffix(".json"))
+        if not (whole and beside["limit"]):
+            found[tuple(beside[name] for name in KEY)] = beside
+    return found
+
+
+def run_files(results: Path) -> list[Path]:
+    """Return the CSVs of all runs below a folder, in order.
+
+    Raises:
+        Refusal: A folder cannot be read.
+    """
+    places = [results]
+    for _ in range(3):
+        places = [inner for place in places for inner in _folders(place)]
+    return sorted(file for place in places for file in place.glob("seed*.csv"))
+
+
+def _folders(place: Path) -> list[Path]:
+    try:
+        with os.scandir(place) as entries:
+            return [Path(e.path) for e in entries if e.is_dir() and not e.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Refusal(
+            f"{place} cannot be read: {error.strerror}. What is in it would be missing without a "
+            "word. Make it readable, or name another folder with `--results`."
+        ) from None
+
+
+def read_run(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Return the rows of a run, column by column, and what its JSON says, which vouches for them.
+
+    Raises:
+        Refusal: One of them is not there, is damaged, or is not of the other.
+    """
+    rows = long_rows(read_rows(path, ended=True), COLUMNS)
+    beside = read_provenance(path.with_suffix(".json"))
+    for column in (*KEY, "run"):
         if len(set(rows[column])) > 1:
             raise Refusal(f"{path} holds several of `{column}`. {AGAIN}")
     if not rows["seed"]:
         raise Refusal(f"{path} is damaged: it has no rows. {AGAIN}")
-    dataset, suite, model, seed, run = (
-        rows[column][0] for column in ("dataset", "suite", "model", "seed", "run")
-    )
+    dataset, suite, model, seed, run = (rows[column][0] for column in (*KEY, "run"))
     place = safe(dataset), suite, safe(model), f"seed{seed}.csv"
-    if place != path.parts[-4:]:
+    if place != path.absolute().parts[-4:]:
         raise Refusal(
             f"{path} holds {model} on {dataset}, {suite}, seed {seed}: it was moved or edited. "
             f"{AGAIN}"
         )
-    count, written = len(rows["run"]), beside.get("rows")
-    if written is not None and count != written and run == beside.get("run"):
+    if (dataset, suite, model, seed, run) != tuple(beside[column] for column in (*KEY, "run")):
         raise Refusal(
-            f"{path} has {count} rows, its JSON says {written}: it was cut off or edited. Make it "
-            "again with `harness table --rescore`, or run it again."
+            f"{path.with_suffix('.json')} is of another run than the CSV beside it. {AGAIN}"
+        )
+    if beside["csv"] != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise Refusal(
+            f"{path} is not the table that its JSON vouches for: it was edited, or a run was "
+            f"stopped between writing the two. {AGAIN}"
+        )
+    return rows, beside
+
+
+def _check_images(images: dict[str, tuple[str, Path]], beside: dict[str, Any], path: Path) -> None:
+    """Refuse runs on different images under one name of a data set."""
+    name = beside["dataset"].partition("[")[0]
+    data, other = images.setdefault(name, (beside["data"], path))
+    if data != beside["data"]:
+        raise Refusal(
+            f"{other} and {path} are of different test images, though both say `{name}`. Keep them "
+            "in different folders, or run one again under another name: `--dataset NAME=PATH`."
         )
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Return what the JSON beside a CSV says; empty where there is none.
+    """Return what the JSON beside a CSV says.
 
     Raises:
-        Refusal: It is damaged.
+        Refusal: It is not there, damaged or edited.
     """
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise Refusal(f"{path} is damaged: {error}. {AGAIN}") from None
+    content = read_json(path, AGAIN)
     kinds = {"cells": dict, "seed": int, "limit": int, "version": int, "rows": int}
-    kinds |= dict.fromkeys(("model", "suite", "dataset", "run"), str)
-    if not isinstance(content, dict) or any(
-        not isinstance(content[k], kind) or (kind is str and problem_of_name(content[k]))
-        for k, kind in kinds.items()
-        if k in content
-    ):
-        raise Refusal(f"{path} is damaged: it is not what `harness run` writes. {AGAIN}")
+    kinds |= dict.fromkeys((*KEY, "run", "csv", "data"), str) | {"seed": int}
+    for name, kind in kinds.items():
+        value = content.get(name)
+        if not isinstance(value, kind) or (kind is str and problem_of_name(str(value))):
+            raise Refusal(f"{path} is damaged: it is not what `harness run` writes. {AGAIN}")
     for described in content.get("metrics", []):
         _declare(described, path)
-    for name, key in content.get("cells", {}).items():
+    for name, key in content["cells"].items():
         if not (isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key)):
             raise Refusal(f"{path} is damaged: {name!a} has no cell's key. {AGAIN}")
     return content
@@ -210,6 +271,12 @@ def order_models(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
     place = {name: i for i, name in enumerate(models)}
     rank = frame["model"].map(lambda name: place.get(name, len(place)))
     return frame.iloc[rank.argsort(kind="stable")]
+
+
+def own_or_published(results: Path) -> Path:
+    """Return a results folder, or the published one in it where it holds no runs of its own."""
+    published = results / PUBLISHED_FOLDER
+    return published if published.is_dir() and not run_files(results) else results
 
 
 def cells_root(results: Path) -> Path:

@@ -19,7 +19,7 @@ from harness.suites.metrics import METRICS, span_of
 FORMULA = ("=", "+", "-", "@")  # what a spreadsheet executes
 LONGEST = 200  # characters of a name
 SLACK = 1e-3  # of float32 rounding beyond the ends of a range
-AGAIN = "Remove it and run it again."
+AGAIN = "Run it again, or make it again from stored cells with `harness table --rescore`."
 NAMES = ("model", "suite", "dataset", "condition", "metric", "variant", "run")
 KINDS = {"seed": "a whole number >= 0"} | dict.fromkeys(
     ("n", "seeds", "images", "rank_low", "rank_high"), "a whole number >= 1"

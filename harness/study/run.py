@@ -15,8 +15,9 @@ from harness.analysis.collect import collect_samples
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.running.execute import execute
+from harness.running.jobs import Job
 from harness.running.options import Options
-from harness.running.plan import Job, plan
+from harness.running.plan import plan
 from harness.storage import results
 from harness.storage.files import safe
 from harness.storage.provenance import command_line, commit
@@ -170,7 +171,7 @@ def store_answers(
 
 def label(first: Job, options: Options, seeds: int) -> str:
     """Return the scale of a study in words, "digits, 3 seeds, width 16, ..."."""
-    training = first.description.get("recipe", {})
+    training = first.weights.description.get("recipe", {})
     epochs = options.epochs or training.get("epochs")
     images = options.limit or len(first.split)
     parts = [first.dataset, f"{seeds} seed{'s' * (seeds > 1)}", f"width {first.width}"]

@@ -118,9 +118,8 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def say_stale(study: Study, folder: Path) -> list[str]:
-    """Say that answers are older than runs that they come from, in a sentence, if they are."""
-    stale = study.stale(folder)
+def say_stale(study: Study, stale: Sequence[str]) -> list[str]:
+    """Say that answers are older than the runs `stale` that they come from, if there are any."""
     if not stale:
         return []
     more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""

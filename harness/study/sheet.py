@@ -24,7 +24,7 @@ def describe_study(study: Study, folder: Path) -> Iterator[str | Sheet]:
             yield effects_sheet(f"question {answer.number}", answer.effects)
         yield ""
     yield f"{study.scale}."
-    yield from say_stale(study, folder)
+    yield from say_stale(study, study.stale(folder))
 
 
 def interval(value: Any, row: Row) -> str:

@@ -9,7 +9,7 @@ const BASIS = {
 const VALUE_COLUMN = 1;
 
 function fill(row, numbers, column, place) {
-  const [model, value, low, high, seeds, images, rankLow, rankHigh, mde] = numbers;
+  const [model, value, low, high, seeds, images, rankLow, rankHigh, mde, , runs] = numbers;
   const at = (v) => `${(100 * (v - column.axis[0])) / (column.axis[1] - column.axis[0])}%`;
   const part = (name) => row.querySelector(`.f-${name}`);
   const of = facts.models[model];
@@ -17,7 +17,7 @@ function fill(row, numbers, column, place) {
   part("model").replaceChildren(named(of.name));
   part("baseline").textContent = of.baseline ? "baseline" : "";
   part("value").textContent = format(value, column.places);
-  Object.assign(part("value").dataset, { dataset: column.dataset, suite: column.suite, model: of.name });
+  Object.assign(part("value").dataset, { runs: runs.join(" "), dataset: column.dataset, suite: column.suite, model: of.name });
   for (const cell of row.querySelectorAll(".f-interval")) cell.textContent = interval(low, high, column.places);
   if (typeof value === "number") part("track").style.setProperty("--at", at(value));
   if (typeof low === "number" && typeof high === "number") {

@@ -15,7 +15,7 @@ function points(suite, metric, models) {
     suite.cells.forEach(([condition, level], cell) => {
       const [value, low, high] = line.slice(3 * cell, 3 * cell + 3);
       const x = suite.at ? suite.at[model]?.[cell] : level;
-      if (value !== null && x !== null && x !== undefined && !(suite.log && x <= 0)) rows.push({ model, condition, level, x, value, low, high });
+      if (value !== null && x !== null && x !== undefined && !(suite.log && x <= 0)) rows.push({ model, condition, level, cell, x, value, low, high });
     });
   }
   return rows;
@@ -200,10 +200,16 @@ class Suite {
 
   explain(metric, row) {
     const { dataset, suite } = this.facts;
-    if (this.facet !== "metric") return explainNumber(dataset, suite, row.model_name, [this.describe(metric, row)]);
+    if (this.facet !== "metric") return explainNumber(dataset, suite, row.model_name, [this.describe(metric, row)], this.runs(metric, row));
     const own = facts.runs.filter((run) => run.dataset === dataset && run.model === row.model); // of these weights, whatever they were measured on
     const line = `${withUnit(metric)}: ${format(row.value, metric.places)} (seeds: ${row.interval}) at epoch ${row.level}.`;
     return explain([named(row.model_name), ", training on ", named(dataset)], [line], own);
+  }
+
+  // The runs that a point is the mean of: all of the model, but where one lacks this condition.
+  runs(metric, row) {
+    const own = metric.runs?.[row.model]?.[row.cell];
+    return own ? own.map((number) => facts.runs[number]) : runsOf(this.facts.dataset, this.facts.suite, row.model_name);
   }
 
   describe(metric, row) {
@@ -228,7 +234,7 @@ class Suite {
   cell(metric, row) {
     if (!row) return "–";
     const { dataset, suite } = this.facts;
-    const button = element("button", { type: "button", class: "number", "data-dataset": dataset, "data-suite": suite, "data-model": row.model_name, "data-says": this.describe(metric, row) }, format(row.value, metric.places));
+    const button = element("button", { type: "button", class: "number", "data-runs": this.runs(metric, row).map((run) => facts.runs.indexOf(run)).join(" "), "data-dataset": dataset, "data-suite": suite, "data-model": row.model_name, "data-says": this.describe(metric, row) }, format(row.value, metric.places));
     return element("span", {}, button, row.low === null ? "" : element("span", { class: "tag" }, ` ${row.interval}${this.facts.at ? `, at ${format(row.x, 1)}` : ""}`));
   }
 }

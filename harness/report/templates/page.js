@@ -201,9 +201,11 @@ function runsOf(dataset, suite, model) {
   return facts.runs.filter((run) => run.dataset === dataset && run.suite === suite && facts.models[run.model].name === model);
 }
 
-function explainNumber(dataset, suite, model, lines) {
-  explain([named(model), ", ", named(suite), " on ", named(dataset)], lines, runsOf(dataset, suite, model));
+function explainNumber(dataset, suite, model, lines, runs = runsOf(dataset, suite, model)) {
+  explain([named(model), ", ", named(suite), " on ", named(dataset)], lines, runs);
 }
+
+const runsAt = (numbers) => numbers.split(" ").filter(Boolean).map((number) => facts.runs[Number(number)]);
 
 function describeRow(button) {
   const cell = (name) => button.closest("tr").querySelector(name).textContent;
@@ -220,10 +222,10 @@ document.addEventListener("click", (event) => {
   if (run !== undefined) {
     const one = facts.runs[Number(run)];
     explain([named(facts.models[one.model].name), ", ", named(one.suite), " on ", named(one.dataset)], [], [one]);
-  } else if (runs !== undefined) {
-    explain([named(title)], [says], runs.split(" ").filter(Boolean).map((number) => facts.runs[Number(number)]));
   } else if (dataset !== undefined) {
-    explainNumber(dataset, suite, model, [says ?? describeRow(button)]);
+    explainNumber(dataset, suite, model, [says ?? describeRow(button)], runsAt(runs));
+  } else if (runs !== undefined) {
+    explain([named(title)], [says], runsAt(runs));
   }
 });
 

@@ -1,0 +1,153 @@
+"""What determines numbers, as it is stored with them: of each cell, and of a run.
+
+A run goes on from an earlier one of the same model: conditions that were measured before, and are
+not asked for now, stay in the table, if the same code, weights and images would give them again.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from harness.models.source_code import difference, digest
+from harness.refusal import Refusal, user_input
+from harness.running.behavior import declared
+from harness.running.evaluate import PROTOCOL, batch_size_for, dtype_for
+from harness.running.jobs import Evaluation, Job
+from harness.running.options import Options, resolve_device
+from harness.storage import results
+from harness.storage.cells import CellStore, Description
+from harness.storage.provenance import command_line
+
+LOG = logging.getLogger(__name__)
+NAMED = 3  # files in a sentence
+
+
+def describe_cells(
+    job: Job, evaluation: Evaluation, weights: str, options: Options
+) -> list[Description]:
+    """Return all that can change each cell's arrays."""
+    code, suite_code = digest(job.source.code), digest(evaluation.code)
+    return [
+        Description(
+            weights=weights,
+            settings=job.settings,
+            model=job.source.name,
+            code=code,
+            arguments={} if job.width is None else {"width": job.width},
+            data=job.images,
+            limit=options.limit,
+            suite=evaluation.name,
+            version=evaluation.suite.version,
+            suite_code=suite_code,
+            condition=cell.condition,
+            level=cell.level,
+            constants=dict(cell.constants),
+            seed=evaluation.setting.seed,
+            dtype=dtype_for(evaluation.suite, options.dtype),
+            batch=job.behavior.batch,
+            protocol=PROTOCOL,
+        )
+        for cell in evaluation.cells
+    ]
+
+
+def describe_run(job: Job, cell: Description, model: nn.Module, options: Options) -> dict[str, Any]:
+    """Return what made the numbers of a run, as any of its cells, but for what was found while it
+    ran."""
+    device = resolve_device(options.device)
+    words = job.behavior.words or declared(model).words
+    return {
+        "version": cell.version,
+        "images": options.limit or len(job.split),
+        "limit": options.limit,
+        "arguments": cell.arguments,
+        "weights": cell.weights,
+        "origin": job.origin,
+        "behavior": list(words),
+        "training": dict(job.weights.description),
+        "data": cell.data,
+        "image_seed": cell.seed,
+        "dtype": cell.dtype,
+        "batch_size": cell.batch
+        or options.batch_size
+        or batch_size_for(device, job.split.image_size),
+        "command": command_line(),
+    }
+
+
+def earlier_run(path: Path) -> dict[str, Any] | None:
+    """Return what the JSON of the run at `path` says; None where there is no sound one."""
+    try:
+        return results.read_provenance(path.with_suffix(".json"))
+    except Refusal:
+        return None
+
+
+def with_earlier(
+    job: Job,
+    evaluation: Evaluation,
+    weights: str,
+    options: Options,
+    store: CellStore,
+    before: Mapping[str, Any] | None,
+) -> Evaluation:
+    """Return the evaluation with the conditions of an earlier run that are stored as of now.
+
+    Those that are not, since code, weights or images have changed, are left out, and said.
+    """
+    asked = {cell.condition for cell in evaluation.cells}
+    old = {name.rpartition(" ")[0] for name in (before or {}).get("cells", {})} - asked
+    if not old:
+        return evaluation
+    kept = []
+    for name in sorted(old):
+        try:
+            with user_input():
+                cells = evaluation.suite.cells(replace(evaluation.setting, corruptions=(name,)))
+        except Refusal:
+            continue
+        own = replace(evaluation, cells=tuple(c for c in cells if c.condition == name))
+        if all(d.key in store for d in describe_cells(job, own, weights, options)):
+            kept += own.cells
+    lost = sorted(old - {cell.condition for cell in kept})
+    if lost:
+        LOG.warning(
+            "%s: the earlier numbers of %s under %s are of other code, weights or images, and "
+            "leave the table. Name them with --corruption to measure them again.",
+            evaluation.name,
+            evaluation.model,
+            ", ".join(lost),
+        )
+    return replace(evaluation, cells=(*evaluation.cells, *kept))
+
+
+def describe_change(
+    before: Mapping[str, Any] | None,
+    code: Mapping[str, Mapping[str, str]],
+    weights: str,
+    cell: Description,
+) -> str:
+    """Return why the numbers of an earlier run do not hold any more, "" where they were none."""
+    if before is None:
+        return ""
+    reasons = []
+    for part in ("model", "suite"):
+        changed = difference(before.get("code", {}).get(part, {}), code[part])
+        if changed and "code" in before:
+            more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+            files = ", ".join(changed[:NAMED]) + more
+            reasons.append(f"the source code of the {part} has changed ({files})")
+    if before.get("weights") != weights:
+        reasons.append("its weights are others")
+    for name, was, now in (
+        ("the arithmetic", before.get("dtype"), cell.dtype),
+        ("the number of images", before.get("limit"), cell.limit),
+        ("the version of the suite", before.get("version"), cell.version),
+    ):
+        if was != now:
+            reasons.append(f"{name} was {was or 'all'}, and is {now or 'all'}")
+    return ", ".join(reasons)

@@ -1,0 +1,104 @@
+"""A job's network with its weights: loaded, brought by its builder, or trained now."""
+
+import hashlib
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from harness.progress import Progress
+from harness.refusal import user_input
+from harness.running.environment import environment
+from harness.running.jobs import Job
+from harness.running.options import Options, resolve_device
+from harness.running.recipes import recipe_for
+from harness.running.train import TRAINER, train
+from harness.running.weights import Weights
+from harness.storage import checkpoints
+from harness.storage.json_files import write_json
+from harness.storage.provenance import command_line
+from harness.suites.datasets import load
+
+
+def trained(job: Job, options: Options, progress: Progress) -> tuple[nn.Module, Job]:
+    """Return the job's model with its weights, and the job with their description.
+
+    What is missing is trained.
+    """
+    for note in job.weights.notes:
+        progress.say(note)
+    if not job.trained:
+        return _train(job, options, progress, resolve_device(options.device))
+    partial(job).unlink(missing_ok=True)  # killed before it could
+    loaded = bool(job.built)  # with its weights, by `plan`
+    model = job.build()
+    if job.weights.file is not None and not loaded:
+        state, _ = checkpoints.read(job.weights.file, foreign=True)
+        checkpoints.load(model, state, str(job.weights.file))
+    return model, job
+
+
+def partial(job: Job) -> Path:
+    """Return where the state of a job's training is kept while it runs."""
+    return job.weights.path.with_suffix(".partial")
+
+
+def _train(
+    job: Job, options: Options, progress: Progress, device: torch.device
+) -> tuple[nn.Module, Job]:
+    with user_input():
+        split = load(job.spec, train=True, root=options.data)
+    recipe = recipe_for(split, options.epochs, device, options.recipe, options.compile)
+    identity = {
+        "model": job.source.name,
+        "code": dict(job.source.code),
+        "trainer": TRAINER,
+        "arguments": {} if job.width is None else {"width": job.width},
+        "dataset": job.dataset,
+        "data": split.fingerprint(),
+        "num_classes": len(split.classes),
+    }
+    reason = f"There are no weights for {job.label} yet"
+    if job.weights.stale:
+        reason = f"The weights of {job.label} are not used, {job.weights.stale}"
+    progress.say(f"{reason}: training {recipe.epochs} epochs of {len(split)} images.")
+    start = time.monotonic()
+    steps = recipe.epochs * recipe.steps_per_epoch(len(split))
+    with progress.task(f"train {job.label}", steps, "steps") as task:
+        model, history = train(
+            job.build,
+            split,
+            recipe,
+            seed=job.seed,
+            device=device,
+            partial=partial(job),
+            identity=identity,
+            report=lambda step, steps, loss, accuracy: task.to(
+                step, f"loss {loss:.3f}, accuracy {accuracy:.1%}"
+            ),
+        )
+    description = identity | {"seed": job.seed, "recipe": asdict(recipe)}
+    log = {"history": history, "wall_s": round(time.monotonic() - start, 1)}
+    log |= description | {"command": command_line(), "environment": environment(device)}
+    path = job.weights.path
+    for old in set_aside(path):
+        progress.say(f"The weights that were there before are kept as {old}.")
+    write_json(path.with_suffix(".json"), log)
+    checkpoints.write(path, model.state_dict(), description)
+    partial(job).unlink(missing_ok=True)
+    weights = Weights(path, path, description)
+    return model, replace(job, weights=weights)
+
+
+def set_aside(path: Path) -> list[Path]:
+    """Give weights at `path`, and their history, another name; return that of the weights."""
+    if not path.is_file():
+        return []
+    mark = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    old = path.with_name(f"old-{path.stem}-{mark}{path.suffix}")
+    if path.with_suffix(".json").is_file():
+        path.with_suffix(".json").replace(old.with_suffix(".json"))
+    path.replace(old)
+    return [old]

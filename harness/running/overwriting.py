@@ -1,0 +1,90 @@
+"""What a run would overwrite: refused where it is of something else, before any work.
+
+The numbers of one model with changed code or with weights trained again take the place of the old
+ones, and the program says so. Another model, other weights or other images under the same name do
+not: they need a name of their own.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.models.source_code import Code, digest
+from harness.models.user_code import origin_of
+from harness.refusal import Refusal
+from harness.storage import results
+
+TRAINED, BROUGHT = {"of": "trained"}, {"of": "builder"}
+
+
+def describe_weights(file: Path | None, trained: Path, pretrained: bool) -> dict[str, str]:
+    """Return where weights come from, as a run's JSON has it."""
+    if pretrained:
+        return dict(BROUGHT)
+    return dict(TRAINED) if file in (None, trained) else origin_of(file or trained)
+
+
+def refuse_other(
+    path: Path,
+    model: str,
+    origin: Mapping[str, Any],
+    code: Code,
+    weights: str | None,
+    data: str,
+) -> None:
+    """Refuse to overwrite the run at `path` if it is of something else.
+
+    Args:
+        path: CSV that would be written.
+        origin: `model` and `weights` of the new run, as its JSON will have them.
+        code: Of the new model.
+        weights: Digest of the state; None where it is trained first.
+        data: Fingerprint of the test images.
+
+    Raises:
+        Refusal: Says of what it is, and the cure.
+    """
+    dataset = path.parts[-4]
+    for other, old in _runs(path.parents[3], dataset):
+        if old["data"] != data:
+            raise Refusal(
+                f"{other} is of other test images than `{old['dataset']}` has now. Give these "
+                "another name with `--dataset NAME=PATH`, or another folder with `--results`."
+            )
+    old = _read(path)
+    before = (old or {}).get("origin")
+    if old is None or not isinstance(before, dict):
+        return
+    same_code = digest(old.get("code", {}).get("model", {})) == digest(code)
+    if before["model"] != origin["model"] and not same_code:
+        raise Refusal(
+            f"{path} has the numbers of another model, `{model}` of {before['model']['of']}. Give "
+            "this one another name with `--name`, or another folder with `--results`."
+        )
+    if before["weights"] == origin["weights"] != BROUGHT or weights == old.get("weights"):
+        return
+    raise Refusal(
+        f"{path} has the numbers of other weights ({_spell(before['weights'])}). Give these "
+        "another name with `--name`, or another folder with `--results`."
+    )
+
+
+def _spell(weights: Mapping[str, str]) -> str:
+    words = {"trained": "trained here", "builder": "that the model brought"}
+    return words.get(weights["of"], weights["of"])
+
+
+def _runs(root: Path, dataset: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The runs on a data set, with what their JSON says; those that cannot be read are left out."""
+    folder = root / dataset
+    for path in sorted(folder.glob("*/*/seed*.csv")):
+        if (old := _read(path)) is not None:
+            yield path, old
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a run's JSON says; None where there is none, or a damaged one, to be written again."""
+    try:
+        return results.read_provenance(path.with_suffix(".json"))
+    except Refusal:
+        return None

@@ -1,0 +1,128 @@
+"""Which weights a job has: a file that was named, those trained here before, or none yet.
+
+Weights belong to the code that made them and to the images that they learned from. Those of other
+code or other images are not used under the name that they once had: they are trained again, and the
+old ones are kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.models.lookup import Source
+from harness.models.source_code import difference
+from harness.refusal import Refusal, user_input
+from harness.running.options import Options, resolve_device
+from harness.running.recipes import describe_recipe, recipe_for
+from harness.running.train import TRAINER
+from harness.storage import checkpoints
+from harness.suites.datasets import Split, training_fingerprint
+
+NAMED = 3  # files in a sentence
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a job come from.
+
+    Args:
+        path: Where its trained weights lie, or will.
+        file: The weights to load; None for none yet.
+        description: Of those in `file`.
+        stale: Why weights that lie at `path` are not used, a sentence's end; "" where they are.
+        notes: Sentences about weights that are used.
+    """
+
+    path: Path
+    file: Path | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
+    stale: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def find_weights(
+    src: Source,
+    name: str,
+    data: tuple[str, str],
+    split: Split,
+    seed: int | None,
+    options: Options,
+) -> Weights:
+    """Return the weights of a model on a data set.
+
+    Args:
+        src: Under its own name or that of `--name`.
+        name: The model's own name.
+        data: The data set's name, and what was asked for; `split` are its test images.
+
+    Raises:
+        Refusal: They do not fit what was asked for.
+    """
+    dataset, spec = data
+    path = checkpoints.weights_path(options.results, dataset, src.name, seed or 0)
+    if options.weights is not None:
+        description = checkpoints.read_recipe(options.weights, foreign=True)
+        _check_agreement(options.weights, description, src, name, dataset, split, seed, options)
+        notes = [*description.get("notes", ())]
+        if "recipe" in description and (reason := _find_change(description, src, spec, options)):
+            notes.append(f"The weights in {options.weights} are used although {reason}.")
+        return Weights(path, options.weights, description, notes=tuple(notes))
+    if src.pretrained or not path.is_file():
+        return Weights(path)
+    description = checkpoints.read_recipe(path)
+    _check_agreement(path, description, src, name, dataset, split, seed, options)
+    stale = _find_change(description, src, spec, options)
+    return Weights(path, stale=stale) if stale else Weights(path, path, description)
+
+
+def _find_change(description: Mapping[str, Any], src: Source, spec: str, options: Options) -> str:
+    """Why weights are not what a training would make now, "" where they are."""
+    if "code" not in description:
+        return "an older version of the program trained them, which did not note the source code"
+    changed = difference(description["code"], src.code)
+    if changed:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        return f"the source code has changed since: {', '.join(changed[:NAMED])}{more}"
+    if description.get("trainer") != TRAINER:
+        return "the training loop has changed since"
+    with user_input():
+        images = training_fingerprint(spec, options.data)
+    return "" if description["data"] == images else "they were trained on other images"
+
+
+def _check_agreement(
+    path: Path,
+    description: Mapping[str, Any],
+    src: Source,
+    name: str,
+    dataset: str,
+    split: Split,
+    seed: int | None,
+    options: Options,
+) -> None:
+    """Refuse weights that were trained otherwise than the command says."""
+    if "recipe" not in description:
+        return  # a file from elsewhere says nothing of itself
+    known = {src.name, name}
+    model = src.name if description["model"] not in known else description["model"]
+    for flag, wanted, found in (
+        ("width", options.width, description["arguments"].get("width")),
+        ("epochs", options.epochs, description["recipe"]["epochs"]),
+        ("model", model, description["model"]),
+        ("dataset", dataset, description["dataset"]),
+        ("seed", seed, description["seed"]),
+    ):
+        if wanted is not None and wanted != found:
+            raise Refusal(
+                f"The weights at {path} were trained with {flag} {found}, not {wanted}. Leave out "
+                f"`--{flag}`, or keep the other training apart with `--name` or `--results`."
+            )
+    if options.recipe is not None:
+        device, found = resolve_device(options.device), describe_recipe(description["recipe"])
+        asked = describe_recipe(asdict(recipe_for(split, options.epochs, device, options.recipe)))
+        if asked != found:
+            raise Refusal(
+                f"The weights at {path} were trained for {found}, not {asked}. Leave out "
+                "`--recipe`, or keep the other training apart with `--name` or `--results`."
+            )

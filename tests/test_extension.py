@@ -182,7 +182,7 @@ class TestFiles:
         for call, name in ((suite_of, "clean"), (corruption_of, "fog")):
             with pytest.raises(ValueError, match="has the name of a registered .*. Rename it"):
                 call(f"{file}:{name}")
-        with pytest.raises(ValueError, match="has the name of a registered data set. Rename it"):
+        with pytest.raises(ValueError, match="the name of a registered data set, `cifar10`. Give it"):
             load(f"{file}:cifar10", train=True, root=Path())
 
 

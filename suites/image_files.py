@@ -1,0 +1,185 @@
+"""One file of an image to a square of 8-bit colors, whatever its mode; or a sentence about it.
+
+Palettes, CMYK and gray become RGB; transparent pixels show white; a photograph is turned as its
+EXIF orientation says. Gray values of more than 8 bits are scaled by the range of the file's type:
+16 bits from 0..65535, 12 bits from 0..4095, floating point from 0..1.
+"""
+
+import contextlib
+import logging
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from harness.suites.file_kinds import describe_file
+
+# What a decoder raises over bytes that are no such image.
+BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    AttributeError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
+CURE = "Replace it by a whole image, such as a PNG or JPEG file, or move it out of the folder."
+DEEP = ("I", "F")  # what the modes of more than 8 bits begin with
+BITS, LOW_IS_WHITE, NUMBERS = 258, 262, 339  # tags of TIFF
+ORIENTATION = 0x0112  # tag of EXIF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+FRAMES = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")  # formats of which each frame may be an image
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # a sentence says it instead
+
+
+class Unreadable(ValueError):
+    """A file that is no image that can be read; says which, what it is, and the cure."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an image's file says.
+
+    Args:
+        side: Smaller side, in pixels.
+        white: Value of white, None for 8 bits.
+    """
+
+    side: int
+    white: float | None
+
+
+def read_header(path: Path) -> Header:
+    """Return what an image's header says, without its pixels.
+
+    Raises:
+        Unreadable: It is no image that can be read; names the file, what it is, and the cure.
+    """
+    with _opened(path) as image:
+        return Header(min(image.size), _white(image, path))
+
+
+def read_extremes(path: Path) -> tuple[float, float]:
+    """Return the least and the largest value of an image of more than 8 bits.
+
+    Raises:
+        Unreadable: As `read_header`; or a value is not a number.
+    """
+    with _opened(path) as image:
+        values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise Unreadable(f"{path} has values that are not numbers. {CURE}")
+    return float(values.min()), float(values.max())
+
+
+def read_square(path: Path, size: int) -> np.ndarray:
+    """Return the central square of an image, resized; uint8 (size, size, 3).
+
+    Raises:
+        Unreadable: As `read_header`.
+    """
+    with _opened(path) as image:
+        image.load()
+        colors = _in_colors(image, path)
+        side = min(colors.size)
+        left, top = (colors.width - side) // 2, (colors.height - side) // 2
+        box = (left, top, left + side, top + side)
+        return np.array(colors.resize((size, size), Image.Resampling.BICUBIC, box))
+
+
+def _in_colors(image: Image.Image, path: Path) -> Image.Image:
+    """A loaded image as RGB, upright, white where it is transparent."""
+    if image.mode == "LAB":
+        raise Unreadable(f"{path} has its colors as LAB. Save it as RGB.")
+    white, inverted = _white(image, path), _tag(image, LOW_IS_WHITE, 1) == 0
+    turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    if white is not None:
+        values = np.asarray(image).astype(np.float64) / white
+        levels = np.rint(255 * (1 - values if inverted else values))
+        image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _white(image: Image.Image, path: Path) -> float | None:
+    """The value of white by the type of the file, None for 8 bits."""
+    if not image.mode.startswith(DEEP):
+        return None
+    kind = image.format or ""
+    if kind in ("PNG", "PPM", "JPEG2000") and image.mode != "F":
+        return 65535
+    numbers, bits = _tag(image, NUMBERS, 1), _tag(image, BITS, 0)
+    if kind == "TIFF" and numbers == 1 and bits in (12, 16):
+        return 2**bits - 1
+    if image.mode == "F" and (kind != "TIFF" or numbers == 3):
+        return 1
+    whole = "signed" if numbers == 2 else "unsigned"
+    what = f"{bits or 32}-bit {whole} numbers" if kind == "TIFF" else f"mode {image.mode}"
+    raise Unreadable(
+        f"{path} holds gray values as {what}, whose black and white are not known. Save the "
+        "images with 8 bits, or with 16 bits from 0 to 65535."
+    )
+
+
+def _tag(image: Image.Image, tag: int, default: int) -> int:
+    found = getattr(image, "tag_v2", {}).get(tag, default)
+    return int(found[0] if isinstance(found, tuple) else found)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image's file, opened; what the decoder raises while it is becomes one sentence."""
+    known = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large photographs, and of odd metadata
+            with Image.open(path) as image:
+                known = True
+                _refuse_frames(image, path)
+                yield image
+    except Image.DecompressionBombError:
+        raise Unreadable(
+            f"{path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, too many to read "
+            "safely. Make it smaller, or move it out of the folder."
+        ) from None
+    except Unreadable:
+        raise
+    except BROKEN as error:
+        what = describe_file(path)
+        if not what:
+            what = "is cut off or damaged" if known else "is not an image that can be read"
+            detail = "" if isinstance(error, UnidentifiedImageError) else str(error)
+            what += f": {detail.rstrip('.')}" if detail else ""
+        raise Unreadable(f"{path} {what}. {CURE}") from None
+
+
+def _refuse_frames(image: Image.Image, path: Path) -> None:
+    count = getattr(image, "n_frames", 1) if image.format in FRAMES else 1
+    if count > 1:
+        raise Unreadable(
+            f"{path} holds {count} images, where one is expected. Save the one that is meant as a "
+            "file of its own."
+        )

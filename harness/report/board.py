@@ -27,7 +27,9 @@ def is_of_class(variant: str) -> bool:
     return any(part.startswith("class ") for part in parts_of(variant))
 
 
-def columns(board: pd.DataFrame, place: Mapping[str, int], runs: Place) -> list[dict[str, Any]]:
+def columns(
+    board: pd.DataFrame, place: Mapping[str, int], runs: Place | None = None
+) -> list[dict[str, Any]]:
     """Return the columns of a leaderboard in its order, as the page has them.
 
     Args:
@@ -46,7 +48,7 @@ def columns(board: pd.DataFrame, place: Mapping[str, int], runs: Place) -> list[
     found: dict[tuple, list[Row]] = {}
     for row in board.to_dict("records"):
         found.setdefault(tuple(row[name] for name in KEY[:5]), []).append(row)
-    return [_column(key, rows, place, runs) for key, rows in found.items()]
+    return [_column(key, rows, place, runs or {}) for key, rows in found.items()]
 
 
 def _column(key: tuple, part: list[Row], place: Mapping[str, int], runs: Place) -> dict[str, Any]:

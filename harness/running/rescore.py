@@ -52,7 +52,7 @@ def rescore(
         assert not isinstance(measured, str)
         head, dirty = commit()
         made = {"command": command_line(), "commit": head, "dirty": dirty}
-        beside = {k: v for k, v in told.items() if k not in (*NAMES, "rows")} | {"rescored": made}
+        beside = {k: v for k, v in told.items() if k not in NAMES} | {"rescored": made}
         key = {name: told[name] for name in NAMES}
         if tables.write(path.with_suffix(".csv"), key, measured, beside):
             yield f"{path.with_suffix('.csv')} is made again."

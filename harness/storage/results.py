@@ -78,7 +78,7 @@ def write(
         return False
     digest = hashlib.sha256(content).hexdigest()
     write_bytes(path, content)
-    beside = dict(key) | {"rows": len(rows)} | provenance | {"csv": digest}
+    beside = dict(key) | provenance | {"csv": digest}
     write_json(path.with_suffix(".json"), beside)
     return True
 
@@ -205,7 +205,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
         Refusal: It is not there, damaged or edited.
     """
     content = read_json(path, AGAIN)
-    kinds = {"cells": dict, "seed": int, "limit": int, "version": int, "rows": int}
+    kinds = {"cells": dict, "seed": int, "limit": int, "version": int}
     kinds |= dict.fromkeys((*KEY, "run", "csv", "data"), str) | {"seed": int}
     for name, kind in kinds.items():
         value = content.get(name)

@@ -2,12 +2,12 @@
 
 import base64
 import hashlib
-import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,9 +26,12 @@ from harness.report import answers, libraries, page
 from harness.report import html as markup
 from harness.report.html import SCRIPTS, TEMPLATES, unpack
 from harness.report.page import Content, facts
-from harness.report.pictures import pictures
+from harness.report.pictures import Pictures, pictures
+from harness.storage.files import safe
 from harness.storage.json_files import write_json
+from harness.storage.published import publish
 from harness.storage.results import COLUMNS
+from harness.storage.sources import describe_source
 from harness.study.schema import FILE
 
 Folder = Callable[..., Path]  # writes a results folder
@@ -58,6 +61,10 @@ def embedded(tree: HtmlElement) -> dict:
     return unpack(tree.get_element_by_id("facts").text)
 
 
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def effect(**changed: object) -> dict:
     made = {"model": "a", "against": "b", "suite": "robustness", "metric": "accuracy"}
     made |= {"group": "noise+blur", "effect": 0.034, "low": 0.021, "high": 0.047, "p": 0.012}
@@ -74,16 +81,17 @@ def write_study(results: Path, *effects: list[dict], dataset: str = "d", **chang
         for i, of in enumerate(effects)
     ]
     told = {"scale": "d, 5 seeds", "command": "harness study --preset quick", "commit": "c0ffee"}
-    told |= {"dataset": dataset, "questions": questions}
-    (results / dataset).mkdir(exist_ok=True)
-    (results / dataset / FILE).write_text(json.dumps(told))
+    paths = {path for question in questions for path in question["runs"]}
+    there = {path: results / dataset / path for path in paths}
+    hashes = {p: digest(at.read_bytes() if at.is_file() else b"") for p, at in there.items()}
+    told |= {"dataset": dataset, "questions": questions, "runs": hashes}
+    write_json(results / dataset / FILE, told)
 
 
 @pytest.fixture(scope="module")
 def results(told_folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = told_folder(tmp_path_factory.mktemp("r") / "results", MODELS)
-    (folder / "figures").mkdir()
-    Image.new("RGB", (40, 30), "teal").save(folder / "figures" / "corruptions-d-7.png")
+    picture(folder, "corruptions-d-7.png")
     return folder
 
 
@@ -95,14 +103,15 @@ def tree(results: Path) -> HtmlElement:
 def test_the_table_has_the_rows_of_the_leaderboard(results: Path, tree: HtmlElement) -> None:
     board = pd.read_csv(results / "leaderboard.csv")
     opening = board[(board["metric"] == "accuracy") & (board["group"] == "clean")]
+    opening = opening.sort_values("value", ascending=False)
     rows = tree.xpath("//table[@id='board']/tbody/tr")
     assert [text(row.xpath("th")[0]).removesuffix(" baseline") for row in rows] == MODELS
     for row, known in zip(rows, opening.to_dict("records"), strict=True):
         cells = [text(cell) for cell in row.xpath("td")]
-        assert cells[0].startswith(f"{100 * known['value']:.1f}")
+        assert cells[0].startswith(f"{100 * known['value']:.1f}"), cells
         assert cells[1] == f"{100 * known['low']:.1f} to {100 * known['high']:.1f}"
-        assert cells[3] == ("1" if known["rank_low"] == known["rank_high"] else "2–3")
-        assert cells[5:] == ["1.5", "2", "1,000"]
+        assert cells[3] == f"{known['rank_low']}–{known['rank_high']}"
+        assert cells[5:] == [f"{100 * known['mde']:.1f}", "2", "1,000"]
 
 
 def test_the_scripts_have_all_rows_of_the_leaderboard(results: Path, tree: HtmlElement) -> None:
@@ -129,11 +138,49 @@ def test_what_made_each_number_is_there(results: Path, tree: HtmlElement) -> Non
     assert (results / f"{run['path']}.csv").is_file()
     assert len(tree.xpath("//table[@id='runs-table']/tbody/tr//button[@data-run]")) == 6
     for button in tree.xpath("//table[@id='board']//tbody//button"):
-        assert any(
-            (button.get("data-dataset"), button.get("data-suite"), button.get("data-model"))
-            == (r["dataset"], r["suite"], found["models"][r["model"]]["name"])
-            for r in found["runs"]
+        of = [found["runs"][int(number)] for number in button.get("data-runs").split()]
+        assert {found["models"][r["model"]]["name"] for r in of} == {button.get("data-model")}
+        assert [r["seed"] for r in of] == [0, 1]
+
+
+def test_a_number_names_the_runs_that_it_is_of_and_no_others(
+    told_folder: Folder, tmp_path: Path, vouch: Callable[..., None]
+) -> None:
+    told_folder(tmp_path, ["a", "b"], seeds=(0, 1, 2))
+    path = tmp_path / "d/robustness/a/seed1.csv"  # this seed lacks a severity of fog
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if ",fog,2," not in line))
+    vouch(path)
+    found = embedded(parsed(page.write(tmp_path)))
+    seeds = {
+        (column["group"], found["models"][row[0]]["name"]): [
+            found["runs"][i]["seed"] for i in row[10]
+        ]
+        for column in found["boards"]
+        for row in column["rows"]
+    }
+    assert seeds["fog", "a"] == [0, 2] and seeds["snow", "a"] == seeds["fog", "b"] == [0, 1, 2]
+    (curves,) = found["curves"]
+    at = curves["cells"].index([0, 2])
+    for metric in curves["metrics"]:
+        assert set(metric["runs"]) == {"0"}
+        assert [found["runs"][i]["seed"] for i in metric["runs"]["0"][str(at)]] == [0, 2]
+
+
+def test_a_leaderboard_that_is_older_than_its_rows_never_shows(
+    told_folder: Folder, tmp_path: Path, vouch: Callable[..., None]
+) -> None:
+    told_folder(tmp_path, ["a", "b"])
+    for seed in (0, 1):
+        path = tmp_path / f"d/robustness/a/seed{seed}.csv"
+        path.write_text(
+            re.sub(r"clean,0,accuracy,,0\.\d+", "clean,0,accuracy,,0.5", path.read_text())
         )
+        vouch(path)
+    found = embedded(parsed(page.write(tmp_path)))
+    (clean,) = [c for c in found["boards"] if (c["metric"], c["group"]) == ("accuracy", "clean")]
+    shown = {found["models"][row[0]]["name"]: row[1] for row in clean["rows"]}
+    assert shown == {"a": 50.0, "b": 89.1}
 
 
 def test_ids_are_unique_and_all_that_is_referred_to_is_there(tree: HtmlElement) -> None:
@@ -189,12 +236,28 @@ def test_the_same_results_give_the_same_page(results: Path, tree: HtmlElement) -
     assert page.write(results).read_bytes() == before
 
 
-def test_without_a_leaderboard_the_command_that_makes_it_is_named(
-    told_folder: Folder, tmp_path: Path
+def test_the_leaderboard_needs_no_file(told_folder: Folder, tmp_path: Path) -> None:
+    with_file, without = (
+        embedded(parsed(page.write(told_folder(tmp_path / str(board), MODELS, board=board))))
+        for board in (True, False)
+    )
+    assert with_file["boards"] == without["boards"] != []
+
+
+def test_the_page_says_whether_its_results_are_the_published_ones(
+    told_folder: Folder, tmp_path: Path, tree: HtmlElement
 ) -> None:
-    tree = parsed(page.write(told_folder(tmp_path, MODELS, board=False)))
-    assert "harness table --write" in text(tree.get_element_by_id("leaderboard"))
-    assert tree.xpath("//table[@id='board']") == [] and embedded(tree)["curves"]
+    published = tmp_path / "results" / "published"
+    publish(told_folder(tmp_path / "made", MODELS), published)
+    result = CliRunner().invoke(app, ["report", "--results", str(tmp_path / "results")])
+    assert "There are no runs of your own in" in result.stderr
+    page_of = tmp_path / "results" / page.PATH
+    assert result.stdout.split() == [str(page_of)] and not (published / "report").exists()
+    shown = parsed(page_of)
+    assert "Published results. They come with harness" in text(shown.get_element_by_id("main"))
+    assert "(published results)" in text(shown.xpath("//title")[0])
+    for part in ("//title", "//main"):
+        assert "ublished" not in text(tree.xpath(part)[0]).replace("they are not the published", "")
 
 
 def test_what_weakens_the_numbers_is_said(told_folder: Folder, tmp_path: Path) -> None:
@@ -211,11 +274,15 @@ def test_only_metrics_that_occur_are_explained(tree: HtmlElement) -> None:
     assert terms == ["accuracy, %", "NLL, nats"]
 
 
-def test_a_run_without_json_is_shown_as_not_known(told_folder: Folder, tmp_path: Path) -> None:
+def test_a_run_without_json_is_refused(told_folder: Folder, tmp_path: Path) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     next(tmp_path.rglob("seed0.json")).unlink()
-    tree = parsed(page.write(tmp_path))
-    assert embedded(tree)["shared"] == [{}]
+    with pytest.raises(Refusal, match="no file .*seed0.json"):
+        page.write(tmp_path)
+
+
+def test_what_a_run_does_not_say_is_shown_as_not_known(told_folder: Folder, tmp_path: Path) -> None:
+    tree = parsed(page.write(told_folder(tmp_path, ["a"], made={"environment": {}})))
     assert "not known" in text(tree.get_element_by_id("runs-table"))
 
 
@@ -223,7 +290,7 @@ def test_a_run_without_json_is_shown_as_not_known(told_folder: Folder, tmp_path:
 def test_a_damaged_json_is_named(told_folder: Folder, tmp_path: Path, content: str) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     next(tmp_path.rglob("seed0.json")).write_text(content)
-    with pytest.raises(Refusal, match="seed0.json is damaged: .* Remove it and run it again."):
+    with pytest.raises(Refusal, match="seed0.json is damaged: "):
         page.write(tmp_path)
 
 
@@ -280,10 +347,13 @@ def test_a_table_that_was_cut_off_is_refused(told_folder: Folder, tmp_path: Path
         assert says in refusal(tmp_path)
 
 
-def test_a_number_that_is_none_is_shown_as_not_known(told_folder: Folder, tmp_path: Path) -> None:
+def test_a_number_that_is_none_is_shown_as_not_known(
+    told_folder: Folder, tmp_path: Path, vouch: Callable[..., None]
+) -> None:
     told_folder(tmp_path, ["a"], seeds=(0,))
     path = tmp_path / LONG
     path.write_bytes(path.read_bytes().replace(b",fog,1,accuracy,,0.85,", b",fog,1,accuracy,,nan,"))
+    vouch(path)
     line = embedded(parsed(page.write(tmp_path)))["curves"][0]["metrics"][0]["models"]["0"]
     assert line[:6] == [90.0, 88.0, 91.7, None, None, None]
 
@@ -357,7 +427,7 @@ def test_an_effect_knows_its_own_runs(told_folder: Folder, tmp_path: Path) -> No
 def test_the_headline_is_the_least_gain_of_those_that_decide(tmp_path: Path) -> None:
     def headline(*effects: dict) -> str | None:
         write_study(tmp_path, list(effects))
-        (question,) = answers.questions(answers.read(tmp_path)[0], [])
+        (question,) = answers.questions(answers.read(tmp_path)[0][0], [])
         return question["headline"] and question["headline"]["value"]
 
     other = effect(effect=-0.5, low=-0.6, high=-0.4, decides=False)
@@ -369,7 +439,7 @@ def test_the_headline_is_the_least_gain_of_those_that_decide(tmp_path: Path) -> 
 
 def test_differences_are_rounded_as_in_the_answers_of_the_study(tmp_path: Path) -> None:
     write_study(tmp_path, [effect(effect=0.0225), effect(effect=-0.00845, low=-0.03)])
-    (question,) = answers.questions(answers.read(tmp_path)[0], [])
+    (question,) = answers.questions(answers.read(tmp_path)[0][0], [])
     values = [e["value"] for e in question["effects"]]
     assert values == ["+2.3 points", "-0.85 points"]
 
@@ -397,7 +467,7 @@ def test_the_study_of_most_images_comes_first(told_folder: Folder, tmp_path: Pat
 
 def test_effects_of_one_metric_share_a_scale_with_zero(tmp_path: Path) -> None:
     write_study(tmp_path, [effect(), effect(effect=-0.01, low=-0.02, high=0.0)])
-    (question,) = answers.questions(answers.read(tmp_path)[0], [])
+    (question,) = answers.questions(answers.read(tmp_path)[0][0], [])
     one, other = question["effects"]
     assert one["scale"] == other["scale"] and one["scale"][0] <= -2 and one["scale"][1] >= 4.7
     assert one["numbers"] == [3.4, 2.1, 4.7] and other["numbers"] == [-1.0, -2.0, 0.0]
@@ -405,7 +475,7 @@ def test_effects_of_one_metric_share_a_scale_with_zero(tmp_path: Path) -> None:
 
 def test_a_variant_is_part_of_what_is_compared(tmp_path: Path) -> None:
     write_study(tmp_path, [effect(metric="nfe_rho", variant="loss", group="dopri5 0.001")])
-    (question,) = answers.questions(answers.read(tmp_path)[0], [])
+    (question,) = answers.questions(answers.read(tmp_path)[0][0], [])
     assert question["effects"][0]["metric"] == "rank correlation of NFE (loss)"
 
 
@@ -423,7 +493,7 @@ def test_a_damaged_study_is_refused_and_no_page_made(told_folder: Folder, tmp_pa
 
 
 def write_history(results: Path, model: str, seed: int, losses: list[float]) -> None:
-    path = results / "checkpoints" / "d" / model / f"seed{seed}.json"
+    path = results / "checkpoints" / "d" / safe(model) / f"seed{seed}.json"
     history = [{"epoch": i, "loss": v, "accuracy": 0.5} for i, v in enumerate(losses, 1)]
     write_json(path, {"dataset": "d", "model": model, "seed": seed, "history": history})
 
@@ -449,11 +519,18 @@ def test_without_weights_there_is_no_training_section(tree: HtmlElement) -> None
 # Pictures
 
 
-def picture(folder: Path, name: str, size: tuple[int, int] = (40, 30), **words: str) -> Path:
+def picture(
+    folder: Path,
+    name: str,
+    size: tuple[int, int] = (40, 30),
+    of: Sequence[Path] = (),
+    **words: str,
+) -> Path:
+    """A picture that says that it was drawn from the files `of`."""
     path = folder / "figures" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     info = PngImagePlugin.PngInfo()
-    for key, value in words.items():
+    for key, value in ({"Source": describe_source(path.name, folder, of)} | words).items():
         info.add_text(key, value)
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).save(path, pnginfo=info)
@@ -463,8 +540,8 @@ def picture(folder: Path, name: str, size: tuple[int, int] = (40, 30), **words: 
 def test_a_picture_says_what_it_shows(tmp_path: Path) -> None:
     picture(tmp_path, "attention-vit.png")
     picture(tmp_path, "b.png", Title="Attention", Description="Where the model looks.")
-    found, _ = pictures(tmp_path, (), 10**6)
-    assert [(p.title, p.alt) for p in found] == [
+    found = pictures(tmp_path, (), 10**6)
+    assert [(p.title, p.alt) for p in found.shown] == [
         ("attention, vit", "Picture: attention, vit."),
         ("Attention", "Where the model looks."),
     ]
@@ -472,23 +549,24 @@ def test_a_picture_says_what_it_shows(tmp_path: Path) -> None:
 
 def test_pictures_shrink_until_they_fit(tmp_path: Path) -> None:
     picture(tmp_path, "a.png", (2000, 500))
-    found, left_out = pictures(tmp_path, (), 10**9)
-    assert (found[0].width, found[0].height) == (1600, 400) and not left_out
-    found, left_out = pictures(tmp_path, (), 200_000)
-    assert found[0].width < 1600 and len(found[0].source) <= 200_000
-    assert found[0].height == round(found[0].width / 4)
-    assert pictures(tmp_path, (), 1000) == ([], ["figures/a.png"])
+    (one,) = pictures(tmp_path, (), 10**9).shown
+    assert (one.width, one.height) == (1600, 400)
+    (one,) = pictures(tmp_path, (), 200_000).shown
+    assert one.width < 1600 and len(one.source) <= 200_000
+    assert one.height == round(one.width / 4)
+    assert pictures(tmp_path, (), 1000) == Pictures([], ["figures/a.png"], [])
 
 
 def test_figures_of_a_run_are_told_by_its_path(tmp_path: Path) -> None:
     for folder in ("d/attention/vit", "d/attention/vit/seed0", "cells/a/b", "quick/d/clean"):
         picture(tmp_path, f"../{folder}/seed0-overlay.png")
-    found, left_out = pictures(tmp_path, (), 10**6)
-    assert [p.name for p in found] == [
+    found = pictures(tmp_path, (), 10**6)
+    assert [p.name for p in found.shown] == [
         "d/attention/vit/seed0/seed0-overlay.png",
         "d/attention/vit/seed0-overlay.png",
     ]
-    assert found[0].title == "attention, vit on d: seed0, overlay" and left_out == []
+    assert found.shown[0].title == "attention, vit on d: seed0, overlay"
+    assert found.too_large == found.stale == []
 
 
 def test_a_page_has_so_many_pictures_and_no_more(
@@ -497,9 +575,38 @@ def test_a_page_has_so_many_pictures_and_no_more(
     for name in ("a.png", "b.png", "c.png"):
         picture(tmp_path, name)
     monkeypatch.setattr("harness.report.pictures.MOST", 2)
-    found, left_out = pictures(tmp_path, (), 10**6)
-    assert [p.name for p in found] == ["figures/a.png", "figures/b.png"]
-    assert left_out == ["figures/c.png"]
+    found = pictures(tmp_path, (), 10**6)
+    assert [p.name for p in found.shown] == ["figures/a.png", "figures/b.png"]
+    assert found.too_large == ["figures/c.png"]
+
+
+def test_a_picture_of_other_results_is_left_out_and_named(
+    told_folder: Folder, tmp_path: Path, vouch: Callable[..., None]
+) -> None:
+    told_folder(tmp_path, ["a"], seeds=(0,))
+    path = tmp_path / LONG
+    picture(tmp_path, "of-a.png", of=[path])
+    shown = picture(tmp_path, "of-b.png")
+    shutil.copy(shown, shown.with_name("renamed.png"))
+    picture(tmp_path, "silent.png", Source="")
+    picture(tmp_path, "strange.png", Source='{"figure": "strange.png", "files": {"../x": ""}}')
+    found = pictures(tmp_path, (), 10**6)
+    assert [p.name for p in found.shown] == ["figures/of-a.png", "figures/of-b.png"]
+    assert found.stale == [f"figures/{name}.png" for name in ("renamed", "silent", "strange")]
+    path.write_text(path.read_text().replace("0.9,1000", "0.8,1000"))
+    vouch(path)
+    tree = parsed(page.write(tmp_path))
+    said = text(tree.xpath("//section[@id='pictures']/p")[0])
+    assert said.startswith("4 pictures are left out: drawn from other results than those that are")
+    assert "figures/of-a.png" in said and said.endswith("harness plot draws figures again.")
+
+
+def test_a_flipped_bit_of_a_picture_shows_nowhere(tmp_path: Path) -> None:
+    path = picture(tmp_path, "a.png", Title="Title", Description="Words.")
+    whole, (before,) = path.read_bytes(), pictures(tmp_path, (), 10**6).shown
+    for at in np.random.default_rng(0).integers(0, len(whole), 200):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        assert pictures(tmp_path, (), 10**6).shown in ([], [before])
 
 
 def test_what_is_left_out_is_said(
@@ -522,8 +629,9 @@ def test_what_is_no_picture_of_ours_is_left_alone(tmp_path: Path) -> None:
     secret = picture(tmp_path / "elsewhere", "secret.png")
     (tmp_path / "figures" / "link.png").symlink_to(secret)
     (tmp_path / "figures" / "folder").symlink_to(secret.parent)
-    found, left_out = pictures(tmp_path, {"curves.png"}, 10**6)
-    assert [p.name for p in found] == ["figures/kept.png"] and left_out == []
+    found = pictures(tmp_path, {"curves.png"}, 10**6)
+    assert [p.name for p in found.shown] == ["figures/kept.png"]
+    assert found.too_large == found.stale == []
 
 
 def test_a_picture_of_too_many_pixels_is_left_alone(
@@ -531,7 +639,7 @@ def test_a_picture_of_too_many_pixels_is_left_alone(
 ) -> None:
     picture(tmp_path, "bomb.png")
     monkeypatch.setattr("harness.report.pictures.LARGEST", 1000)
-    assert pictures(tmp_path, (), 10**6) == ([], [])
+    assert pictures(tmp_path, (), 10**6) == Pictures([], [], [])
 
 
 # Libraries
@@ -605,6 +713,7 @@ def test_two_hundred_models_fit_into_five_megabytes() -> None:
             200,
             0.1,
             "x",
+            "r0 r1 r2 r3 r4",
         )
         for metric in ("accuracy", "nll", "brier", "ece")
         for group in kinds
@@ -613,7 +722,7 @@ def test_two_hundred_models_fit_into_five_megabytes() -> None:
     own = {"weights": "0" * 64, "finished": "2026-01-01T00:00:00", "wall_s": 1.0, "cells": 95}
     runs = [
         {"dataset": "d", "suite": "robustness", "model": model, "seed": seed, "path": f"d/{model}"}
-        | {"shared": 0, "own": own | {"weights": f"{random.bytes(32).hex()}"}}
+        | {"shared": 0, "own": own | {"weights": random.bytes(32).hex(), "run": f"r{seed}"}}
         for model in models
         for seed in range(5)
     ]

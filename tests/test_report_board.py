@@ -7,7 +7,7 @@ from harness.report.board import columns, opening
 from harness.report.numbers import convert, count_decimals, find_scale, format_number, unit_of
 from harness.suites.metrics import METRICS
 
-ROW = "d,s,accuracy,,clean,a,0.9725,0.96,0.98,3,1000,1,2,0.012,images"
+ROW = "d,s,accuracy,,clean,a,0.9725,0.96,0.98,3,1000,1,2,0.012,images,r0 r1"
 
 
 def frame(*rows: str) -> pd.DataFrame:
@@ -17,6 +17,7 @@ def frame(*rows: str) -> pd.DataFrame:
     numeric = [c for c in made if c not in (*KEY, "basis", "runs")]
     made = made.assign(**{c: pd.to_numeric(made[c]) for c in numeric})
     made["basis"] = made["basis"].astype(object).where(made["basis"].notna(), "nothing")
+    made["runs"] = made["runs"].astype(object).where(made["runs"].notna(), "")
     return made.astype(dict.fromkeys(COUNTS, "Int64"))
 
 
@@ -66,14 +67,15 @@ def test_rows_come_best_first_whichever_side_is_better() -> None:
 
 
 def test_a_column_keeps_all_numbers_of_its_rows() -> None:
-    found = columns(frame(ROW), {"a": 7})
-    assert found[0]["rows"] == [[7, 97.2, 96.0, 98.0, 3, 1000, 1, 2, 1.2, "images"]]
+    runs = {("d", "s", "a"): {"r0": 4, "r1": 5, "r2": 6}, ("d", "s", "b"): {"r0": 8}}
+    found = columns(frame(ROW), {"a": 7}, runs)
+    assert found[0]["rows"] == [[7, 97.2, 96.0, 98.0, 3, 1000, 1, 2, 1.2, "images", [4, 5]]]
     assert found[0]["axis"][0] <= 96 and 98 <= found[0]["axis"][1] <= 100
 
 
 def test_what_is_not_known_is_left_empty() -> None:
     row = columns(frame("d,s,speed,,clean,a,2,,,1,9,,"), {"a": 0})[0]["rows"][0]
-    assert row == [0, 2.0, None, None, 1, 9, None, None, None, "nothing"]
+    assert row == [0, 2.0, None, None, 1, 9, None, None, None, "nothing", []]
 
 
 def test_the_ends_of_an_interval_are_no_columns() -> None:

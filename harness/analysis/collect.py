@@ -105,9 +105,11 @@ def collect_samples(
             for i, metric in enumerate(here.metrics):
                 limits = span(metric, here.rates[i])
                 groups = {row: here.groups(i, row) for row, _, _ in rows}
-                for group in dict.fromkeys(g for of_row in groups.values() for g in of_row):
-                    which = [k for k, (row, _, _) in enumerate(rows) if group in groups[row]]
-                    columns = [here.column[c] for c in groups[rows[which[0]][0]][group]]
+                for group in dict.fromkeys(g for own in groups.values() for g in own):
+                    of_row = [groups[row].get(group, ()) for row, _, _ in rows]
+                    cells = max(of_row, key=len)  # a seed that lacks one of them does not count
+                    which = [k for k, own in enumerate(of_row) if own == cells]
+                    columns = [here.column[c] for c in cells]
                     at = np.ix_([rows[k][0] for k in which], columns)
                     key = Key(dataset, suite, metric[0], metric[1], group, model)
                     found[key] = _sample(
@@ -120,7 +122,7 @@ def collect_samples(
                         [rows[k] for k in which],
                     )
                     if outcomes is not None and found[key].images is None:
-                        own = replace(key, group=name_of(groups[rows[which[0]][0]][group]))
+                        own = replace(key, group=name_of(cells))
                         found[key] = _sharpen(found[key], outcomes.known(own))
     return dict(sorted(found.items(), key=lambda item: item[0].order))
 

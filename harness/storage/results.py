@@ -7,7 +7,6 @@ Equal cells give equal bytes: values have six decimals, rows the order of the su
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.refusal import Refusal, unknown
-from harness.storage.files import PUBLISHED, canonical, safe, write_bytes
+from harness.storage.files import NO_DATASETS, PUBLISHED, canonical, safe, write_bytes
 from harness.storage.json_files import read_json, write_json
 from harness.storage.published import verify
 from harness.storage.rows import AGAIN, long_rows, problem_of_name, read_rows
@@ -41,6 +40,7 @@ COLUMNS = (
 KEY = ("dataset", "suite", "model", "seed")  # of a run
 PUBLISHED_FOLDER = "published"  # in the results: what the repository ships
 QUICK = "quick"  # the folder, in the results, of runs on a subset
+RUN_FILE = re.compile(r"seed.*\.(csv|json)")
 
 
 def csv_path(results: Path, dataset: str, suite: str, model: str, seed: int) -> Path:
@@ -131,22 +131,22 @@ def read_provenances(results: Path, *, whole: bool = False) -> dict[tuple, dict[
 
 
 def run_files(results: Path) -> list[Path]:
-    """Return the CSVs of all runs below a folder, in order.
+    """Return the CSVs of all runs below a folder, in order, also where only the JSON is there.
 
     Raises:
         Refusal: A folder cannot be read.
     """
-    places = [results]
+    places = [place for place in _inside(results) if place.name not in NO_DATASETS]
     for _ in range(3):
-        places = [inner for place in places for inner in _folders(place)]
-    return sorted(file for place in places for file in place.glob("seed*.csv"))
+        places = [inner for place in places for inner in _inside(place)]
+    return sorted({p.with_suffix(".csv") for p in places if RUN_FILE.fullmatch(p.name)})
 
 
-def _folders(place: Path) -> list[Path]:
+def _inside(place: Path) -> list[Path]:
+    """What a folder holds, hidden files aside; nothing where there is no such folder."""
     try:
-        with os.scandir(place) as entries:
-            return [Path(e.path) for e in entries if e.is_dir() and not e.name.startswith(".")]
-    except FileNotFoundError:
+        return [path for path in place.iterdir() if not path.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise Refusal(
@@ -161,6 +161,8 @@ def read_run(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     Raises:
         Refusal: One of them is not there, is damaged, or is not of the other.
     """
+    if not path.is_file():
+        raise Refusal(f"{path} is not there, though its JSON is. {AGAIN}")
     rows = long_rows(read_rows(path, ended=True), COLUMNS)
     beside = read_provenance(path.with_suffix(".json"))
     for column in (*KEY, "run"):

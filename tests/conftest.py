@@ -15,7 +15,7 @@ from harness.analysis import boards, leaderboard
 from harness.running.environment import device_name
 from harness.storage.cells import CellStore, Description
 from harness.storage.json_files import read_json, write_json
-from harness.storage.results import COLUMNS, cells_root, csv_path, run_key, write
+from harness.storage.results import COLUMNS, KEY, cells_root, csv_path, run_key, write
 from harness.suites.base import Cell
 from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
 
@@ -160,6 +160,24 @@ def told_folder() -> Callable[..., Path]:
         return results
 
     return write
+
+
+@pytest.fixture(scope="session")
+def store_table() -> Callable[..., None]:
+    """A function that writes a long table as runs of a results folder, with what JSON must say."""
+
+    def store(results: Path, table: pd.DataFrame, **told: Any) -> None:
+        for (dataset, suite, model, seed), rows in table.groupby(list(KEY)):
+            path = csv_path(results, dataset, suite, model, seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows.to_csv(path, index=False, lineterminator="\n")
+            key = {"dataset": dataset, "suite": suite, "model": model, "seed": seed}
+            made = {"run": rows["run"].iloc[0], "limit": 0, "version": 1, "rows": len(rows)}
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            made |= {"cells": {}, "data": f"images of {dataset}", "csv": digest}
+            write_json(path.with_suffix(".json"), key | made | told)
+
+    return store
 
 
 @pytest.fixture(scope="session")

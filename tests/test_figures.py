@@ -1,6 +1,7 @@
 """What all figures share: nothing cut off, no text over another, sizes, formats, files."""
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from harness.analysis.numbers import cell_differences, cell_intervals
 from harness.plots.attention import attention_statistics, instability_curve
@@ -23,6 +25,7 @@ from harness.plots.training import curves, training_curves
 from harness.refusal import Refusal
 from harness.storage.json_files import write_json
 from harness.storage.results import COLUMNS, csv_path
+from harness.storage.sources import is_current
 from harness.suites.catalog import COMMON, FAMILIES
 
 ORDER = ["resnet18", "pde_aug", "gaussian_blur_aug"]
@@ -242,14 +245,10 @@ def test_long_names_keep_both_ends() -> None:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
+def results(tmp_path: Path, store_table: Callable[..., None]) -> Path:
     """Stored runs of robustness, clean images and a suite of a user's."""
     for suite, conditions in (("robustness", ["fog", "snow"]), ("clean", []), ("own", ["rain"])):
-        long = table(ORDER, conditions).assign(suite=suite)
-        for (model, seed), rows in long.groupby(["model", "seed"]):
-            path = csv_path(tmp_path, "d", suite, str(model), int(str(seed)))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            rows.to_csv(path, index=False, lineterminator="\n")
+        store_table(tmp_path, table(ORDER, conditions).assign(suite=suite))
     return tmp_path
 
 
@@ -290,7 +289,20 @@ def test_other_formats_are_refused(results: Path) -> None:
     with pytest.raises(Refusal, match="There is no format `jpg`. Use png, pdf or svg."):
         draw(results, ["robustness"], ["d"], results, format="jpg")
     with pytest.raises(Refusal, match="no format `gif`"):
-        save(Figure(), results / "x.gif")
+        save(Figure(), results / "x.gif", "")
+
+
+def test_a_figure_says_what_it_was_drawn_from(results: Path) -> None:
+    (path,) = draw(results, ["own"], ["d"], results, out=results / "elsewhere")
+    assert path == results / "elsewhere/figures/d-own.png"
+    with Image.open(path) as image:
+        source = image.info["Source"]
+    assert is_current(source, "d-own.png", results)
+    assert not is_current(source, "d-clean.png", results)
+    files = json.loads(source)["files"]
+    assert set(files) == {f"d/own/{model}/seed{seed}.csv" for model in ORDER for seed in range(3)}
+    csv_path(results, "d", "own", "pde_aug", 1).write_text("another run")
+    assert not is_current(source, "d-own.png", results)
 
 
 def test_training_curves_are_drawn_where_training_happened(results: Path) -> None:

@@ -133,8 +133,9 @@ def draw_attention(
         row = {f"Grad-CAM for\n{split.classes[predicted]}": [m[0].cpu() for m in cams.values()]}
         figure = overlays([picture] * len(cams), [f"{grid} grid" for grid in cams], row, heading)
     path = options.results / "figures" / f"attention-{safe(name)}-{safe(dataset)}-{index}.png"
-    weights = [job.path] if job.path.is_relative_to(options.results) else []
-    return save(figure, path, describe_source(path.name, options.results, weights))
+    weights = job.weights.file or job.weights.path
+    files = [weights] if weights.is_relative_to(options.results) else []
+    return save(figure, path, describe_source(path.name, options.results, files))
 
 
 def attention_of_image(

@@ -10,7 +10,7 @@ from harness.refusal import Refusal
 from harness.storage import checkpoints
 from harness.storage.arrays import Damaged, digest, read_arrays, read_description, write_arrays
 from harness.storage.cells import CellStore, Description
-from harness.storage.files import PUBLISHED, publishing, safe, write_bytes
+from harness.storage.files import PUBLISHED, list_folder, publishing, safe, write_bytes
 
 ARRAYS: dict[str, np.ndarray] = {
     "b": np.arange(3),
@@ -23,8 +23,9 @@ STATE = {"b": torch.arange(3), "a": torch.rand(2, 2).bfloat16(), "c": torch.tens
 
 def description(**changes: Any) -> Description:
     values: dict[str, Any] = dict(  # noqa: C408  a cell as the program describes it
-        weights="w", model="m", source="", arguments={"width": 8}, data="d", limit=0, suite="s",
-        version=1, condition="fog", level=3, constants={}, seed=0, dtype="float32",
+        weights="w", settings="s", model="m", code="c", arguments={"width": 8}, data="d", limit=0,
+        suite="s", version=1, suite_code="c", condition="fog", level=3, constants={}, seed=0,
+        dtype="float32", batch=0, protocol=1,
     )  # fmt: skip
     return Description(**(values | changes))
 
@@ -220,3 +221,19 @@ def test_published_results_are_written_where_that_is_meant(published: Path) -> N
         write_bytes(published / "f", b"newer")
     with pytest.raises(Refusal, match="lies in published results"):
         write_bytes(published / "f", b"newer")
+
+
+def test_a_folder_is_listed_in_order_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b", "a", ".hidden"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in list_folder(tmp_path)] == ["a", "b"]
+    assert list_folder(tmp_path / "absent") == list_folder(tmp_path / "a") == []
+
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", refuse)  # as for all but root
+    with pytest.raises(Refusal, match="cannot be read: Permission denied. What is in it would be"):
+        list_folder(tmp_path)

@@ -95,6 +95,23 @@ def _sweep(path: Path) -> None:
             pass  # not ours, or alive and another person's
 
 
+def list_folder(folder: Path) -> list[Path]:
+    """Return what a folder holds, in order and without hidden files; nothing if it is not there.
+
+    Raises:
+        Refusal: It cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise Refusal(
+            f"{folder} cannot be read: {error.strerror}. What is in it would be missing without a "
+            "word. Make it readable, or name another folder with `--results`."
+        ) from None
+
+
 def safe(name: str) -> str:
     """Return a model's or data set's name as one word that any file system takes.
 

@@ -1,6 +1,7 @@
 """How trainings went: results/checkpoints/DATASET/MODEL/seedN.json, beside the weights."""
 
 import math
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from harness.refusal import Refusal
 from harness.storage.arrays import Damaged, read_description
-from harness.storage.files import safe
+from harness.storage.files import list_folder, safe
 from harness.storage.json_files import read_json
 from harness.storage.rows import problem_of_name
 
@@ -21,10 +22,12 @@ def read_histories(results: Path) -> pd.DataFrame:
     """Return a row for each epoch of each training: `COLUMNS`, NaN where a score was not measured.
 
     Raises:
+        Refusal: A folder cannot be read.
         Refusal: A file is damaged, or of other weights than those beside it.
     """
     rows: list[tuple] = []
-    for path in sorted((results / "checkpoints").glob("*/*/seed*.json")):
+    models = [m for dataset in list_folder(results / "checkpoints") for m in list_folder(dataset)]
+    for path in [p for m in models for p in list_folder(m) if fnmatch(p.name, "seed*.json")]:
         content = read_json(path, CURE)
         key = [content.get(name) for name in ("dataset", "model", "seed")]
         history = content.get("history")

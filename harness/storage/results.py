@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.refusal import Refusal, unknown
-from harness.storage.files import NO_DATASETS, PUBLISHED, canonical, safe, write_bytes
+from harness.storage.files import NO_DATASETS, PUBLISHED, canonical, list_folder, safe, write_bytes
 from harness.storage.json_files import read_json, write_json
 from harness.storage.published import verify
 from harness.storage.rows import AGAIN, long_rows, problem_of_name, read_rows
@@ -136,23 +136,10 @@ def run_files(results: Path) -> list[Path]:
     Raises:
         Refusal: A folder cannot be read.
     """
-    places = [place for place in _inside(results) if place.name not in NO_DATASETS]
+    places = [place for place in list_folder(results) if place.name not in NO_DATASETS]
     for _ in range(3):
-        places = [inner for place in places for inner in _inside(place)]
+        places = [inner for place in places for inner in list_folder(place)]
     return sorted({p.with_suffix(".csv") for p in places if RUN_FILE.fullmatch(p.name)})
-
-
-def _inside(place: Path) -> list[Path]:
-    """What a folder holds, hidden files aside; nothing where there is no such folder."""
-    try:
-        return [path for path in place.iterdir() if not path.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise Refusal(
-            f"{place} cannot be read: {error.strerror}. What is in it would be missing without a "
-            "word. Make it readable, or name another folder with `--results`."
-        ) from None
 
 
 def read_run(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:

@@ -6,6 +6,7 @@ to the byte, unless they refuse or say a sentence about it.
 """
 
 import functools
+import os
 import random
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -20,6 +22,7 @@ from typer.testing import CliRunner
 from harness.analysis import boards
 from harness.cli import app
 from harness.report import html
+from harness.storage import results
 from harness.study.schema import (
     FILE,
     StoredAnswer,
@@ -28,6 +31,7 @@ from harness.study.schema import (
     hash_runs,
     write_study,
 )
+from harness.suites.base import Measurement
 
 MODELS = """
 from torch import nn
@@ -38,6 +42,10 @@ def first(num_classes):
 def second(num_classes):
     return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, num_classes))
 """
+RUN = (
+    "--suite clean --suite robustness --corruption brightness --epochs 1 --seed 0 --seed 1 "
+    "--model mine.py:first --model mine.py:second"
+)
 RUNS = ("clean/first/seed0.csv", "clean/first/seed1.csv", "robustness/second/seed0.csv")
 EFFECT = StoredEffect(
     "first", "second", "clean", "accuracy", "clean", "", 0.4, 0.3, 0.5, 0.01, 2, 355, True
@@ -73,7 +81,7 @@ KINDS = {
     "leaderboard without cells": Kind("leaderboard.csv", BOARD, 10, cells=False),
     "study": Kind("digits/study.json", ("study", "report"), 8),
     "training": Kind("checkpoints/*/*/*.json", ("report",), 5),
-    "weights": Kind("checkpoints/*/*/*.safetensors", ("report",), 3),
+    "weights": Kind("checkpoints/*/*/*.safetensors", ("report", "train"), 3),
     "figure": Kind("figures/*.png", ("report",), 4),
 }
 COMMANDS = {
@@ -83,6 +91,7 @@ COMMANDS = {
     "check": "check --baseline before --json --results results",
     "check board": "check --baseline results/leaderboard.csv --json --results before",
     "report": "report --results results",
+    "train": "train --model mine.py:first --model mine.py:second --seed 0 --seed 1 --epochs 1",
     "study": "study --show --dataset digits --json --results results",
 }
 NOTE = re.compile('<p class="note">.*?</p>')  # a sentence on the page about its files
@@ -121,9 +130,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("HARNESS_DATA", str(folder / "no data"))
         patch.setattr("sys.dont_write_bytecode", True)
         patch.setattr(html, "_environment", functools.cache(html._environment))  # takes its time
-        run = "run --suite clean --suite robustness --corruption brightness --epochs 1"
-        models = "--model mine.py:first --model mine.py:second --seed 0 --seed 1"
-        for command in (f"{run} {models}", "table --write"):
+        for command in (f"run {RUN}", "table --write"):
             done = CliRunner().invoke(app, command.split(), catch_exceptions=False)
             assert done.exit_code == 0, done.output
         answer = StoredAnswer("1", "Is it?", "It is.", "yes", (EFFECT,), RUNS)
@@ -255,12 +262,14 @@ def test_no_change_of_a_file_shows_wrong_numbers_without_a_word(
         paths = sorted(Path("results").glob(kind.files))
         silent = []
         for i in range(pytestconfig.getoption("--changes") * kind.share // 100):
-            what, made = tamper(paths, random.Random(f"{name} {i}"))
+            chance = random.Random(f"{name} {i}")
+            what, made = tamper(paths, chance)
             before = {path: path.read_bytes() for path in made}
             try:
                 for path, content in made.items():
                     path.write_bytes(content)
-                verdicts = {r: judge(truth[r], ask(r)) for r in kind.readers}
+                readers = chance.sample(kind.readers, min(2, len(kind.readers)))
+                verdicts = {r: judge(truth[r], ask(r)) for r in readers}
             finally:
                 for path, content in before.items():
                     path.write_bytes(content)
@@ -272,3 +281,171 @@ def test_no_change_of_a_file_shows_wrong_numbers_without_a_word(
         if not kind.cells:
             for root in ("results", "before"):
                 Path(f"{root} cells").rename(Path(root, "cells"))
+
+
+# Directed changes
+
+
+@pytest.fixture
+def mine(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the folder as the current one, and its results."""
+    shutil.copytree(folder, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    return Path("results")
+
+
+def run(*arguments: str) -> Said:
+    """Run a command and return what it says in one text."""
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def assert_refused(*sentences: str, readers: tuple[str, ...] = READING) -> None:
+    """Let commands read the results: each refuses with one of the sentences."""
+    for reader in readers:
+        said = ask(reader)
+        assert said.code == 2, (reader, said)
+        assert any(re.search(sentence, said.sentences) for sentence in sentences), (reader, said)
+
+
+def move(pairs: dict[Path, Path]) -> None:
+    """Put each file's content at another's place, all at once."""
+    contents = {target: source.read_bytes() for source, target in pairs.items()}
+    for target, content in contents.items():
+        target.write_bytes(content)
+
+
+def test_a_cell_under_another_s_name_is_left_out_and_measured_again(mine: Path) -> None:
+    truth = ask("table")
+    cells = sorted((mine / "cells").glob("*/*"))
+    move({cells[0]: cells[1]})
+    for reader in READING:
+        assert re.search(
+            "is another cell than its name says|not that of its cells", ask(reader).sentences
+        )
+    run("run", *RUN.split())
+    assert ask("table") == truth
+
+
+@pytest.mark.parametrize("cells", [True, False])
+def test_a_json_of_another_run_does_not_vouch(mine: Path, cells: bool) -> None:
+    if not cells:
+        shutil.rmtree(mine / "cells")
+    first = mine / "digits/clean/first"
+    move({first / "seed1.json": first / "seed0.json"})
+    assert_refused("seed0.json is of another run than the CSV beside it")
+
+
+def test_two_runs_that_changed_places_are_refused(mine: Path) -> None:
+    a, b = mine / "digits/clean/first/seed0", mine / "digits/clean/second/seed0"
+    pairs = {a.with_suffix(s): b.with_suffix(s) for s in (".csv", ".json")}
+    move(pairs | {target: source for source, target in pairs.items()})
+    assert_refused("holds second on digits, clean, seed 0: it was moved or edited")
+
+
+def test_a_run_under_another_seed_is_refused(mine: Path) -> None:
+    old = mine / "digits/clean/first/seed1"
+    for suffix in (".csv", ".json"):
+        old.with_suffix(suffix).rename(old.with_name(f"seed7{suffix}"))
+    assert_refused("holds first on digits, clean, seed 1: it was moved or edited")
+
+
+def test_a_digit_in_a_table_without_cells_is_found(mine: Path) -> None:
+    shutil.rmtree(mine / "cells")
+    path = mine / "digits/robustness/first/seed0.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    for i in (1, len(lines) // 2, len(lines) - 1):
+        value = lines[i].split(",")[8]
+        other = f"{float(value) + 0.000001:.6f}"
+        path.write_text("".join([*lines[:i], lines[i].replace(value, other, 1), *lines[i + 1 :]]))
+        assert_refused("is not the table that its JSON vouches for")
+
+
+def test_a_run_stopped_between_its_two_files_shows_nothing_and_is_mended(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = ask("table")
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    path = mine / "digits/clean/first/seed0.csv"
+    path.write_bytes(path.read_bytes().replace(b"0", b"1"))  # what is there is older
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_json", stop)
+        assert run("run", *RUN.split()).code == 130
+    path.with_suffix(".json").unlink()
+    assert_refused("There is no file .*seed0.json")
+    run("run", *RUN.split())
+    assert ask("table").numbers == truth.numbers
+
+
+def test_a_table_that_lost_its_half_is_said(mine: Path) -> None:
+    (mine / "digits/clean/first/seed0.csv").unlink()
+    assert_refused("seed0.csv")
+
+
+def measure_again(path: Path, factor: float = 0.5) -> None:
+    """Write a run as if it had been measured again with another outcome."""
+    rows, beside = results.read_run(path)
+    key = {name: beside.pop(name) for name in (*results.KEY, "run")} | {"run": "0123456789ab"}
+    beside.pop("csv")
+    fields = zip(
+        *(rows[n] for n in ("condition", "level", "metric", "variant", "value", "n")), strict=True
+    )
+    again = [Measurement(c, level, m, v, value * factor, n) for c, level, m, v, value, n in fields]
+    results.write(path, key, again, beside)
+
+
+def test_a_leaderboard_older_than_its_rows_is_not_shown(mine: Path) -> None:
+    shutil.rmtree(mine / "cells")
+    truth = {reader: ask(reader) for reader in ("table", "report")}
+    for path in results.run_files(mine):
+        measure_again(path)
+    now = {reader: ask(reader) for reader in truth}
+    (mine / "leaderboard.csv").unlink()
+    assert now["table"] == ask("table") != truth["table"]
+    assert now["report"].numbers == ask("report").numbers != truth["report"].numbers
+
+
+def test_answers_older_than_their_runs_are_said_to_be(mine: Path) -> None:
+    measure_again(mine / "digits/clean/first/seed0.csv")
+    for reader in ("study", "report"):
+        assert "are older than their results: 1 of 3 runs" in ask(reader).sentences
+
+
+def test_a_figure_of_other_rows_is_left_out(mine: Path) -> None:
+    assert "digits-clean.png" in ask("report").numbers
+    measure_again(mine / "digits/clean/first/seed0.csv")
+    assert "drawn from other results" in ask("report").sentences
+
+
+@pytest.mark.parametrize(
+    "source, flag", [("digits/first/seed1", "seed"), ("digits/second/seed0", "model")]
+)
+def test_weights_at_another_s_place_are_refused(mine: Path, source: str, flag: str) -> None:
+    place = mine / "checkpoints/digits/first/seed0.safetensors"
+    move({mine / "checkpoints" / f"{source}.safetensors": place})
+    assert_refused(f"were trained with {flag}", readers=("train",))
+    assert_refused("is not the training of seed0.safetensors beside it", readers=("report",))
+    move({mine / "checkpoints" / f"{source}.json": place.with_suffix(".json")})
+    assert_refused("seed0.json is the training of .*: it was moved", readers=("report",))
+
+
+def test_a_folder_that_cannot_be_read_is_said(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listdir, closed = os.listdir, mine / "digits/clean/first"
+
+    def listed(path: Any = ".") -> list[str]:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", listed)  # as for all but root
+    assert_refused("first cannot be read: Permission denied")
+
+
+def test_a_link_to_another_run_is_no_run(mine: Path) -> None:
+    (mine / "digits/clean/third").symlink_to("first")
+    assert_refused("holds first on digits, clean, seed 0: it was moved or edited")

@@ -19,7 +19,7 @@ from harness.models.user_code import is_file
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.catalog import COMMON, CORRUPTIONS, FAMILIES, SEVERITIES, SUITES
 from harness.suites.corruptions import digital
-from harness.suites.corruptions.contract import CONSTANTS, Corruption
+from harness.suites.corruptions.contract import CONSTANTS, Corruption, usual_constants
 from harness.suites.corruptions.external import external, version
 from harness.suites.corruptions.kinds import corruption_of
 from harness.suites.observe import classification, logits
@@ -27,7 +27,6 @@ from harness.suites.observe import classification, logits
 ALL = tuple(name for names in FAMILIES.values() for name in names)
 LISTS = {"common": COMMON, "all": ALL} | FAMILIES  # names that stand for several
 SOURCES = ("harness", "imagecorruptions")
-SMALL = 64  # pixels, the largest image that gets the constants of CIFAR-10-C
 
 
 def select_corruptions(names: tuple[str, ...]) -> tuple[Corruption, ...]:
@@ -49,11 +48,6 @@ def select_corruptions(names: tuple[str, ...]) -> tuple[Corruption, ...]:
     return tuple(found.values())
 
 
-def usual(setting: Setting) -> str:
-    """Return the set of constants that images of this size have by default."""
-    return "cifar10_c" if setting.image_size <= SMALL else "imagenet_c"
-
-
 def constants_of(setting: Setting) -> str:
     """Return the set of constants of a setting.
 
@@ -70,7 +64,8 @@ def constants_of(setting: Setting) -> str:
                 "of `cifar10_c`. Leave out `--constants`."
             )
         return "imagenet_c"
-    return usual(setting) if setting.constants == "auto" else setting.constants
+    usual = usual_constants(setting.image_size)
+    return usual if setting.constants == "auto" else setting.constants
 
 
 def variant(setting: Setting) -> str:
@@ -78,7 +73,7 @@ def variant(setting: Setting) -> str:
     if setting.source == "imagecorruptions":
         return "[imagecorruptions]"
     constants = constants_of(setting)
-    return "" if constants == usual(setting) else f"[{constants}]"
+    return "" if constants == usual_constants(setting.image_size) else f"[{constants}]"
 
 
 def cells(setting: Setting) -> tuple[Cell, ...]:

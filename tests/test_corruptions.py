@@ -1,3 +1,4 @@
+import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -57,7 +58,7 @@ def test_a_thousand_images_at_once_are_the_same_as_some_of_them(
 ) -> None:
     images = pictures.repeat(84, 1, 1, 1)[:1000]
     some = torch.tensor([0, 17, 500, 999])
-    whole = corrupt(images, name, 4)
+    whole = corrupt(images, name, 4, indices=torch.arange(1000))
     assert torch.equal(corrupt(images[some], name, 4, indices=some), whole[some])
 
 
@@ -198,11 +199,13 @@ def test_what_cannot_be_corrupted_is_refused_with_the_cure(pictures: Tensor) -> 
         corrupt(pictures, "fogg", 1)
     with pytest.raises(LookupError, match="no set of severity constants called `cifar`. Did you"):
         corrupt(pictures, "fog", 1, constants="cifar")
-    for severity in (0, 6, 2.5, True):
+    for severity in (0, 6, 2.5, True, math.nan, "3", None, np.float64(4.2), np.True_):
         with pytest.raises(ValueError, match="`severity` must be 1, 2, 3, 4 or 5; got"):
             corrupt(pictures, "fog", severity)
+    with pytest.raises(ValueError, match=r"that of one image; got \(12, 1, 32, 32\). Expand gray"):
+        corrupt(pictures[:, :1], "fog", 1)
     with pytest.raises(ValueError, match=r"shape \(N, 3, H, W\); got \(12, 32, 32, 3\). Put the"):
-        corrupt(pictures.permute(0, 2, 3, 1), "fog", 1)
+        CORRUPTIONS["fog"](pictures.permute(0, 2, 3, 1), torch.arange(12), 0, 1)
     with pytest.raises(ValueError, match="must be uint8 in 0..255; got torch.float32. Give"):
         corrupt(pictures / 255, "fog", 1)
     with pytest.raises(ValueError, match="at least 32 pixels high and wide; got 31 x 32. Enlarge"):
@@ -212,7 +215,7 @@ def test_what_cannot_be_corrupted_is_refused_with_the_cure(pictures: Tensor) -> 
 
 
 def test_two_workers_make_what_one_makes(pictures: Tensor) -> None:
-    alone = corrupt(pictures, "snow", severity=3)
+    alone = corrupt(pictures, "snow", severity=3, indices=range(12))
     halves = (pictures[:7], torch.arange(7)), (pictures[7:], torch.arange(7, len(pictures)))
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
         parts = [workers.submit(corrupt, p, "snow", 3, indices=i) for p, i in halves]

@@ -1,7 +1,8 @@
 """Random numbers as a function of a key and a position: no state, no order.
 
-    (w_0, w_1, w_2, w_3) = Philox4x32-10(counter = (block, draw, level, index), key),
-    key                  = the first 64 bits of SHA-256("seed:purpose").
+    (w_0, w_1, w_2, w_3) = Philox4x32-10(counter = (block, draw ^ high, level, low), key),
+    key                  = the first 64 bits of SHA-256("seed:purpose"),
+    index                = low + 2^32 high, so that high is 0 for a position in a data set.
 
 Row i of a result depends on `indices[i]` alone beside the arguments that all rows share, so it is
 the same in any batch, in any order, on any device. A row of n numbers takes B = ceil(n / 4) blocks;
@@ -84,11 +85,12 @@ def words(
         shape: `shape[0]` must be the number of `indices`.
         seed, purpose: The key.
         level: Severity, or another small integer that tells conditions apart.
-        indices: (N,) int64, the images' positions in their data set.
+        indices: (N,) int64, the images' positions in their data set, or any keys >= 0.
         draw: Number of the draw, of several for one image.
 
     Raises:
-        ValueError: `indices` do not fit `shape`, or something is outside of 32 bits.
+        ValueError: `indices` do not fit `shape` or are negative, or `level` or `draw` is outside of
+            32 bits.
     """
     return _fill(shape, torch.int64, seed, purpose, level, indices, draw, lambda w, out: w)
 
@@ -163,7 +165,7 @@ def _fill(
     draw: int,
     transform: Callable[[Words, Words], Words],
 ) -> Tensor:
-    _check(shape, level, indices, draw)
+    wide = _check(shape, level, indices, draw)
     device, count, size = indices.device, len(indices), math.prod(shape[1:])
     blocks = (size + 3) // 4
     out = torch.empty((count, 4, blocks), dtype=dtype, device=device)
@@ -175,9 +177,10 @@ def _fill(
     pair = key(seed, purpose)
     rows = max(1, (CACHED if device.type == "cpu" else RESIDENT) // blocks)
     for start in range(0, count, rows):
-        index = indices[start : start + rows, None]
-        part = _unbound(out[start : start + rows])
-        w = philox4x32((block, draw_word, level_word, index), pair)
+        index, part = indices[start : start + rows, None], _unbound(out[start : start + rows])
+        # Alike for all rows where indices are positions, which saves work.
+        draw_words = draw_word ^ (index >> 32) if wide else draw_word
+        w = philox4x32((block, draw_words, level_word, index & MASK), pair)
         for target, result in zip(part, transform(w, part), strict=True):
             if target is not result:
                 target.copy_(result)
@@ -188,7 +191,8 @@ def _unbound(rows: Tensor) -> Words:
     return rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3]
 
 
-def _check(shape: Sequence[int], level: int, indices: Tensor, draw: int) -> None:
+def _check(shape: Sequence[int], level: int, indices: Tensor, draw: int) -> bool:
+    """Return whether an index has more than 32 bits."""
     if indices.ndim != 1 or indices.dtype != torch.int64:
         raise ValueError(
             f"`indices` must be int64 of shape (N,); got {indices.dtype} of shape "
@@ -202,10 +206,12 @@ def _check(shape: Sequence[int], level: int, indices: Tensor, draw: int) -> None
     for name, value in (("level", level), ("draw", draw)):
         if not 0 <= value <= MASK:
             raise ValueError(f"`{name}` must lie in 0..2^32-1; got {value}. Count from 0.")
-    if len(indices):
-        low, high = (int(v) for v in indices.aminmax())
-        if low < 0 or high > MASK:
-            raise ValueError(
-                f"`indices` must lie in 0..2^32-1; got {low}..{high}. "
-                "Give positions in the data set, counted from 0."
-            )
+    if not len(indices):
+        return False
+    low, high = (int(v) for v in indices.aminmax())
+    if low < 0:
+        raise ValueError(
+            f"`indices` must be >= 0; got {low}..{high}. "
+            "Give positions in the data set, counted from 0."
+        )
+    return high > MASK

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from harness.models.registry import unknown
+from harness.suites.corruptions.layouts import whole_number
 
 Corruption = Callable[..., Tensor]
 Body = Callable[[Tensor, Tensor, int, int, str, bool], Tensor]
 T = TypeVar("T")
 
 CONSTANTS = ("cifar10_c", "imagenet_c")  # the sets of severity constants
+SMALL = 64  # pixels, the largest image that gets the constants of CIFAR-10-C by default
 MIN_SIZE = 32  # pixels; below it the blurs of imagenet_c are wider than the image
 CACHED = 64 << 10  # pixels in a block of work on the CPU
 RESIDENT = 1 << 21  # the same on other devices
@@ -38,6 +40,7 @@ def corruption(body: Body) -> Corruption:
         constants: str = "cifar10_c",
         exact: bool = False,
     ) -> Tensor:
+        severity = whole_number(severity)
         check(images, indices, severity, constants)
         if images.device.type == "mps":  # it has no float64
             cpu = corrupted(images.cpu(), indices.cpu(), seed, severity, constants, exact)
@@ -83,6 +86,7 @@ def users_corruption(function: Callable[..., Tensor], name: str) -> Corruption:
         constants: str = "cifar10_c",
         exact: bool = False,
     ) -> Tensor:
+        severity = whole_number(severity)
         check(images, indices, severity, constants)
         given = {"images": images, "indices": indices, "seed": seed, "severity": severity}
         options = {"constants": constants, "exact": exact}
@@ -149,12 +153,17 @@ def check(images: Tensor, indices: Tensor, severity: int, constants: str) -> Non
             f"`indices` must be int64 of shape ({len(images)},); got {indices.dtype} of shape "
             f"{tuple(indices.shape)}. Give each image's position in its data set."
         )
-    if isinstance(severity, bool) or severity not in (1, 2, 3, 4, 5):
+    if type(severity) is not int or severity not in (1, 2, 3, 4, 5):
         raise ValueError(
             f"`severity` must be 1, 2, 3, 4 or 5; got {severity!r}. Clean is no level."
         )
     if constants not in CONSTANTS:
         raise unknown("set of severity constants", constants, CONSTANTS)
+
+
+def usual_constants(side: int) -> str:
+    """Return the set of constants of images of `side` pixels, where none is asked for."""
+    return "cifar10_c" if side <= SMALL else "imagenet_c"
 
 
 def pick(constants: str, severity: int, cifar10_c: tuple[T, ...], imagenet_c: tuple[T, ...]) -> T:

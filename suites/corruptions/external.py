@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions.contract import Corruption, check
+from harness.suites.corruptions.layouts import whole_number
 
 DISTRIBUTION = "imagecorruptions-imaug"
 
@@ -47,6 +48,7 @@ def external(kind: Corruption) -> Corruption:
         constants: str = "imagenet_c",
         exact: bool = False,
     ) -> Tensor:
+        severity = whole_number(severity)
         check(images, indices, severity, constants)
         if constants != "imagenet_c":
             raise ValueError(

@@ -4,6 +4,7 @@ resnet18                  a builder registered here
 rk_resnet(method="heun")  the same with other arguments than its defaults
 path/to/file.py:name      a function in any file: `num_classes` in, a module on images out
 timm/NAME                 any architecture of timm, trained from scratch
+timm/NAME.TAG             the same with the published weights of that tag
 timm/hf-hub:OWNER/NAME    an architecture and its weights, as timm loads them;
 timm/local-dir:FOLDER     the same from a folder
 """
@@ -23,6 +24,7 @@ from harness.models.cards import MODELS
 from harness.models.layers import Normalize
 from harness.models.registry import unknown
 from harness.models.source_code import code_of
+from harness.models.timm_weights import check_tag, load_pretrained
 from harness.models.user_code import is_file, load_code, origin_of
 
 REGISTERED = "registered"
@@ -135,13 +137,18 @@ def _with_arguments(name: str) -> Source:
 def _timm(name: str) -> Source:
     architecture = name.removeprefix("timm/")
     pretrained = architecture.startswith(WITH_WEIGHTS)
-    if not pretrained and not timm.is_model(architecture):
-        raise unknown("timm model", architecture, timm.list_models())
+    if not pretrained:
+        own, dot, _ = architecture.partition(".")
+        if not timm.is_model(own):
+            raise unknown("timm model", own, timm.list_models())
+        if dot:
+            check_tag(architecture)
+            pretrained = True
 
     def build(num_classes: int = 10) -> nn.Module:
-        # A pretrained head stays as it is: a wrong class count is found, not papered over.
-        head: dict[str, Any] = {} if pretrained else {"num_classes": num_classes}
-        return FromTimm(timm.create_model(architecture, pretrained=pretrained, **head))
+        if pretrained:  # with its head: a wrong class count is found, not papered over
+            return FromTimm(load_pretrained(architecture))
+        return FromTimm(timm.create_model(architecture, num_classes=num_classes))
 
     code, origin = code_of(FromTimm), {"of": "timm"}
     return Source(name, build, False, pretrained, code=code, origin=origin)

@@ -3,7 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+import safetensors.torch
 import timm
 import torch
 
@@ -30,7 +32,7 @@ def user_file(tmp_path: Path) -> Path:
 
 def test_a_users_builder_needs_nothing_from_us(user_file: Path) -> None:
     found = source(f"{user_file}:tiny")
-    assert found.name == "tiny" and not found.scalable and len(found.sha256) == 64
+    assert found.name == "tiny" and not found.scalable and found.code and not found.ours
     assert found.build(num_classes=4)(torch.rand(2, 3, 32, 32)).shape == (2, 4)
     assert source(f"{user_file}:wide").scalable
 
@@ -73,6 +75,53 @@ def test_timm_weights_come_with_a_folder(tmp_path: Path) -> None:
 def test_an_unknown_timm_model_brings_the_nearest() -> None:
     with pytest.raises(LookupError, match="no timm model called `resnet188`. Did you mean"):
         source("timm/resnet188")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub, which cannot be reached."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    return tmp_path / "hub"
+
+
+def test_a_tag_of_timm_is_never_a_random_beginning(hub: Path) -> None:
+    found = source("timm/test_vit.r160_in1k")
+    assert found.pretrained and found.name == "timm/test_vit.r160_in1k"
+    with pytest.raises(FileNotFoundError, match="not on this machine, and .* Run `hf download t"):
+        found.build(num_classes=10)
+    with pytest.raises(FileNotFoundError, match="timm/hf-hub:somebody/net` are not on this mach"):
+        source("timm/hf-hub:somebody/net").build(num_classes=10)
+
+
+def test_weights_of_a_tag_come_from_the_cache(hub: Path) -> None:
+    net = timm.create_model("test_vit").eval()
+    folder = hub / "models--timm--test_vit.r160_in1k"
+    (folder / "snapshots/abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("abc")
+    safetensors.torch.save_file(net.state_dict(), folder / "snapshots/abc/model.safetensors")
+    model, images = source("timm/test_vit.r160_in1k").build(), torch.rand(2, 3, 160, 160)
+    assert net(images).shape == (2, 1000), "with their own head"
+    torch.testing.assert_close(model.eval()(images), net(model.normalize(images)))
+    (folder / "snapshots/abc/model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(ValueError, match="timm/test_vit.r160_in1k` cannot be loaded: "):
+        source("timm/test_vit.r160_in1k").build()
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("timm/resnet18.a1_in2k", "no tag among the .* called `a1_in2k`. Did you mean `a1_in1k`?"),
+        ("timm/resnet188.a1_in1k", "no timm model called `resnet188`. Did you mean `resnet18"),
+        ("timm/botnet50ts_256.untrained", "no published weights of .* Leave out `.untrained` to"),
+        ("timm/resnet18.", "no tag among the .* called ``"),
+    ],
+)
+def test_an_unknown_tag_is_refused(name: str, message: str) -> None:
+    with pytest.raises(LookupError, match=message):
+        source(name)
 
 
 def test_a_users_file_is_found_by_a_path_with_spaces(tmp_path: Path) -> None:

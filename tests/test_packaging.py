@@ -108,7 +108,7 @@ def test_every_library_that_is_imported_is_required() -> None:
     extras = project["optional-dependencies"]
     by_module = {"PIL": "pillow", "sklearn": "scikit-learn", "cuda": "cuda-core"}
     by_module |= {"imagecorruptions": "imagecorruptions-imaug", "vl_convert": "vl-convert-python"}
-    by_module |= {"markupsafe": "jinja2"}
+    by_module |= {"markupsafe": "jinja2", "huggingface_hub": "huggingface-hub"}
     needed: dict[str, set[str]] = {}
     for folder in PARTS:
         for path in (ROOT / folder).rglob("*.py"):

@@ -149,11 +149,21 @@ class Metrics(dict[str, Metric]):
             self[metric.name] = metric
 
     def declare(self, description: Mapping[str, Any]) -> None:
-        """Add a metric as `Metric.describe` gives it, unless its name is known."""
-        name = description["name"]
+        """Add a metric as `Metric.describe` gives it, unless its name is known.
+
+        Raises:
+            ValueError: Another file declares one of this name that is read differently.
+        """
+        name, metric = description["name"], Metric(**description)
         if name not in self:
-            self[name] = Metric(**description)
+            self[name] = metric
             self._declared.add(name)
+        for part in ("better", "unit", "low", "high") if name in self._declared else ():
+            here, there = getattr(metric, part), getattr(self[name], part)
+            if here != there:
+                raise ValueError(
+                    f"the metric `{name}` has {part} {here!a}, that of another run {there!a}"
+                )
 
     def __missing__(self, name: str) -> Metric:
         return Metric(name, name.replace("_", " "))

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,10 +138,23 @@ def test_results_declare_what_the_metric_itself_may_say_better() -> None:
     known = Metrics()
     known.declare(Metric("auroc", "AUROC", "As it was described once.", "up").describe())
     assert known["auroc"].sign == 1
-    known.declare(Metric("auroc", "another").describe())
+    known.declare(Metric("auroc", "another", better="up").describe())
     assert known["auroc"].title == "AUROC"
     known.add(Metric("auroc", "area under the curve", "As it is described now.", "up"))
     assert known["auroc"].title == "area under the curve"
+
+
+@pytest.mark.parametrize(
+    "other", [{"better": "down"}, {"better": "up", "unit": "rate"}, {"better": "up", "high": 1.0}]
+)
+def test_two_runs_that_read_a_metric_differently_are_refused(other: dict[str, Any]) -> None:
+    known = Metrics()
+    known.declare(Metric("auroc", "AUROC", better="up").describe())
+    with pytest.raises(ValueError, match="the metric `auroc` has .*, that of another run"):
+        known.declare(Metric("auroc", "AUROC", **other).describe())
+    known.add(Metric("auroc", "AUROC", better="down"))
+    known.declare(Metric("auroc", "AUROC", better="up").describe())  # older than the metric itself
+    assert known["auroc"].sign == -1
 
 
 def test_variants_are_parts_joined() -> None:

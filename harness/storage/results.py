@@ -221,7 +221,10 @@ def _declare(described: Any, path: Path) -> None:
         or problem_of_name(described["name"])
     ):
         raise Refusal(f"{path} is damaged: `metrics` describes no metric. {AGAIN}")
-    METRICS.declare(described)
+    try:
+        METRICS.declare(described)
+    except ValueError as error:
+        raise Refusal(f"{path}: {error}. Run both again, or rename one metric.") from None
 
 
 def select(

@@ -101,7 +101,7 @@ class Published:
     """A folder of published files.
 
     Args:
-        folder: Folder that holds them.
+        folder: Folder that holds them, or a folder of the data set's name that does, as in its tar.
         table: MD5 of each file, by its name without ".npy". A name without an entry is not part of
             the data set.
         name: Name of the data set, for errors.
@@ -131,8 +131,9 @@ class Published:
         if missing:
             raise FileNotFoundError(
                 f"{self.folder} lacks {', '.join(f'{name}.npy' for name in missing)} of "
-                f"{self.name}. Unpack {self.name}.tar of {SOURCES[self.name]} there; these can be "
-                f"made from the test set instead: {', '.join(REPEATABLE)}."
+                f"{self.name}. Unpack {self.name}.tar of {SOURCES[self.name]} in "
+                f"{self.folder.parent}; these can be made from the test set instead: "
+                f"{', '.join(REPEATABLE)}."
             )
         known = self._read_ledger()
         for name in wanted:
@@ -142,8 +143,8 @@ class Published:
                 if found != self.table[name]:
                     raise ValueError(
                         f"{self.path(name)} has MD5 {found}, not the published "
-                        f"{self.table[name]}: it is damaged, or not of {self.name}. Remove it and "
-                        "unpack it again."
+                        f"{self.table[name]}: it is damaged, or not of {self.name}. Unpack it again "
+                        f"from {self.name}.tar of {SOURCES[self.name]}."
                     )
                 known[name] = [found, *look]
                 self._write_ledger(known)
@@ -187,8 +188,10 @@ class Published:
             )
 
     def path(self, name: str) -> Path:
-        """Return where the file of a corruption, or of the labels, lies."""
-        return self.folder / f"{name}.npy"
+        """Return where the file of a corruption, or of the labels, lies, or should."""
+        path = self.folder / f"{name}.npy"
+        deeper = self.folder / self.name / path.name
+        return deeper if deeper.is_file() and not path.is_file() else path
 
     def _read_ledger(self) -> dict[str, list]:
         try:

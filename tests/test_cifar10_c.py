@@ -94,6 +94,20 @@ def test_an_incomplete_folder_is_refused_with_the_cure(small: Published) -> None
         small.verify(["fogg"])
 
 
+def test_a_folder_within_a_folder_is_read_as_its_tar_makes_it(small: Published) -> None:
+    inner = small.folder / "CIFAR-10-C"
+    expected = small.images("fog", 3, torch.arange(4))
+    inner.mkdir()
+    for name in ("labels", *NAMES):
+        small.path(name).rename(inner / f"{name}.npy")
+    small.verify(NAMES)
+    assert small.path("fog") == inner / "fog.npy" and len(small.labels) == ROWS
+    assert torch.equal(small.images("fog", 3, torch.arange(4)), expected)
+    small.path("fog").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match="CIFAR-10-C/fog.npy has MD5 .* Unpack it again from CIF"):
+        small.verify(NAMES)
+
+
 def test_rows_that_are_not_there_are_refused(small: Published) -> None:
     with pytest.raises(ValueError, match="test images 0..11; got indices 3..12"):
         small.images("fog", 1, torch.tensor([3, 12]))

@@ -150,7 +150,8 @@ def read_run(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """
     if not path.is_file():
         raise Refusal(f"{path} is not there, though its JSON is. {AGAIN}")
-    rows = long_rows(read_rows(path, ended=True), COLUMNS)
+    file = read_rows(path, ended=True)
+    rows = long_rows(file, COLUMNS)
     beside = read_provenance(path.with_suffix(".json"))
     for column in (*KEY, "run"):
         if len(set(rows[column])) > 1:
@@ -168,7 +169,7 @@ def read_run(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         raise Refusal(
             f"{path.with_suffix('.json')} is of another run than the CSV beside it. {AGAIN}"
         )
-    if beside["csv"] != hashlib.sha256(path.read_bytes()).hexdigest():
+    if beside["csv"] != file.sha256:
         raise Refusal(
             f"{path} is not the table that its JSON vouches for: it was edited, or a run was "
             f"stopped between writing the two. {AGAIN}"

@@ -6,6 +6,7 @@ number is one; two rows that say the same thing are refused as well.
 """
 
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -34,12 +35,14 @@ class Rows:
     Args:
         cure: What a person should do about the file if it is damaged.
         lines: Where each row stands in the file.
+        sha256: Of the bytes that were read.
     """
 
     path: Path
     cure: str
     columns: dict[str, list[str]]
     lines: list[int]
+    sha256: str = ""
 
     def need(self, columns: Sequence[str]) -> None:
         """Refuse a table without these columns; without variants it has none.
@@ -158,7 +161,7 @@ def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> Rows:
     if ended and not text.endswith("\n"):
         raise Refusal(f"{path} is damaged: line {lines[-1]} is cut off. {cure}")
     columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(header)}
-    return Rows(path, cure, columns, lines[1:])
+    return Rows(path, cure, columns, lines[1:], hashlib.sha256(raw).hexdigest())
 
 
 def long_rows(rows: Rows, columns: Sequence[str]) -> dict[str, list[Any]]:

@@ -10,6 +10,8 @@ import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from harness.analysis import boards
 from harness.cli import app
 from harness.report import html
 from harness.storage import results
+from harness.storage.published import publish
 from harness.study.schema import (
     FILE,
     StoredAnswer,
@@ -83,6 +86,7 @@ KINDS = {
     "training": Kind("checkpoints/*/*/*.json", ("report",), 5),
     "weights": Kind("checkpoints/*/*/*.safetensors", ("report", "train"), 3),
     "figure": Kind("figures/*.png", ("report",), 4),
+    "published": Kind("../published/**/*.*", ("published", "compare published"), 2),
 }
 COMMANDS = {
     "table": "table --json --results results",
@@ -91,6 +95,8 @@ COMMANDS = {
     "check": "check --baseline before --json --results results",
     "check board": "check --baseline results/leaderboard.csv --json --results before",
     "report": "report --results results",
+    "published": "table --json --results published",
+    "compare published": "compare published results --json --models first,first",
     "train": "train --model mine.py:first --model mine.py:second --seed 0 --seed 1 --epochs 1",
     "study": "study --show --dataset digits --json --results results",
 }
@@ -138,6 +144,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         study = Study("digits, 2 seeds", "digits", "harness study", "c0", (answer,), hashes)
         write_study(Path("results/digits") / FILE, study)
         shutil.copytree("results", "before")
+        publish(Path("results"), Path("published"))
         yield folder
 
 
@@ -387,23 +394,22 @@ def test_a_table_that_lost_its_half_is_said(mine: Path) -> None:
     assert_refused("seed0.csv")
 
 
-def measure_again(path: Path, factor: float = 0.5) -> None:
-    """Write a run as if it had been measured again with another outcome."""
+def measured_again(path: Path, factor: float = 0.5) -> Callable[[], object]:
+    """What writes a run as if it had been measured again with another outcome."""
     rows, beside = results.read_run(path)
-    key = {name: beside.pop(name) for name in (*results.KEY, "run")} | {"run": "0123456789ab"}
-    beside.pop("csv")
-    fields = zip(
-        *(rows[n] for n in ("condition", "level", "metric", "variant", "value", "n")), strict=True
-    )
-    again = [Measurement(c, level, m, v, value * factor, n) for c, level, m, v, value, n in fields]
-    results.write(path, key, again, beside)
+    key = {name: beside.pop(name) for name in results.KEY} | {"run": f"{factor:.10f}"}
+    del beside["csv"], beside["run"]
+    names = ("condition", "level", "metric", "variant", "value", "n")
+    fields = zip(*(rows[name] for name in names), strict=True)
+    again = [Measurement(*what, value * factor, n) for *what, value, n in fields]
+    return lambda: results.write(path, key, again, beside)
 
 
 def test_a_leaderboard_older_than_its_rows_is_not_shown(mine: Path) -> None:
     shutil.rmtree(mine / "cells")
     truth = {reader: ask(reader) for reader in ("table", "report")}
     for path in results.run_files(mine):
-        measure_again(path)
+        measured_again(path)()
     now = {reader: ask(reader) for reader in truth}
     (mine / "leaderboard.csv").unlink()
     assert now["table"] == ask("table") != truth["table"]
@@ -411,14 +417,14 @@ def test_a_leaderboard_older_than_its_rows_is_not_shown(mine: Path) -> None:
 
 
 def test_answers_older_than_their_runs_are_said_to_be(mine: Path) -> None:
-    measure_again(mine / "digits/clean/first/seed0.csv")
+    measured_again(mine / "digits/clean/first/seed0.csv")()
     for reader in ("study", "report"):
         assert "are older than their results: 1 of 3 runs" in ask(reader).sentences
 
 
 def test_a_figure_of_other_rows_is_left_out(mine: Path) -> None:
     assert "digits-clean.png" in ask("report").numbers
-    measure_again(mine / "digits/clean/first/seed0.csv")
+    measured_again(mine / "digits/clean/first/seed0.csv")()
     assert "drawn from other results" in ask("report").sentences
 
 
@@ -432,6 +438,62 @@ def test_weights_at_another_s_place_are_refused(mine: Path, source: str, flag: s
     assert_refused("is not the training of seed0.safetensors beside it", readers=("report",))
     move({mine / "checkpoints" / f"{source}.json": place.with_suffix(".json")})
     assert_refused("seed0.json is the training of .*: it was moved", readers=("report",))
+
+
+def test_two_processes_that_write_one_run_leave_one_that_vouches(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, write = mine / "digits/clean/first/seed0.csv", results.write_json
+    truth, one, other = ask("table"), measured_again(path, 0.5), measured_again(path, 0.75)
+
+    def meanwhile(target: Path, content: dict[str, Any]) -> None:
+        monkeypatch.setattr(results, "write_json", write)
+        other()
+        write(target, content)
+
+    monkeypatch.setattr(results, "write_json", meanwhile)
+    one()  # its table, then both files of the other, then its JSON
+    assert_refused("seed0.json is of another run than the CSV beside it")
+    run("run", *RUN.split())
+    assert ask("table").numbers == truth.numbers
+
+
+def test_a_copy_of_results_inside_results_counts_nothing_twice(mine: Path) -> None:
+    truth = {reader: ask(reader) for reader in READING}
+    for place in (mine, mine / "digits", mine / "digits" / "clean"):
+        shutil.copytree("before", place / "results", ignore=shutil.ignore_patterns("figures"))
+    assert {reader: ask(reader) for reader in READING} == truth
+
+
+@pytest.mark.parametrize("name", ["First", "third", "first copy"])
+def test_a_copy_of_a_run_under_another_name_is_refused(mine: Path, name: str) -> None:
+    shutil.copytree(mine / "digits/clean/first", mine / "digits/clean" / name)
+    assert_refused("holds first on digits, clean, seed [01]: it was moved or edited")
+
+
+def test_the_times_of_files_change_no_number(mine: Path) -> None:
+    truth = {reader: ask(reader) for reader in READING}
+    for i, path in enumerate(sorted(mine.rglob("*"))):
+        os.utime(path, (i, i) if i % 2 else (4e9, 4e9))
+    assert {reader: ask(reader) for reader in READING} == truth
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "de_DE.UTF-8", "TZ": "Asia/Kolkata", "PYTHONHASHSEED": "3", "COLUMNS": "40"},
+    ],
+)
+def test_language_time_zone_and_width_change_no_number(
+    mine: Path, settings: dict[str, str]
+) -> None:
+    for reader in ("table", "compare"):
+        command = [sys.executable, "-m", "harness", *COMMANDS[reader].split()]
+        printed = subprocess.run(
+            command, capture_output=True, check=True, env={**os.environ, **settings}
+        )
+        assert printed.stdout.decode() == ask(reader).numbers
 
 
 def test_a_folder_that_cannot_be_read_is_said(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

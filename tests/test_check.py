@@ -1,6 +1,5 @@
 """The gate: four verdicts, five exit codes, and what it writes."""
 
-import json
 import math
 import re
 import shutil
@@ -293,7 +292,7 @@ def test_too_few_images_are_inconclusive_and_told_beforehand(
 
 
 def test_what_is_missing_is_its_own_verdict(
-    both: tuple[Path, Path], answered: Answer, tmp_path: Path
+    both: tuple[Path, Path], answered: Answer, tmp_path: Path, vouch: Callable[..., None]
 ) -> None:
     base, new = both
     answered(base, "second", n=400)
@@ -307,6 +306,7 @@ def test_what_is_missing_is_its_own_verdict(
     lost = tmp_path / "lost"
     path = answered(lost, "m", n=400)
     path.write_text(re.sub("(clean,0,accuracy,,)[0-9.]+", r"\1nan", path.read_text()))
+    vouch(path)
     result = check("--baseline", base, "--results", lost, "--model", "m")
     assert result.exit_code == 4 and "the new value is not a number" in result.stdout
 
@@ -404,7 +404,27 @@ def test_the_exit_code_is_that_of_the_process(
     assert done.returncode == 1, done.stderr
 
 
-def test_files_that_are_damaged_are_named(both: tuple[Path, Path]) -> None:
+def test_a_leaderboard_that_is_older_than_the_runs_beside_it_is_no_baseline(
+    both: tuple[Path, Path], answered: Answer, tmp_path: Path
+) -> None:
+    base, new = both
+    CliRunner().invoke(app, ["table", "--write", "--results", str(base)])
+    board = base / "leaderboard.csv"
+    alone = tmp_path / "leaderboard.csv"
+    alone.write_bytes(board.read_bytes())
+    answered(base, "m", 3, n=400)
+    result = check("--baseline", board, "--results", new)
+    assert result.exit_code == 2
+    assert (
+        "leaderboard.csv is older than the results beside it: the runs of m on d" in result.stderr
+    )
+    assert "harness table --write" in result.stderr
+    assert check("--baseline", alone, "--results", new).exit_code == 0
+
+
+def test_files_that_are_damaged_are_named(
+    both: tuple[Path, Path], vouch: Callable[..., None]
+) -> None:
     base, new = both
     path = base / "d/robustness/m/seed0.csv"
     whole = path.read_text()
@@ -413,8 +433,7 @@ def test_files_that_are_damaged_are_named(both: tuple[Path, Path]) -> None:
     assert result.exit_code == 2 and "seed0.csv is damaged" in result.stderr
     path.write_text(whole)
     beside = path.with_suffix(".json")
-    told = json.loads(beside.read_text())
-    beside.write_text(json.dumps(told | {"cells": {"clean 0": "../../../../etc/passwd"}}))
+    vouch(path, cells={"clean 0": "../../../../etc/passwd"})
     result = check("--baseline", base, "--results", new)
     assert result.exit_code == 2 and "'clean 0' has no cell's key" in result.stderr
     beside.write_text("[" * 100_000)

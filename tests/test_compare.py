@@ -213,9 +213,26 @@ def test_a_leaderboard_and_a_long_csv_are_sides(two: Path) -> None:
     board, long = two / "leaderboard.csv", two / "d/robustness/poor/seed0.csv"
     said = told(harness("compare", board, board, "--models", "good,poor"))
     assert "good is more accurate than poor" in said and "Nothing is paired" in said
-    assert "good is more accurate than poor" in told(
-        harness("compare", two, long, "--models", "good,poor")
-    )
+    said = told(harness("compare", two, long, "--models", "good,poor"))
+    assert "good is more accurate than poor" in said and "vouches" not in said
+    copy = two.parent / "copy.csv"
+    copy.write_bytes(long.read_bytes())
+    said = told(harness("compare", two, copy, "--models", "good,poor"))
+    assert f"Nothing vouches for {copy}: no JSON of a run lies beside it." in said
+    copy.with_suffix(".json").write_bytes(long.with_suffix(".json").read_bytes())
+    assert "vouches" not in told(harness("compare", two, copy, "--models", "good,poor"))
+    copy.write_text(copy.read_text().replace("clean,0,accuracy,,0.", "clean,0,accuracy,,0.9", 1))
+    result = harness("compare", two, copy, "--models", "good,poor")
+    assert result.exit_code == 2 and "is not the table that its JSON vouches for" in result.stderr
+
+
+def test_conditions_of_one_side_alone_are_named(two: Path, answered: Answer) -> None:
+    answered(two, "short", kinds=("gaussian_noise", "fog"))
+    said = told(harness("compare", two, "--models", "good,short"))
+    assert "not compared, since only good has it: shot noise, impulse noise." in said
+    assert "not compared, since only short has it: fog." in said
+    said = told(harness("compare", two, "--models", "good,poor"))
+    assert "not compared" not in said and "different" not in said
 
 
 def test_other_images_are_told(two: Path, answered: Answer) -> None:
@@ -223,7 +240,7 @@ def test_other_images_are_told(two: Path, answered: Answer) -> None:
     for seed in range(3):
         answered(other, "good", seed, accuracy=0.9, data="others")
     said = told(harness("compare", two, other, "--models", "good,good"))
-    assert "were measured on other images or with another version of the suite" in said
+    assert "Measured on different images (d, robustness): " in said
     assert "Nothing is paired" in said
 
 

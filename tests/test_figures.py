@@ -271,6 +271,15 @@ def test_figures_are_looked_up_by_suite_and_a_user_may_bring_one(results: Path) 
     assert path.name == "d-own.png" and set(seen[0]["model"]) == {"pde_aug", "resnet18"}
 
 
+def test_models_that_share_no_corruption_have_no_differences_to_draw(
+    tmp_path: Path, store_table: Callable[..., None]
+) -> None:
+    store_table(tmp_path, table(["resnet18"], ["fog"]))
+    store_table(tmp_path, table(["pde_aug"], ["snow"]))
+    paths = draw(tmp_path, ["robustness"], ["d"], tmp_path)
+    assert [path.name for path in paths] == ["d-robustness.png"]
+
+
 @pytest.mark.parametrize("format", ["png", "pdf", "svg"])
 def test_equal_figures_are_equal_bytes_with_text_as_text(results: Path, format: str) -> None:
     made = []

@@ -26,7 +26,7 @@ from harness.analysis.sample import Sample, from_row
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.files import write_bytes
-from harness.storage.results import cells_root, select
+from harness.storage.results import cells_root, read_provenances, select
 from harness.storage.rows import read_rows
 from harness.suites.metrics import is_bound
 
@@ -160,6 +160,29 @@ def sentence(board: pd.DataFrame) -> str:
         "are wider, and nothing is paired: their cells are not here, or they are no means over "
         "images."
     )
+
+
+def read_current(path: Path) -> pd.DataFrame:
+    """Return a leaderboard from its file, which must be of the runs beside it, where there are any.
+
+    Raises:
+        Refusal: As `read`; or a run beside it is not in it, or is not there any more.
+    """
+    board, there = read(path), dict[tuple, set[str]]()
+    for (dataset, suite, model, _), beside in read_provenances(path.parent, whole=True).items():
+        there.setdefault((dataset, suite, model), set()).add(beside["run"])
+    known = {
+        name: set(" ".join(of["runs"]).split())
+        for name, of in board.groupby(["dataset", "suite", "model"])
+    }
+    other = [n for n in sorted(there.keys() | known.keys()) if there.get(n) != known.get(n)]
+    if there and other:
+        dataset, suite, model = other[0]
+        raise Refusal(
+            f"{path} is older than the results beside it: the runs of {model} on {dataset}, "
+            f"{suite}, are others. {MADE}"
+        )
+    return board
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -87,9 +87,8 @@ class StoredOutcomes:
         Raises:
             Refusal: The JSON of the run is damaged.
         """
-        beside = read_provenance(
-            csv_path(self._results, dataset, suite, model, seed).with_suffix(".json")
-        )
+        path = csv_path(self._results, dataset, suite, model, seed).with_suffix(".json")
+        beside = read_provenance(path) if path.is_file() else {}
         keys = {_where(name): key for name, key in beside.get("cells", {}).items()}
         stored = {where for where, key in keys.items() if key in self._store}
         whole = {name: cells for name, cells in groups.items() if stored.issuperset(cells)}

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import options as opt
-from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
+from harness.cli.app import (
+    app,
+    folder_to_read,
+    print_lines,
+    print_sheets,
+    progress_on_stderr,
+)
 from harness.models.user_code import adopt, is_file, table_name
 
 if TYPE_CHECKING:
@@ -17,6 +23,18 @@ if TYPE_CHECKING:
 def names_of(specs: Sequence[str]) -> list[str]:
     """Return the names in tables of what was named on the command line."""
     return [table_name(spec) for spec in specs]
+
+
+def sets_of(specs: Sequence[str]) -> list[str]:
+    """Return the names in tables of data sets; a function in a file is added, for pictures."""
+    from harness.refusal import user_input
+    from harness.suites.catalog import DATASETS
+    from harness.suites.dataset_names import dataset_name
+
+    with user_input():
+        return [
+            adopt(s, DATASETS) if is_file(s) and "=" not in s else dataset_name(s) for s in specs
+        ]
 
 
 def suites_with_tables(specs: Iterable[str]) -> "dict[str, Suite]":
@@ -61,20 +79,21 @@ def table(
 ) -> None:
     """Print the results of suites: means, intervals, ranks; write the leaderboard."""
     from harness.analysis import boards
-    from harness.present.tables import suite_tables
+    from harness.present.tables import notes_sheets, suite_tables
     from harness.storage.results import select
 
     progress, own = progress_on_stderr(context), suites_with_tables(suites)
-    names = names_of(suites), names_of(datasets), names_of(models)
+    names = names_of(suites), sets_of(datasets), names_of(models)
     if rescore:
         from harness.running.rescore import rescore as measure_again
 
         print_lines(measure_again(results, *names), apart=json or latex)
-    frame, sheets = select(results, *names), []
+    folder = folder_to_read(results)
+    frame, sheets = select(folder, *names), []
     own |= suites_with_tables(frame["suite"].unique())
     for suite in frame["suite"].unique():
         sheets += suite_tables(
-            results,
+            folder,
             suite,
             [],
             [],
@@ -84,7 +103,7 @@ def table(
             reference=reference,
             table=own[suite].table if suite in own else None,
         )
-    print_sheets(sheets, json, latex)
+    print_sheets([*sheets, *notes_sheets(folder, frame)], json, latex)
     if write:
         board = boards.write(results, progress)
         print_lines([boards.sentence(board), results / boards.FILE], apart=json or latex)
@@ -106,20 +125,29 @@ def plot(
     """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
     from harness.plots.figures import draw
     from harness.plots.style import parse_size
-    from harness.refusal import Refusal, user_input
+    from harness.refusal import Refusal
     from harness.storage.files import data_folder
     from harness.storage.results import select
-    from harness.suites.catalog import DATASETS
 
     inches = None if size is None else parse_size(size)
-    with user_input():  # pictures show images of the data set
-        kept_sets = [adopt(spec, DATASETS) for spec in datasets]
-    frame = select(results, names_of(suites), kept_sets, names_of(models))
+    kept_sets = sets_of(datasets)
+    folder = folder_to_read(results)
+    frame = select(folder, names_of(suites), kept_sets, names_of(models))
     names, sets = list(frame["suite"].unique()), list(frame["dataset"].unique())
     own = suites_with_tables([*suites, *names])
     drawers = {name: suite.figure for name, suite in own.items() if suite.figure}
     root, kept = data_folder(data), names_of(models)
-    paths = draw(results, names, sets, root, kept, format=format, size=inches, figures=drawers)
+    paths = draw(
+        folder,
+        names,
+        sets,
+        root,
+        kept,
+        format=format,
+        size=inches,
+        figures=drawers,
+        out=results,
+    )
     if not paths:
         raise Refusal(
             f"There is nothing to draw in {results}. Run `harness run --suite robustness "

@@ -59,11 +59,12 @@ def run(
     given = locals()
     from harness.plots.figures import draw
     from harness.present.forecast import forecast_sheet
-    from harness.present.tables import suite_tables
+    from harness.present.tables import notes_sheets, suite_tables
     from harness.refusal import Failure
     from harness.running.execute import execute
     from harness.running.forecast import forecast
     from harness.running.plan import plan
+    from harness.storage.results import read
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
     jobs = plan(models, datasets, seeds, suites, options)
@@ -88,6 +89,7 @@ def run(
         for name, suite in own.items()
         for table in suite_tables(root, name, names, sets, progress, table=suite.table)
     ]
+    tables += notes_sheets(root, read(root), list(own), names, sets)
     print_sheets(tables, json)
     drawers = {name: suite.figure for name, suite in own.items() if suite.figure}
     figures = draw(root, list(own), sets, options.data, names, figures=drawers)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.groups import with_cells
+from harness.analysis.comparability import behaviors_of, describe_conditions, find_notes
+from harness.analysis.groups import Where, with_cells
 from harness.comparison.differences import as_csv, default_names, differences
 from harness.comparison.foreign import OURS, PERCENT, read_pairs
 from harness.comparison.names import UNSAID, Better, sign_of
 from harness.comparison.sentences import caveats, sentences
-from harness.comparison.sides import Side, of_shared_seeds, open_side, provenance_of, samples_of
+from harness.comparison.sides import Side, made_by, of_shared_seeds, open_side, samples_of
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.files import write_bytes
@@ -162,17 +163,28 @@ def _seeds(side: Side) -> list[int]:
 
 
 def _mismatches(a: Side, b: Side, labels: tuple[str, str]) -> list[str]:
-    """Suites in which the two were evaluated on other images, or by another version."""
-    mine, theirs = provenance_of(a), provenance_of(b)
-    said = []
-    for (dataset, suite, _), seen in mine.items():
-        for (other_dataset, other_suite, _), others in theirs.items():
-            if (dataset, suite) == (other_dataset, other_suite) and seen != others:
-                said.append(
-                    f"{dataset}, {suite}: {labels[0]} and {labels[1]} were measured on other "
-                    "images or with another version of the suite. They are not paired."
-                )
+    """What keeps the two from being compared, or limits it to a part."""
+    if a.table is None or b.table is None:
+        return []
+    tables = [a.table.assign(model=labels[0]), b.table.assign(model=labels[1])]
+    made = made_by(a, labels[0]) | made_by(b, labels[1])
+    said = find_notes(pd.concat(tables), made)
+    for (dataset, suite, model), texts in behaviors_of(made).items():
+        said.append(f"{model} ({dataset}, {suite}): {'; '.join(texts)}.")
+    for at, mine in _cells(tables[0]).items():
+        theirs = _cells(tables[1]).get(at, mine)
+        for label, alone in zip(labels, (mine - theirs, theirs - mine), strict=True):
+            if words := describe_conditions(alone):
+                said.append(f"{', '.join(at)}: not compared, since only {label} has it: {words}.")
     return said
+
+
+def _cells(table: pd.DataFrame) -> dict[tuple[str, str], frozenset[Where]]:
+    """The conditions and levels of each suite on each data set."""
+    return {
+        (str(dataset), str(suite)): frozenset(zip(of["condition"], of["level"], strict=True))
+        for (dataset, suite), of in table.groupby(["dataset", "suite"], sort=False)
+    }
 
 
 def write_csv(path: Path, found: Found, inputs: Sequence[Path]) -> None:

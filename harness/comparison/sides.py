@@ -15,7 +15,7 @@ from harness.comparison.names import Name, select_names
 from harness.progress import Progress
 from harness.refusal import Refusal, unknown
 from harness.storage import results
-from harness.storage.rows import long_rows, read_rows
+from harness.storage.rows import Rows, long_rows, read_rows
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,11 @@ def open_side(
             f"There is nothing at {path}. Give a results folder that is there, or a CSV file."
         )
     rows = read_rows(path)
-    if rows.columns.keys() >= set(OF_BOARD) - {"variant"} and not columns:
-        return Side(path, board=boards.read(path))
+    if rows.columns.keys() >= set(OF_BOARD) - {"variant", "runs"} and not columns:
+        return Side(path, board=boards.read_current(path))
     if rows.columns.keys() >= set(results.COLUMNS) - {"variant"} and not columns:
-        return Side(path, table=pd.DataFrame(long_rows(rows, results.COLUMNS)))
+        table = pd.DataFrame(long_rows(rows, results.COLUMNS))
+        return Side(path, table=table, notes=_vouch(rows))
     known = {}
     if other is not None:
         for name in ("dataset", "suite"):
@@ -127,6 +128,19 @@ def open_side(
                 known[name] = str(other.rows[name].iloc[0])
     table, notes = translate(rows, columns or {}, given or {}, known)
     return Side(path, table=table, notes=tuple(notes))
+
+
+def _vouch(rows: Rows) -> tuple[str, ...]:
+    """Refuse a run's CSV that is not the one that its JSON vouches for; say if there is none."""
+    beside = rows.path.with_suffix(".json")
+    if not beside.is_file():
+        return (f"Nothing vouches for {rows.path}: no JSON of a run lies beside it.",)
+    if results.read_provenance(beside)["csv"] != rows.sha256:
+        raise Refusal(
+            f"{rows.path} is not the table that its JSON vouches for: it was edited. "
+            f"{results.AGAIN}"
+        )
+    return ()
 
 
 def samples_of(side: Side, progress: Progress, grouping: Grouping = groups_of) -> dict[Key, Sample]:
@@ -166,6 +180,15 @@ def _index(table: pd.DataFrame) -> pd.MultiIndex:
 
 def _runs(table: pd.DataFrame) -> set[tuple]:
     return set(_index(table).unique())
+
+
+def made_by(side: Side, label: str) -> dict[tuple, dict]:
+    """Return what made the runs of a side, their model under another name."""
+    if side.folder is None or side.table is None:
+        return {}
+    own = set(side.table[list(results.KEY)].drop_duplicates().itertuples(index=False, name=None))
+    found = results.read_provenances(side.folder).items()
+    return {(*key[:2], label, key[3]): beside for key, beside in found if key in own}
 
 
 def provenance_of(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:

@@ -66,7 +66,7 @@ def robustness_figures(part: Part) -> dict[str, Figure]:
     found = part.samples(rows)
     figures = {"": severity_curve(intervals_of(found), part.looks, part.size)}
     less = differences_of(found, part.looks.baseline)
-    if len(less):
+    if set(less["condition"]) - {CLEAN}:  # not where they share no corruption
         figures["-differences"] = difference_figure(less, part.looks, part.size)
     return figures
 

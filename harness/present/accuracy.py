@@ -1,11 +1,13 @@
 """Suites that ask for answers, clean or corrupted: accuracy, calibration, corruption error."""
 
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import pandas as pd
 
 from harness.analysis.boards import open_outcomes
 from harness.analysis.collect import collect_samples
+from harness.analysis.comparability import Model, list_words, unequal_means
 from harness.analysis.corruption_error import REFERENCE, is_complete, mean_corruption_error
 from harness.analysis.groups import CORRUPTED, ORDER, describe_group, with_corrupted
 from harness.analysis.leaderboard import of_samples
@@ -17,6 +19,7 @@ from harness.present.sheet import (
     DATASET,
     MODEL,
     PERCENT,
+    STAR,
     Column,
     Row,
     Sheet,
@@ -31,8 +34,10 @@ from harness.suites.metrics import METRICS
 
 SCORES = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}
 SINGLE = 6  # tables of single corruptions that are printed at once
+OVER = "corrupted_over"  # key of what a mean is over, where others are over something else
 NAMED = 12  # models in a sentence of ranks
 Runs = dict[tuple[str, str], Means]
+Unequal = Mapping[Model, tuple[str, str]]  # as of `unequal_means`
 
 
 def accuracy_sheets(request: Request) -> list[Sheet]:
@@ -47,11 +52,11 @@ def accuracy_sheets(request: Request) -> list[Sheet]:
         return [clean_sheet(request, runs)]
     board = of_samples({key: s for key, s in found.items() if key.group != CORRUPTED})
     if not any(key.group == CORRUPTED for key in found):
-        return severity_sheets(accuracy) + board_sheets(request)
+        return severity_sheets(request, accuracy) + board_sheets(request)
     several = board[board.groupby(["dataset", "group"])["model"].transform("size") > 1]
     sheets = [summary_sheet(request, runs, several)]
     if request.detail or len(runs) == 1:
-        sheets = severity_sheets(accuracy) + sheets
+        sheets = severity_sheets(request, accuracy) + sheets
     if request.detail:
         sheets.append(calibration_sheet(request, runs))
     return sheets + mce_sheets(request, accuracy)
@@ -89,9 +94,10 @@ def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:
     # A user's corruption is in no family, and in no mean.
     own = [g for g in groups if g.partition("@")[0] not in (*ORDER, CORRUPTED)]
     families = [*(f for f in FAMILIES if f in groups), *own]
-    ranked = _ranked(board)
+    ranked, unequal = _ranked(board), unequal_means(request.frame)
     rows = []
     for names, _ in request.runs():
+        names |= _over(names, unequal)
         of = {group: s for (m, _, group), s in _means(runs, names).items() if m == "accuracy"}
         clean, corrupted = of.get("clean"), of.get(CORRUPTED)
         row = names | estimate("clean", clean) | estimate("corrupted", corrupted)
@@ -106,13 +112,32 @@ def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:
         DATASET,
         MODEL,
         number("clean", "clean %", PERCENT, drop=3),
-        number("corrupted", "corrupted %", PERCENT, interval=2),
-        number("relative", "relative %", PERCENT, drop=7),
+        number("corrupted", "corrupted %", PERCENT, interval=2, over=OVER),
+        number("relative", "relative %", PERCENT, drop=7, over=OVER),
         *(number(f, f"{f} %", PERCENT, drop=6 if f == "validation" else 5) for f in families),
         *COUNTS,
     ]
     notes = [_sentence(part) for _, part in ranked.groupby("dataset", sort=False)]
-    return Sheet(columns, rows, notes, "summary")
+    return Sheet(columns, rows, [*notes, *_stars(unequal)], "summary")
+
+
+def _over(names: Row, unequal: Unequal) -> Row:
+    """What the mean of a model is over, where that is not what others' are over."""
+    over = unequal.get((names["dataset"], names["suite"], names["model"]))
+    return {} if over is None else {OVER: over[0]}
+
+
+def _stars(unequal: Unequal) -> list[str]:
+    """What the stars mean, a sentence for each data set."""
+    said: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for (dataset, _, model), (own, usual) in unequal.items():
+        said.setdefault((dataset, usual), {}).setdefault(own, []).append(model)
+    return [
+        f"{STAR} not comparable on {dataset}: over other corruptions or severities, "
+        f"{'; '.join(f'{own} ({list_words(models)})' for own, models in of.items())}. Without "
+        f"{STAR}: over {usual}."
+        for (dataset, usual), of in said.items()
+    ]
 
 
 def _means(runs: Runs, names: Row) -> Means:
@@ -138,14 +163,18 @@ def _sentence(ranked: pd.DataFrame) -> str:
     return f"Ranks of accuracy {where}, ties as ranges: {named}{more}."
 
 
-def severity_sheets(accuracy: pd.DataFrame) -> list[Sheet]:
+def severity_sheets(request: Request, accuracy: pd.DataFrame) -> list[Sheet]:
     """Return accuracy by corruption and severity, a table for each of a few models."""
     runs: dict[tuple[str, str, str], dict[str, dict[float, float]]] = {}
     for row in by_condition(accuracy).to_dict("records"):
         of = runs.setdefault((row["dataset"], row["suite"], row["model"]), {})
         if row["condition"] != "clean":
             of.setdefault(row["condition"], {})[row["level"]] = row["value"]
-    sheets = [severity_sheet(*names, of) for names, of in runs.items() if of]
+    sheets = [
+        severity_sheet(*names, of, request.behaviors.get(names, ()))
+        for names, of in runs.items()
+        if of
+    ]
     if len(sheets) <= SINGLE:
         return sheets
     note = f"Accuracy by corruption and severity of {len(sheets)} models: name some by `--model`."
@@ -154,7 +183,11 @@ def severity_sheets(accuracy: pd.DataFrame) -> list[Sheet]:
 
 
 def severity_sheet(
-    dataset: str, suite: str, model: str, of: dict[str, dict[float, float]]
+    dataset: str,
+    suite: str,
+    model: str,
+    of: dict[str, dict[float, float]],
+    behavior: Sequence[str] = (),
 ) -> Sheet:
     """Return accuracy of one model by corruption and severity; the last row is the mean.
 
@@ -162,6 +195,7 @@ def severity_sheet(
 
     Args:
         of: Accuracies by corruption and level.
+        behavior: In what ways the model is no function of single images.
     """
     common = [kind for kind in of if kind in COMMON] or list(of)
     levels = sorted({level for values in of.values() for level in values})
@@ -171,12 +205,17 @@ def severity_sheet(
     means = {kind: fmean(values.values()) for kind, values in of.items()} | {"mean": overall}
     rows = [
         {"dataset": dataset, "suite": suite, "model": model, "condition": kind}
+        | ({"behavior": list(behavior)} if behavior else {})
         | {f"severity_{level:g}": value for level, value in sorted(values.items())}
         | {"mean": means[kind]}
         for kind, values in (of | {"mean": whole}).items()
     ]
     columns = [
-        Column("condition", f"{marked(model, {})} on {dataset}, accuracy %", prose=True),
+        Column(
+            "condition",
+            f"{marked(model, {'behavior': behavior})} on {dataset}, accuracy %",
+            prose=True,
+        ),
         # The mildest, the middle and the strongest say most.
         *(
             number(f"severity_{lv:g}", f"severity {lv:g}", PERCENT, drop=(4, 6, 3, 5, 2)[i % 5])
@@ -189,9 +228,9 @@ def severity_sheet(
 
 def calibration_sheet(request: Request, runs: Runs) -> Sheet:
     """Return proper scores and calibration: clean, under corruption, and the ratio."""
-    rows = []
+    rows, unequal = [], unequal_means(request.frame)
     for names, _ in request.runs():
-        of, row = _means(runs, names), dict(names)
+        of, row = _means(runs, names), names | _over(names, unequal)
         for score in SCORES:
             clean, corrupted = (of.get((score, "", g)) for g in ("clean", CORRUPTED))
             row |= {
@@ -205,10 +244,10 @@ def calibration_sheet(request: Request, runs: Runs) -> Sheet:
     for drop, (score, title) in zip((3, 7, 5), SCORES.items(), strict=True):
         columns += [
             number(score, f"{title} clean", fixed(3), drop),
-            number(f"{score}_corrupted", f"{title} corrupted", fixed(3), drop),
-            number(f"{score}_ratio", f"{title} ratio", fixed(2), drop + 1),
+            number(f"{score}_corrupted", f"{title} corrupted", fixed(3), drop, over=OVER),
+            number(f"{score}_ratio", f"{title} ratio", fixed(2), drop + 1, over=OVER),
         ]
-    return Sheet(columns, rows, (), "calibration")
+    return Sheet(columns, rows, _stars(unequal), "calibration")
 
 
 def mce_sheets(request: Request, accuracy: pd.DataFrame) -> list[Sheet]:

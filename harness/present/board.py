@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from harness.analysis.boards import open_outcomes
+from harness.analysis.boards import current
 from harness.analysis.groups import headline
-from harness.analysis.leaderboard import leaderboard
 from harness.present.request import Request
 from harness.present.sheet import (
     COUNTS,
@@ -41,14 +40,17 @@ def rows_of(frame: pd.DataFrame) -> list[Row]:
 
 def board_sheets(request: Request) -> list[Sheet]:
     """Return the leaderboard of a suite, its headline groups alone."""
-    with open_outcomes(request.results, request.frame, request.progress) as outcomes:
-        board = leaderboard(request.frame, outcomes)
+    board = current(request.frame, request.results, request.progress)
     kept = [
         part[part["group"].isin(headline(part["group"]))]
         for _, part in board.groupby(["dataset", "metric", "variant"], sort=False)
     ]
     named = {"low": "value_low", "high": "value_high", "images": "n"}
-    rows = rows_of(pd.concat(kept).rename(columns=named))
+    behaviors = {names["model"]: names.get("behavior") for names, _ in request.runs()}
+    rows = [
+        row | ({"behavior": behaviors[row["model"]]} if behaviors[row["model"]] else {})
+        for row in rows_of(pd.concat(kept).rename(columns=named))
+    ]
     limit = max(ROWS, board["model"].nunique())
     return [Sheet(COLUMNS, rows, name="leaderboard", limit=limit)]
 

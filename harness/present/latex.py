@@ -2,9 +2,10 @@
 
 import math
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.present.sheet import Column, Row, Sheet
+from harness.present.sheet import STAR, Column, Row, Sheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def to_latex(*tables: "Sheet | pd.DataFrame") -> str:
     from harness.present.board import sheet_of
 
     sheets = [t if isinstance(t, Sheet) else sheet_of(t) for t in tables]
-    return "\n\n".join(_tabular(sheet) for sheet in sheets if sheet.rows)
+    return "\n\n".join(_tabular(sheet) for sheet in sheets if sheet.rows or sheet.notes)
 
 
 def _tabular(sheet: Sheet) -> str:
@@ -51,6 +52,8 @@ def _tabular(sheet: Sheet) -> str:
     if sheet.total:
         body.insert(-1, r"\midrule")
     notes = [f"% {' '.join(note.split())}" for note in sheet.sentences]
+    if not sheet.rows:
+        return "\n".join(notes)
     return "\n".join([*lines, *body, r"\bottomrule", r"\end{tabular}", *notes])
 
 
@@ -59,6 +62,8 @@ def _cell(column: Column, row: Row) -> str:
     text, (low, high) = column.text(row), column.bounds(row)
     if not column.right:
         return escape(text)
+    if column.over and text.endswith(STAR):
+        return _cell(replace(column, over=""), row) + r"$^{*}$"
     if column.interval and low and high:
         value = row[column.key]
         down, up = value - row[f"{column.key}_low"], row[f"{column.key}_high"] - value

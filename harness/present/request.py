@@ -1,14 +1,15 @@
 """What the tables of a suite are made from."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis.boards import open_outcomes
 from harness.analysis.collect import Grouping, Key, collect_samples
+from harness.analysis.comparability import Model
 from harness.analysis.groups import groups_of
 from harness.analysis.sample import Sample
 from harness.present.sheet import Row
@@ -25,6 +26,7 @@ class Request:
         progress: What to tell while cells are read.
         detail: Whether to show single corruptions of several models, too.
         reference: Model that mCE is relative to; None for the default, where all is there.
+        behaviors: In what ways models are no functions of single images, where they are not.
     """
 
     results: Path
@@ -32,6 +34,7 @@ class Request:
     progress: Progress
     detail: bool = False
     reference: str | None = None
+    behaviors: Mapping[Model, Sequence[str]] = field(default_factory=dict)
 
     def samples(self, part: pd.DataFrame, grouping: Grouping = groups_of) -> dict[Key, Sample]:
         """Return the means of a part of the rows, with the leaderboard's intervals."""
@@ -42,7 +45,10 @@ class Request:
         """Give what names the rows of each data set and model, and these rows."""
         columns = ["dataset", "suite", "model"]
         for key, part in self.frame.groupby(columns, sort=False):
-            yield dict(zip(columns, key, strict=True)), part
+            dataset, suite, model = map(str, key)
+            behavior = self.behaviors.get((dataset, suite, model))
+            names = dict(zip(columns, key, strict=True))
+            yield names | ({"behavior": list(behavior)} if behavior else {}), part
 
 
 Means = dict[tuple[str, str, str], Sample]  # by metric, variant and group

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.models.catalog import CATALOG
 from harness.suites.metrics import METRICS, full_title
 
 Row = dict[str, Any]
@@ -47,8 +46,8 @@ def metric_title(value: Any, row: Row) -> str:
 
 
 PERCENT = fixed(1, 100)
-MARK = "\u2020"
-TRANSDUCTIVE = f"{MARK} transductive: an answer depends on the other images of its batch."
+MARK, STAR = "\u2020", "*"
+TRANSDUCTIVE = "transductive: an answer depends on the other images of its batch"
 VALUE = by_metric(PERCENT, significant(4))
 
 
@@ -64,6 +63,8 @@ class Column:
         interval: Likewise of its 95 % interval; 0 where it has none.
         prose: Whether lines may break where space is short.
         right: Whether it stands on the right, as numbers do.
+        over: Key of what a mean is over in rows where that is not what it is over in others: their
+            numbers have a star.
     """
 
     key: str
@@ -73,11 +74,13 @@ class Column:
     interval: int = 0
     prose: bool = False
     right: bool = False
+    over: str = ""
 
     def text(self, row: Row, key: str = "") -> str:
         """Return what stands in a row, "" for what is not known; `key` for a bound."""
         value = row.get(key or self.key)
-        return "" if is_unknown(value) else self.form(value, row)
+        star = STAR if self.over and row.get(self.over) and not key else ""
+        return "" if is_unknown(value) else self.form(value, row) + star
 
     def bounds(self, row: Row) -> tuple[str, str]:
         """Return the ends of the interval, "" where there is none."""
@@ -114,19 +117,23 @@ class Sheet:
     @property
     def sentences(self) -> list[str]:
         """What is said below the table: the notes, and what the mark of a model means."""
-        marked = any(is_transductive(str(row.get("model", ""))) for row in self.rows)
-        return [*self.notes, *[TRANSDUCTIVE] * marked]
+        of: dict[str, dict[str, None]] = {}
+        for row in self.rows:
+            if text := describe_behavior(row):
+                of.setdefault(text, {})[str(row.get("model", ""))] = None
+        return [*self.notes, *(f"{MARK} {', '.join(of[text])}: {text}." for text in of)]
 
 
 def marked(name: str, row: Row) -> str:
-    """A model's name, with a dagger if it is transductive."""
-    return f"{name} {MARK}" if is_transductive(name) else name
+    """A model's name, with a dagger if it is no function of single images."""
+    return f"{name} {MARK}" if describe_behavior(row) else name
 
 
-def is_transductive(model: str) -> bool:
-    """Return whether an answer of a model depends on the other images of its batch."""
-    entry = CATALOG.get(model.partition("(")[0])
-    return entry is not None and entry.transductive
+def describe_behavior(row: Row) -> str:
+    """Return in what way the model of a row is no function of single images, "" where it is."""
+    if row.get("behavior"):
+        return "; ".join(row["behavior"])
+    return TRANSDUCTIVE if row.get("transductive") else ""
 
 
 def is_unknown(value: Any) -> bool:
@@ -134,9 +141,11 @@ def is_unknown(value: Any) -> bool:
     return value is None or value != value
 
 
-def number(key: str, title: str, form: Form = words, drop: int = 0, interval: int = 0) -> Column:
+def number(
+    key: str, title: str, form: Form = words, drop: int = 0, interval: int = 0, over: str = ""
+) -> Column:
     """Return a column of numbers, which stand on the right."""
-    return Column(key, title, form, drop, interval, right=True)
+    return Column(key, title, form, drop, interval, right=True, over=over)
 
 
 DATASET, MODEL = Column("dataset", "data set"), Column("model", "model", marked)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.comparability import behaviors_of, find_notes
 from harness.models.catalog import CATALOG
 from harness.present.accuracy import accuracy_sheets
 from harness.present.attention import attention_sheets
@@ -16,7 +17,7 @@ from harness.present.sheet import Sheet
 from harness.present.stability import stability_sheets
 from harness.progress import Progress
 from harness.refusal import Refusal
-from harness.storage.results import order_models, read
+from harness.storage.results import order_models, read, read_provenances
 
 # By suite; any other has rows of its leaderboard.
 TABLES: dict[str, Callable[[Request], list[Sheet]]] = {
@@ -69,4 +70,25 @@ def suite_tables(
                 f"{type(made).__name__}."
             )
         return [made if isinstance(made, Sheet) else sheet_of(made)]
-    return TABLES.get(suite, board_sheets)(Request(results, rows, progress, detail, reference))
+    behaviors = behaviors_of(read_provenances(results))
+    request = Request(results, rows, progress, detail, reference, behaviors)
+    return TABLES.get(suite, board_sheets)(request)
+
+
+def notes_sheets(
+    results: Path,
+    frame: pd.DataFrame,
+    suites: Sequence[str] = (),
+    models: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+) -> list[Sheet]:
+    """Return what keeps the models of a table from being compared; nothing where nothing does.
+
+    Args:
+        frame: Long table of the results.
+        suites: Which, empty for all; `models`, `datasets` likewise.
+    """
+    for column, names in (("suite", suites), ("model", models), ("dataset", datasets)):
+        frame = frame[frame[column].isin(names)] if names else frame
+    notes = find_notes(frame, read_provenances(results))
+    return [Sheet([], [], notes, "notes", records=[{"note": n} for n in notes])] if notes else []

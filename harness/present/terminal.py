@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from harness.present.sheet import Sheet, words
+from harness.present.sheet import STAR, Sheet, words
 
 GAP = 2  # between columns
 NARROW = 12  # characters that prose keeps
@@ -62,6 +62,8 @@ def strips(sheet: Sheet, encoding: str) -> list[_Strip]:
     rows = sheet.rows[: sheet.limit]
     for column in sheet.filled:
         texts = [encodable(column.text(row), encoding) for row in rows]
+        if any(column.over and text.endswith(STAR) for text in texts):  # digits below digits
+            texts = [text if text.endswith(STAR) else f"{text} " for text in texts]
         title = encodable(column.title, encoding)
         names = column.form is words or not column.right
         constant = names and len(texts) > 1 and len(set(texts)) == 1

@@ -143,8 +143,8 @@ class Published:
                 if found != self.table[name]:
                     raise ValueError(
                         f"{self.path(name)} has MD5 {found}, not the published "
-                        f"{self.table[name]}: it is damaged, or not of {self.name}. Unpack it again "
-                        f"from {self.name}.tar of {SOURCES[self.name]}."
+                        f"{self.table[name]}: it is damaged, or not of {self.name}. Unpack it "
+                        f"again from {self.name}.tar of {SOURCES[self.name]}."
                     )
                 known[name] = [found, *look]
                 self._write_ledger(known)

@@ -74,7 +74,7 @@ def test_damaged_weights_are_refused_with_the_cure(tmp_path: Path) -> None:
     path = tmp_path / "seed0.safetensors"
     checkpoints.write(path, STATE, {"recipe": "fast"})
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
-    with pytest.raises(Refusal, match=r"does not match its checksum\. Remove it and train again"):
+    with pytest.raises(Refusal, match=r"does not match its checksum\. Move it elsewhere, and"):
         checkpoints.read(path)
     with pytest.raises(Refusal, match=r"There are no weights at .*seed1\.safetensors"):
         checkpoints.read(tmp_path / "seed1.safetensors")

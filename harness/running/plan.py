@@ -177,7 +177,8 @@ def _with_evaluations(
             model = job.build()
             if job.weights.file is not None:
                 state: dict[str, Tensor] = checkpoints.read(job.weights.file, foreign=True)[0]
-                checkpoints.load(model, state, str(job.weights.file))
+                notes = checkpoints.load(model, state, str(job.weights.file))
+                job = replace(job, weights=job.weights.add_notes(notes))
             if not job.source.ours:
                 job = replace(job, settings=settings_of(model))
             check_model(job, model)

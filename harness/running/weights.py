@@ -5,8 +5,8 @@ code or other images are not used under the name that they once had: they are tr
 old ones are kept.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Weights:
     description: Mapping[str, Any] = field(default_factory=dict)
     stale: str = ""
     notes: tuple[str, ...] = ()
+
+    def add_notes(self, notes: Iterable[str]) -> "Weights":
+        """Return the same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
 
 def find_weights(

@@ -1,6 +1,9 @@
-"""Where weights lie; state dicts in, state dicts out, as safetensors."""
+"""Where weights lie; state dicts in, state dicts out, as safetensors with a checksum.
 
-from collections.abc import Mapping
+Weights of other programs are read by `foreign_weights`.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 from harness.refusal import Refusal
 from harness.storage.arrays import HEADER, Damaged, digest_of, read_description
 from harness.storage.files import canonical, safe, write_bytes
+from harness.storage.foreign_weights import AGAIN, describe_types, find_misfit, fit, read_foreign
 
 
 def weights_path(results: Path, dataset: str, model: str, seed: int) -> Path:
@@ -44,11 +48,8 @@ def write(path: Path, state: Mapping[str, Tensor], description: Mapping[str, Any
     write_bytes(path, save(content, {HEADER: canonical(header)}))
 
 
-def read_tensors(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors in `path` by name and their description, less the checksum.
-
-    Args:
-        foreign: Whether a file without a checksum, written by others, will do.
 
     Raises:
         Damaged: It is no safetensors file, or does not match its checksum.
@@ -60,8 +61,6 @@ def read_tensors(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor
     except SafetensorError as error:
         raise Damaged(f"{path} is damaged: {error}.") from None
     expected = description.pop("sha256", None)
-    if expected is None and foreign:
-        return tensors, description
     if digest(tensors, description) != expected:
         raise Damaged(f"{path} does not match its checksum.")
     return tensors, description
@@ -71,18 +70,33 @@ def read(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor], dict[
     """Return a state dict and its description.
 
     Args:
-        foreign: Whether a file from elsewhere will do; its description is empty.
+        foreign: Whether a file from elsewhere will do; its description is `notes`, sentences on
+            what was taken of it.
 
     Raises:
         Refusal: There is no such file.
-        Refusal: It is damaged, or no safetensors file.
+        Refusal: It is damaged, or holds no weights.
     """
+    if path.is_dir():
+        raise Refusal(f"{path} is a folder. Give the file of weights in it.")
     if not path.is_file():
         raise Refusal(f"There are no weights at {path}. Check the path.")
+    if foreign and not _is_ours(path):
+        state, notes = read_foreign(path)
+        return state, {"notes": [_sentence(path, notes)]} if notes else {}
     try:
-        return read_tensors(path, foreign=foreign)
+        return read_tensors(path)
     except Damaged as error:
-        raise Refusal(f"{error} Remove it and train again, or fetch it again.") from None
+        cure = AGAIN if foreign else "Move it elsewhere, and the same command trains again."
+        raise Refusal(f"{error} {cure}") from None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file has a checksum of ours."""
+    try:
+        return "sha256" in read_description(path)
+    except Damaged:
+        return False
 
 
 def read_recipe(path: Path, *, foreign: bool = False) -> dict[str, Any]:
@@ -90,32 +104,35 @@ def read_recipe(path: Path, *, foreign: bool = False) -> dict[str, Any]:
     return read(path, foreign=foreign)[1]
 
 
-def load(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+def load(model: nn.Module, state: Mapping[str, Tensor], where: str) -> list[str]:
     """Put `state` into `model`, every tensor of it and no other.
 
     A bare network's state also fits a model that wraps exactly that network as `net`.
 
+    Returns:
+        Sentences on how names and types were fitted; empty where they were the model's.
+
     Raises:
-        Refusal: Names or shapes differ.
+        Refusal: Names, shapes or kinds of numbers differ.
     """
-    targets = [model, *(m for name, m in model.named_children() if name == "net")]
-    for target in targets:
+    misfit = ""
+    for target in (model, *_wrapped(model)):
         own = target.state_dict()
-        if own.keys() == state.keys():
-            wrong = [k for k in own if own[k].shape != state[k].shape]
-            if wrong:
-                k = wrong[-1]
-                raise Refusal(
-                    f"The weights in {where} do not fit: `{k}` has shape {tuple(state[k].shape)}, "
-                    f"the model's is {tuple(own[k].shape)}. Give the `--width` and the data set "
-                    "that they were trained with."
-                )
-            target.load_state_dict(state)
-            return
-    own = model.state_dict()
-    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    name, side = (missing[0], "lack") if missing else (extra[0], "have an unknown")
-    raise Refusal(
-        f"The weights in {where} are of another model: they {side} `{name}`. Give the `--model` "
-        "that they were trained with."
-    )
+        fitted, notes = fit(own, state)
+        problem = find_misfit(own, fitted)
+        if not problem:
+            target.load_state_dict(fitted)
+            notes += describe_types(own, fitted)
+            return [_sentence(where, notes)] if notes else []
+        misfit = misfit or problem
+    raise Refusal(f"The weights in {where} {misfit}")
+
+
+def _wrapped(model: nn.Module) -> list[nn.Module]:
+    """The network that a model wraps as `net`, where nothing else in it has a state."""
+    alone = all(name.startswith("net.") for name in model.state_dict())
+    return [m for name, m in model.named_children() if name == "net" and alone]
+
+
+def _sentence(where: Path | str, notes: Sequence[str]) -> str:
+    return f"Of the weights in {where}, {'; '.join(notes)}."

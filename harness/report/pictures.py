@@ -58,7 +58,7 @@ class Pictures:
     """The pictures of a page, and the names of those that it leaves out.
 
     Args:
-        stale: Those that are not of the results as they are.
+        stale: Those that are damaged, or not of the results as they are.
     """
 
     shown: Sequence[Picture] = ()
@@ -81,10 +81,12 @@ def pictures(
     current: dict[str, Image.Image] = {}
     stale: dict[str, None] = {}
     for name, path in paths:
-        opened = None if path.name in leave_out else _open(path)
+        if path.name in leave_out:
+            continue
+        opened = _open(path)
         if opened is not None and is_current(opened.info.get("Source"), path.name, results):
             current[name] = opened
-        elif opened is not None:
+        else:
             stale[name] = None
     shown, too_large = _fit_all(current, budget)
     return Pictures(shown, too_large, [name for name in stale if name not in current])

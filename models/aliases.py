@@ -1,7 +1,7 @@
 """Packages under two import names: the same modules, whichever is imported.
 
-The first edition was imported as `suites`. A second copy of the modules would have registries of its
-own, so that what a script adds under one name were missing under the other.
+The first edition was imported as `suites`. A second copy of the modules would have its own
+registries, so that what a script adds under one name were missing under the other.
 """
 
 import importlib

@@ -60,7 +60,7 @@ def code_of(thing: Any) -> dict[str, str]:
     Of what was typed in, and lies in no file, its instructions count and those of what it names.
     """
     module = thing if isinstance(thing, ModuleType) else inspect.getmodule(thing)
-    if module is None or _file_of(module) is None:
+    if module is None or _file_of(module) is None or _is_typed_in(thing):
         return {"typed in": _hash(_instructions(thing))}
     return dict(sorted(_closure(module.__name__, _file_of(module)).items()))
 
@@ -265,7 +265,7 @@ def _instructions(thing: Any) -> str:
         if inspect.isclass(part):
             found[name] = part.__name__
             todo += [(f"{name}.{k}", getattr(v, "__func__", v)) for k, v in vars(part).items()]
-            todo += [(base.__qualname__, base) for base in part.__bases__ if _typed(base)]
+            todo += [(base.__qualname__, base) for base in part.__bases__ if _is_typed_in(base)]
         elif inspect.isfunction(part):
             codes = list(_codes(part.__code__))
             constants = [[c for c in k.co_consts if not isinstance(c, CodeType)] for k in codes]
@@ -287,6 +287,8 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _typed(thing: Any) -> bool:
-    module = inspect.getmodule(thing)
-    return module is None or _file_of(module) is None
+def _is_typed_in(thing: Any) -> bool:
+    """Whether a function or class was typed, or made of a text, whatever its module says."""
+    functions = [thing, *(vars(thing).values() if inspect.isclass(thing) else ())]
+    codes = (getattr(getattr(f, "__func__", f), "__code__", None) for f in functions)
+    return any(code is not None and not Path(code.co_filename).is_file() for code in codes)

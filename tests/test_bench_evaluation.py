@@ -58,7 +58,7 @@ def test_folding(width: int, device: str, benchmark: Any, keep: Callable[[str, s
 
     def ask(dtype: str, fold: bool, batch_size: int = batch) -> tuple[np.ndarray, float]:
         subject, on_device = Evaluated(model, where, dtype), split.to(where)
-        with folding(suite, subject, split) if fold else contextlib.nullcontext():
+        with folding(suite, subject, split, ours=True) if fold else contextlib.nullcontext():
             start = time.perf_counter()
             found = observe(suite, Cell("clean"), subject, on_device, batch_size=batch_size)
             return found["logits"], len(split) / (time.perf_counter() - start)

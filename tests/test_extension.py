@@ -20,6 +20,7 @@ import torch
 from harness.models import user_code
 from harness.models.lookup import source
 from harness.models.registry import Registry
+from harness.models.source_code import code_of, digest
 from harness.models.user_code import adopt, check_names, load_code
 from harness.suites.base import Setting, Suite
 from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
@@ -182,7 +183,9 @@ class TestFiles:
         for call, name in ((suite_of, "clean"), (corruption_of, "fog")):
             with pytest.raises(ValueError, match="has the name of a registered .*. Rename it"):
                 call(f"{file}:{name}")
-        with pytest.raises(ValueError, match="the name of a registered data set, `cifar10`. Give it"):
+        with pytest.raises(
+            ValueError, match="the name of a registered data set, `cifar10`. Give it"
+        ):
             load(f"{file}:cifar10", train=True, root=Path())
 
 
@@ -244,7 +247,8 @@ class TestCorruption:
         assert [kind.__name__ for kind in kinds] == ["fog", "roll"]
         found = cells(Setting(32, 10, (f"{file}:roll",)))
         assert [(c.condition, c.level) for c in found[1:3]] == [("roll", 1), ("roll", 2)]
-        assert found[1].constants["file"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        code = digest(code_of(load_code(f"{file}:{found[1].condition}", "corruption").value))
+        assert found[1].constants["code"] == code
         images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
         rolled = found[2].prepare(images, torch.arange(4), 0)
         assert torch.equal(rolled, images.roll(2, 3))
@@ -391,8 +395,8 @@ def test_installed_packages_add_names() -> None:
     assert {"darker", "turned", "clean"} == set(frame["condition"])
     assert set(frame["model"]) == {"shallow"} and "doubt" in set(frame["metric"])
     log = json.loads(next(Path("results/quick").glob("*/turned/*/seed0.json")).read_text())
-    digest = hashlib.sha256((site / "wares.py").read_bytes()).hexdigest()
-    assert log["training"]["source"] == digest, "another version of the package is another model"
+    assert "wares.py" in log["code"]["model"], "another version of the package is another model"
+    assert log["origin"]["model"] == {"of": "package wares"}
     for kind in ("suites", "corruptions", "datasets"):
         assert groups[kind] in command("harness", "list", kind, path=site)
 

@@ -23,7 +23,7 @@ ORDER = (
     ("harness.report",),
     ("harness.front",),
     ("harness",),  # harness/__init__.py: the front door, a table of contents
-    ("harness.cli",),
+    ("harness.cli", "harness.old_names"),
     ("harness.__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -8,7 +8,7 @@ from harness.models.cards import MODELS
 from harness.models.folding import fold, pairs
 from harness.running.evaluate import Evaluated, dtype_for, folding
 from harness.suites.catalog import SUITES
-from harness.suites.datasets import Split
+from harness.suites.datasets import Split, as_input
 
 
 def lived(model: nn.Module, images: Tensor) -> nn.Module:
@@ -67,9 +67,40 @@ def test_suites_that_look_inside_see_the_network_as_it_was_trained(
     assert dtype_for(suite, "bfloat16") == dtype and dtype_for(suite, "float32") == "float32"
     split = Split((images * 255).byte(), torch.zeros(8).long(), tuple("abcdefghij"), flip=False)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    with folding(suite, Evaluated(model, torch.device("cpu"), dtype), split):
-        left = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    assert norms - left == count
+    for ours in (True, False):
+        with folding(suite, Evaluated(model, torch.device("cpu"), dtype), split, ours=ours) as n:
+            left = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+        assert norms - left == n == (count if ours else 0), "what others wrote is asked as it is"
+
+
+class Gated(nn.Module):
+    """Another norm for bright images than for dark ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 10)
+        self.dark, self.bright = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.conv(images)
+        bright = (images.mean((1, 2, 3)) > 0.5).view(-1, 1, 1, 1)
+        dark = self.dark(found) if not bright.all() else found
+        return self.head(torch.where(bright, self.bright(found), dark).mean((2, 3)))
+
+
+def test_a_network_that_folding_changes_is_evaluated_unfolded() -> None:
+    """Folding looks at eight images, the answers of thirty-two are compared."""
+    torch.manual_seed(0)
+    model = lived(Gated(), torch.rand(16, 3, 32, 32)).eval()
+    images = torch.zeros(32, 3, 32, 32, dtype=torch.uint8)
+    images[8:] = 250
+    split = Split(images, torch.zeros(32).long(), tuple("abcdefghij"), flip=False)
+    subject = Evaluated(model, torch.device("cpu"))
+    whole = as_input(images)
+    before = model(whole)
+    with folding(SUITES["clean"](), subject, split, ours=True) as count:
+        assert count == 0 and torch.equal(model(whole), before)
+    assert torch.equal(model(whole), before)
 
 
 class Both(nn.Module):

@@ -112,7 +112,7 @@ def test_folders_are_compared_and_ranked(here: Path) -> None:
         ({"dataset": "digit"}, "no data set called `digit`. Did you mean `digits`"),
         ({"limit": 999}, "exceeds the 355 test images"),
         ({"name": "resnet18"}, "`resnet18` has the name of a registered model. Give `name=...`"),
-        ({"model": "resnet18", "name": "mine"}, "`resnet18` has a name already"),
+        ({"model": "resnet18", "name": "pde_aug"}, "is, or reads like, a registered model"),
         ({"name": "=1+1"}, "`name` starts like a spreadsheet formula"),
         ({"model": lambda: net()}, "is no builder of models. Give a function .num_classes"),
         ({"model": nn.Flatten()}, r"gives \(2, 3072\) for 2 images; `digits` has 10"),
@@ -136,9 +136,9 @@ def test_there_are_no_results_to_load() -> None:
 
 
 def test_sources_tell_models_apart() -> None:
-    assert source_of(resnet18).name == "resnet18" and source_of(resnet18).sha256 == ""
-    assert source_of(linear).sha256 == source_of(linear).sha256
-    assert source_of(net()).sha256 != source_of(nn.Sequential(net(), nn.ReLU())).sha256
+    assert source_of(resnet18).name == "resnet18" and source_of(resnet18).ours
+    assert source_of(linear).code == source_of(linear).code and not source_of(linear).ours
+    assert source_of(net()).code != source_of(nn.Sequential(net(), nn.ReLU())).code
     typed = dict[str, type[nn.Module]]()
     for scale in ("1", "2"):
         exec(
@@ -147,7 +147,7 @@ def test_sources_tell_models_apart() -> None:
             scope := {"__name__": "__main__"},
         )
         typed[scale] = scope["Net"]
-    assert source_of(typed["1"]()).sha256 != source_of(typed["2"]()).sha256
+    assert source_of(typed["1"]()).code != source_of(typed["2"]()).code
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

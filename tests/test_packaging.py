@@ -18,6 +18,7 @@ from harness.storage import provenance
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LINKS = ("models", "suites")
+OLD_NAME = "suites"  # of the first edition, installed beside `harness` as an alias
 PARTS = {"harness": "harness", "models": "harness/models", "suites": "harness/suites"}
 # Without any library: names are known before anything heavy is imported.
 CHECK = """
@@ -126,7 +127,8 @@ def test_every_library_that_is_imported_is_required() -> None:
 
 def test_the_list_of_packages_is_complete() -> None:
     folders = {name.rpartition("/")[0].replace("/", ".") for name in sources()}
-    assert sorted(folders) == sorted(PROJECT["tool"]["setuptools"]["packages"])
+    named = PROJECT["tool"]["setuptools"]["packages"]
+    assert sorted(folders | {OLD_NAME}) == sorted(named)
 
 
 @pytest.mark.parametrize("name", LINKS)
@@ -136,9 +138,28 @@ def test_the_links_of_the_source_tree_resolve(name: str) -> None:
     assert link.readlink() == Path("..") / name  # relative: a clone can be moved
 
 
-def test_a_wheel_holds_every_file_and_one_package(wheel: Path) -> None:
+def test_a_wheel_holds_every_file_and_one_package_with_its_old_name(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {name for name in names if ".dist-info/" not in name} == sources()
+    ours = {name for name in names if ".dist-info/" not in name}
+    assert ours == sources() | {f"{OLD_NAME}/__init__.py"}
+
+
+ALIASED = """
+import warnings; warnings.simplefilter("ignore", DeprecationWarning)
+import suites.catalog, harness.suites.catalog
+from suites.metrics import METRICS
+assert suites.catalog is harness.suites.catalog and METRICS is harness.suites.metrics.METRICS
+assert harness.suites.metrics.__spec__.name == harness.suites.metrics.__name__
+"""
+
+
+@pytest.mark.parametrize("place", ["installed", "root of a checkout"])
+def test_the_old_import_name_is_the_same_modules(tmp_path: Path, place: str) -> None:
+    here = tmp_path if place == "installed" else ROOT
+    subprocess.run([sys.executable, "-c", ALIASED], cwd=here, check=True)
+    loud = [sys.executable, "-W", "error::DeprecationWarning", "-c", "import suites"]
+    done = subprocess.run(loud, cwd=here, capture_output=True, text=True, check=False)
+    assert "Import `harness.suites` in place of `suites`" in done.stderr
 
 
 def test_a_wheel_works_without_links(wheel: Path, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from rich.console import Console
 from harness.models import lookup
 from harness.progress import Progress
 from harness.refusal import Refusal
+from harness.running import jobs
 from harness.running import plan as planning
-from harness.running.execute import execute, trained
+from harness.running.execute import execute
+from harness.running.networks import trained
 from harness.running.options import Options
 from harness.running.plan import plan
 from harness.storage import checkpoints
@@ -28,7 +30,7 @@ def weights(options: Options) -> Path:
     """Weights of resnet18, seed 3, on digits."""
     (job,) = plan(["resnet18"], ["digits"], [3], [], options)
     trained(job, options, QUIET)
-    return job.path
+    return job.weights.path
 
 
 def test_planning_builds_no_registered_network_and_reads_no_training_set(
@@ -41,17 +43,17 @@ def test_planning_builds_no_registered_network_and_reads_no_training_set(
         return load(name, train=train, root=root)
 
     monkeypatch.setattr(planning, "load", test_half)
-    monkeypatch.setattr(planning, "initialize", lambda build, seed: pytest.fail("built"))
+    monkeypatch.setattr(jobs, "initialize", lambda build, seed: pytest.fail("built"))
     suites = ["clean", "robustness", "stability", "nfe"]
-    jobs = plan(["resnet18", "ode_block"], ["digits"], [0, 1], suites, options)
-    assert [(j.source.name, j.seed) for j in jobs] == [
+    planned = plan(["resnet18", "ode_block"], ["digits"], [0, 1], suites, options)
+    assert [(j.source.name, j.seed) for j in planned] == [
         ("resnet18", 0),
         ("resnet18", 1),
         ("ode_block", 0),
         ("ode_block", 1),
     ]
-    assert len(jobs[0].evaluations[3].cells) == 1, "depth, of a network without a solver"
-    assert len(jobs[2].evaluations[3].cells) > 20, "its solvers, which the catalog knows of"
+    assert len(planned[0].evaluations[3].cells) == 1, "depth, of a network without a solver"
+    assert len(planned[2].evaluations[3].cells) > 20, "its solvers, which the catalog knows of"
     assert not options.results.exists(), "planning leaves nothing behind"
 
 

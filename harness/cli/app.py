@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from harness.encoding import let_streams_encode_everything
 from harness.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -50,12 +52,17 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
 
 
+# Where panels would cut the names of options, help is plain text.
+COLUMNS = shutil.get_terminal_size().columns
+PANELS = COLUMNS >= 60
 app = typer.Typer(
     cls=Commands,
+    rich_markup_mode="rich" if PANELS else None,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"]}
+    | ({} if PANELS else {"terminal_width": COLUMNS}),
 )
 
 
@@ -152,6 +159,7 @@ def main() -> None:
     """Run the command line; a bug prints its traceback and exits with 70."""
     # Threads that spin while they wait are many times slower where other programs use the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_streams_encode_everything()
     try:
         app(prog_name="harness")
     except Exception:

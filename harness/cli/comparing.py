@@ -34,7 +34,7 @@ Margins = Annotated[
 def compare(
     context: typer.Context,
     a: Annotated[Path | None, typer.Argument(help="Results folder or CSV [--results].")] = None,
-    b: Annotated[Path | None, typer.Argument(help="The same \\[that of A].")] = None,
+    b: Annotated[Path | None, typer.Argument(help="The same; by default that of A.")] = None,
     models: Pair = "",
     suites: opt.Suites = [],
     datasets: opt.Datasets = [],

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.app import PANELS
+
 if TYPE_CHECKING:
     from harness.running.options import Options
 
 
 def option(panel: str, help: str, *names: str) -> Any:
     """Return an option that `--help` shows in `panel`."""
+    help = help if PANELS else help.replace("\\[", "[")  # no markup, nothing to escape
     return typer.Option(*names, help=help, rich_help_panel=panel)
 
 

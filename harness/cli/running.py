@@ -1,12 +1,19 @@
 """Commands that make results: run, train, data."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import options as opt
 from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
+
+if TYPE_CHECKING:
+    from harness.progress import Progress
+    from harness.running.execute import Written
+    from harness.running.jobs import Job
+    from harness.running.options import Options
 
 Weights = Annotated[Path | None, opt.what("A safetensors file of weights.")]
 Name = Annotated[str, opt.what("Name of the model in tables and paths \\[its own].")]
@@ -57,14 +64,11 @@ def run(
 ) -> None:
     """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
     given = locals()
-    from harness.plots.figures import draw
     from harness.present.forecast import forecast_sheet
-    from harness.present.tables import notes_sheets, suite_tables
     from harness.refusal import Failure
     from harness.running.execute import execute
     from harness.running.forecast import forecast
     from harness.running.plan import plan
-    from harness.storage.results import read
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
     jobs = plan(models, datasets, seeds, suites, options)
@@ -81,6 +85,22 @@ def run(
         if not written:
             raise
         failure = error
+    print_results(written, jobs, options, progress, json)
+    if failure is not None:
+        raise failure
+
+
+def print_results(
+    written: "Sequence[Written]",
+    jobs: "Sequence[Job]",
+    options: "Options",
+    progress: "Progress",
+    json: bool,
+) -> None:
+    """Print the tables of what was evaluated, draw its figures, name all files."""
+    from harness.plots.figures import draw
+    from harness.present.tables import suite_tables
+
     root, names = options.root, list(dict.fromkeys(file.model for file in written))
     sets = list(dict.fromkeys(file.dataset for file in written))
     own = {one.name: one.suite for job in jobs for one in job.evaluations}
@@ -89,13 +109,10 @@ def run(
         for name, suite in own.items()
         for table in suite_tables(root, name, names, sets, progress, table=suite.table)
     ]
-    tables += notes_sheets(root, read(root), list(own), names, sets)
     print_sheets(tables, json)
     drawers = {name: suite.figure for name, suite in own.items() if suite.figure}
     figures = draw(root, list(own), sets, options.data, names, figures=drawers)
     print_lines([*(file.path for file in written), *figures], apart=json)
-    if failure is not None:
-        raise failure
 
 
 @app.command(

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import options as opt
-from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr, show
+from harness.cli.app import (
+    app,
+    folder_to_read,
+    print_lines,
+    print_sheets,
+    progress_on_stderr,
+    show,
+)
 from harness.models.user_code import table_name
 
 if TYPE_CHECKING:
@@ -64,7 +71,8 @@ def study(
 
     scale, questions = preset_for(preset, dataset), select_questions(question)
     name, count = dataset or scale.dataset, scale.seeds if seeds is None else seeds
-    path = (results / QUICK if limit else results) / safe(table_name(name)) / FILE
+    folder = folder_to_read(results) if stored else results
+    path = (folder / QUICK if limit else folder) / safe(table_name(name)) / FILE
     written = [] if stored else answer(context, given, questions, name, count, path)
     if not dry_run:
         print_study(path, questions, json)
@@ -113,9 +121,8 @@ def answer(
 def print_study(path: Path, questions: "tuple[Question, ...]", json: bool) -> None:
     """Print the stored answers to these questions."""
     from dataclasses import asdict, replace
-    from json import dumps
 
-    from harness.present.machine import as_json
+    from harness.present.machine import dumps
     from harness.refusal import Refusal
     from harness.study.schema import read_study, say_stale
     from harness.study.sheet import describe_study
@@ -126,7 +133,7 @@ def print_study(path: Path, questions: "tuple[Question, ...]", json: bool) -> No
     numbers = {question.number for question in questions}
     study = replace(study, questions=tuple(a for a in study.questions if a.number in numbers))
     if json:
-        typer.echo(dumps(as_json(asdict(study)), indent=2, ensure_ascii=False))
+        typer.echo(dumps(asdict(study)))
         print_lines(say_stale(study, study.stale(path.parent)), apart=True)
     else:
         for part in describe_study(study, path.parent):

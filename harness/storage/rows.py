@@ -25,6 +25,8 @@ NAMES = ("model", "suite", "dataset", "condition", "metric", "variant", "run")
 KINDS = {"seed": "a whole number >= 0"} | dict.fromkeys(
     ("n", "seeds", "images", "rank_low", "rank_high"), "a whole number >= 1"
 )
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how spreadsheets begin what they call Unicode text
+Row = tuple[int, list[str]]  # number of a line, and its fields
 EMPTY = ("value", "low", "high", "mde", "rank_low", "rank_high")  # may be absent
 
 
@@ -129,39 +131,68 @@ def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> Rows:
         Refusal: There is no such file.
         Refusal: It is not UTF-8, or no CSV; says where.
     """
+    text, sha256 = read_text(path, cure)
+    numbered = split_rows(path, text, cure)
+    rows = as_columns(path, numbered, cure, sha256)
+    if ended and not text.endswith("\n"):
+        raise Refusal(f"{path} is damaged: line {numbered[-1][0]} is cut off. {cure}")
+    return rows
+
+
+def read_text(path: Path, cure: str, *, wide: bool = False) -> tuple[str, str]:
+    """Return the text of a file and the SHA-256 of its bytes.
+
+    Args:
+        wide: Whether UTF-16 will do, as spreadsheets write it.
+
+    Raises:
+        Refusal: There is no such file, or it is not UTF-8; says where.
+    """
     if not path.is_file():
         raise Refusal(f"There is no file {path}. Check the path.")
     raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-16" if wide and raw.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise Refusal(f"{path} is damaged: line {line} is not UTF-8. {cure}") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows, lines = [], []
+    return text, hashlib.sha256(raw).hexdigest()
+
+
+def split_rows(path: Path, text: str, cure: str, delimiter: str = ",") -> list[Row]:
+    """Return the fields of each line that is not empty, with its number.
+
+    Raises:
+        Refusal: It is no CSV; says where.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
-        for row in reader:
-            if row:
-                rows.append(row)
-                lines.append(reader.line_num)
+        numbered = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise Refusal(f"{path} is damaged: line {reader.line_num}: {error}. {cure}") from None
-    if not rows:
+    if not numbered:
         raise Refusal(f"{path} is damaged: it is empty. {cure}")
-    header = rows[0]
+    return numbered
+
+
+def as_columns(path: Path, numbered: Sequence[Row], cure: str, sha256: str) -> Rows:
+    """Return rows, of which the first is the header, column by column.
+
+    Raises:
+        Refusal: Two columns have one name, or a line has more or fewer fields than the header.
+    """
+    (_, header), *rest = numbered
     twice = next((c for i, c in enumerate(header) if c in header[:i]), None)
     if twice is not None:
         raise Refusal(f"{path} has the column {twice!a} twice. {cure}")
-    for line, row in zip(lines, rows, strict=True):
+    for line, row in rest:
         if len(row) != len(header):
             raise Refusal(
                 f"{path} is damaged: line {line} has {len(row)} fields, the header "
                 f"{len(header)}. {cure}"
             )
-    if ended and not text.endswith("\n"):
-        raise Refusal(f"{path} is damaged: line {lines[-1]} is cut off. {cure}")
-    columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(header)}
-    return Rows(path, cure, columns, lines[1:], hashlib.sha256(raw).hexdigest())
+    columns = {name: [row[i] for _, row in rest] for i, name in enumerate(header)}
+    return Rows(path, cure, columns, [line for line, _ in rest], sha256)
 
 
 def long_rows(rows: Rows, columns: Sequence[str]) -> dict[str, list[Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from harness.analysis.groups import KINDS
+from harness.comparison.spreadsheets import CORRECT
 from harness.refusal import Refusal, unknown
 from harness.storage.results import COLUMNS
 from harness.storage.rows import Rows, long_rows
@@ -28,7 +29,11 @@ ALIASES = {
 CONDITIONS = {"frosted_glass_blur": "glass_blur", "elastic": "elastic_transform"}
 MEANS = ("average", "avg", "mean", "all", "total")  # rows and columns that repeat others
 SEVERITY = re.compile(r"(?:s|sev|severity)?[ _-]?([1-5])", re.IGNORECASE)
-CORRECT = "Correct the file, or map its columns with `--columns THEIRS=OURS`."
+
+
+def is_known(column: str) -> bool:
+    """Return whether a column of that name is read without being mapped."""
+    return column in OURS or column.lower() in ALIASES or SEVERITY.fullmatch(column) is not None
 
 
 def read_pairs(option: str, text: str, known: Sequence[str], side: int) -> dict[str, str]:

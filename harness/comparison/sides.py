@@ -10,12 +10,13 @@ from harness.analysis import Sample, boards
 from harness.analysis.collect import Grouping, Key, collect_samples
 from harness.analysis.groups import groups_of
 from harness.analysis.leaderboard import COLUMNS as OF_BOARD
-from harness.comparison.foreign import translate
+from harness.comparison.foreign import is_known, translate
 from harness.comparison.names import Name, select_names
+from harness.comparison.spreadsheets import read_spreadsheet
 from harness.progress import Progress
 from harness.refusal import Refusal, unknown
 from harness.storage import results
-from harness.storage.rows import Rows, long_rows, read_rows
+from harness.storage.rows import Rows, long_rows
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def open_side(
         raise Refusal(
             f"There is nothing at {path}. Give a results folder that is there, or a CSV file."
         )
-    rows = read_rows(path)
+    rows = read_spreadsheet(path, lambda name: is_known(name) or name in (columns or {}))
     if rows.columns.keys() >= set(OF_BOARD) - {"variant", "runs"} and not columns:
         return Side(path, board=boards.read_current(path))
     if rows.columns.keys() >= set(results.COLUMNS) - {"variant"} and not columns:

@@ -607,6 +607,9 @@ def test_a_flipped_bit_of_a_picture_shows_nowhere(tmp_path: Path) -> None:
     for at in np.random.default_rng(0).integers(0, len(whole), 200):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
         assert pictures(tmp_path, (), 10**6).shown in ([], [before])
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
+    assert pictures(tmp_path, (), 10**6) == Pictures([], [], ["figures/a.png"])
 
 
 def test_what_is_left_out_is_said(
@@ -621,7 +624,7 @@ def test_what_is_left_out_is_said(
     assert said.endswith("d/robustness/a/8.png and 1 more.")
 
 
-def test_what_is_no_picture_of_ours_is_left_alone(tmp_path: Path) -> None:
+def test_what_is_no_picture_of_ours_is_not_shown(tmp_path: Path) -> None:
     kept = picture(tmp_path, "kept.png")
     picture(tmp_path, "curves.png")
     (tmp_path / "figures" / "text.png").write_text("<script>")
@@ -631,15 +634,15 @@ def test_what_is_no_picture_of_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "figures" / "folder").symlink_to(secret.parent)
     found = pictures(tmp_path, {"curves.png"}, 10**6)
     assert [p.name for p in found.shown] == ["figures/kept.png"]
-    assert found.too_large == found.stale == []
+    assert found.stale == ["figures/cut.png", "figures/text.png"] and found.too_large == []
 
 
-def test_a_picture_of_too_many_pixels_is_left_alone(
+def test_a_picture_of_too_many_pixels_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture(tmp_path, "bomb.png")
     monkeypatch.setattr("harness.report.pictures.LARGEST", 1000)
-    assert pictures(tmp_path, (), 10**6) == Pictures([], [], [])
+    assert pictures(tmp_path, (), 10**6) == Pictures([], [], ["figures/bomb.png"])
 
 
 # Libraries

@@ -134,6 +134,8 @@ def _open(path: Path) -> Image.Image | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # see LARGEST
             with Image.open(path, formats=["PNG"]) as image:
+                image.verify()  # the checksums, which loading does not look at
+            with Image.open(path, formats=["PNG"]) as image:
                 if image.width * image.height > LARGEST:
                     return None
                 image.load()

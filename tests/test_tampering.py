@@ -299,6 +299,24 @@ def test_no_change_of_a_file_shows_wrong_numbers_without_a_word(
                 Path(f"{root} cells").rename(Path(root, "cells"))
 
 
+@pytest.mark.parametrize("name", ["table", "run", "cell", "training", "weights"])
+def test_running_again_mends_what_was_changed_or_refuses(
+    mine: Path, name: str, pytestconfig: pytest.Config
+) -> None:
+    truth, paths = ask("table").numbers, sorted(mine.glob(KINDS[name].files))
+    for i in range(pytestconfig.getoption("--changes") // 150):
+        what, made = tamper(paths, random.Random(f"again {name} {i}"))
+        before = {path: path.read_bytes() for path in made}
+        for path, content in made.items():
+            path.write_bytes(content)
+        said = run("run", *RUN.split())
+        if said.code:
+            assert said.code == 2 and len(said.sentences) > 40, (what, said)
+            for path, content in before.items():
+                path.write_bytes(content)
+        assert ask("table").numbers == truth, what
+
+
 # Directed changes
 
 

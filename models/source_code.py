@@ -126,17 +126,18 @@ def code_of_parts(parts: Iterable[Any]) -> dict[str, str]:
 def _closure(name: str, path: Path | None) -> dict[str, str]:
     """The digests of a module and of all that it imports."""
     found: dict[str, str] = {}
-    todo, seen = [(name, path)], set[str]()
+    todo, seen, own = [(name, path)], set[str](), set[str]()
     while todo:
         name, path = todo.pop()
         if name in seen or name in DECLARATIONS:
             continue
         seen.add(name)
-        if path is None:
-            top = name.partition(".")[0]
+        top = name.partition(".")[0]
+        if path is None:  # not a file of ours or the user's, or no module at all
             if top not in {*RECORDED, "harness"} and (version := _version(top)):
                 found[f"package {top}"] = version
             continue
+        own.add(top)
         label = name if name.startswith("harness.") else path.name
         if label in found:  # two files of one name in different folders
             label = f"{path.parent.name}/{label}"
@@ -146,7 +147,7 @@ def _closure(name: str, path: Path | None) -> dict[str, str]:
         if path.suffix == ".py":
             imported = _imports(name, path, path.stat().st_mtime_ns)
             todo += [(other, _find(other, path)) for other in imported]
-    return found
+    return {key: value for key, value in found.items() if key.removeprefix("package ") not in own}
 
 
 def _find(name: str, beside: Path) -> Path | None:

@@ -14,7 +14,7 @@ from harness.cli.app import (
     progress_on_stderr,
     show,
 )
-from harness.models.user_code import table_name
+from harness.suites.dataset_names import dataset_name
 
 if TYPE_CHECKING:
     from harness.study.questions import Question
@@ -64,16 +64,19 @@ def study(
 ) -> None:
     """Answer the four questions: run what is missing; write results/DATASET/study.json."""
     given = locals()
+    from harness.refusal import user_input
     from harness.storage.files import safe
     from harness.storage.results import QUICK
     from harness.study.questions import preset_for, select_questions
     from harness.study.schema import FILE
 
     scale, questions = preset_for(preset, dataset), select_questions(question)
-    name, count = dataset or scale.dataset, scale.seeds if seeds is None else seeds
+    spec, count = dataset or scale.dataset, scale.seeds if seeds is None else seeds
+    with user_input():
+        name = dataset_name(spec)
     folder = folder_to_read(results) if stored else results
-    path = (folder / QUICK if limit else folder) / safe(table_name(name)) / FILE
-    written = [] if stored else answer(context, given, questions, name, count, path)
+    path = (folder / QUICK if limit else folder) / safe(name) / FILE
+    written = [] if stored else answer(context, given, questions, spec, count, path)
     if not dry_run:
         print_study(path, questions, json)
         print_lines(written, apart=json)
@@ -97,7 +100,7 @@ def answer(
     from harness.study.schema import write_study
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    work, dataset = run.list_networks(questions, dataset, seeds, options), table_name(dataset)
+    work, dataset = run.list_networks(questions, dataset, seeds, options), dataset_name(dataset)
     if given["dry_run"]:
         jobs = [network.plan(options) for network in work]
         print_sheets([forecast_sheet(forecast(jobs, options))], given["json"])

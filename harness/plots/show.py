@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from harness.models.base import AttentionMap, capabilities
-from harness.models.user_code import adopt
 from harness.plots.maps import LESS, overlays
 from harness.plots.sheets import corruption_sheet
 from harness.plots.style import save
@@ -24,8 +23,8 @@ from harness.storage.sources import describe_source
 from harness.suites.attention import attention_maps, saliency_maps, versions
 from harness.suites.attention import calibrate as find_temperatures
 from harness.suites.base import Batch, Setting
-from harness.suites.catalog import CORRUPTIONS, DATASETS
-from harness.suites.datasets import Split, as_input, load
+from harness.suites.catalog import CORRUPTIONS
+from harness.suites.datasets import Split, adopt_dataset, as_input, load
 from harness.suites.robustness import cells, select_corruptions
 
 Query = tuple[int, int]  # row and column of a token
@@ -58,7 +57,7 @@ def draw_corruptions(
         Refusal: There is no such data set, image or corruption.
     """
     with user_input():
-        dataset = adopt(dataset, DATASETS)
+        dataset = adopt_dataset(dataset)
         split = load(dataset, train=False, root=root)
         check_index(split, dataset, index)
         kinds = {kind.__name__ for kind in select_corruptions(names or tuple(CORRUPTIONS))}

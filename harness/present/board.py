@@ -26,7 +26,7 @@ COLUMNS = (
     Column("metric", "metric", metric_title),
     Column("group", "condition"),
     MODEL,
-    number("value", "value", VALUE, interval=3),
+    number("value", "value", VALUE, interval=2),
     number("rank_low", "rank", ranks, drop=4),
     *COUNTS,
 )

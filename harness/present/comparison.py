@@ -34,10 +34,10 @@ def comparison_table(frame: pd.DataFrame) -> Sheet:
         Column("suite", "suite"),
         Column("metric", "metric", metric_title),
         Column("group", "condition"),
-        number("value_a", str(frame["a"].iloc[0]), NUMBER, drop=6),
-        number("value_b", str(frame["b"].iloc[0]), NUMBER, drop=5),
+        number("value_a", str(frame["a"].iloc[0]), NUMBER, drop=3),
+        number("value_b", str(frame["b"].iloc[0]), NUMBER, drop=3),
         number("difference", "difference", SIGNED, interval=2),
-        number("p_holm", "p (Holm)", lambda p, row: chance(p), drop=3),
+        number("p_holm", "p (Holm)", lambda p, row: chance(p), drop=4),
         number("mde", "detectable", _detectable, drop=7),
         number("images_a", "n", _images, drop=8),
     ]

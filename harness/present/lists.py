@@ -66,9 +66,9 @@ def names_sheet(kind: str) -> Sheet:
     if kind == "metrics":
         columns = [
             Column("name", "metric"),
-            Column("title", "title", drop=3),
-            Column("unit", "unit", drop=2),
-            Column("better", "better", drop=1),
+            Column("title", "title", drop=5),
+            Column("unit", "unit", drop=4),
+            Column("better", "better", drop=3),
             Column("meaning", "meaning", prose=True),
         ]
         rows: list[Row] = [_metric(name) for name in METRICS]
@@ -81,7 +81,7 @@ def names_sheet(kind: str) -> Sheet:
     family = {name: family for family, names in FAMILIES.items() for name in names}
     rows = [row | {"family": family.get(row["name"], "")} for row in rows]
     return Sheet(
-        [Column("name", kind), Column("family", "family", drop=1), summary], rows, (), kind
+        [Column("name", kind), Column("family", "family", drop=3), summary], rows, (), kind
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,13 @@ def to_json(*tables: "Sheet | pd.DataFrame") -> str:
 
     The records of a sheet with a name say it as `table`.
     """
-    records = [as_json(row) for table in tables for row in records_of(table)]
-    return json.dumps(records, indent=2, allow_nan=False, ensure_ascii=False)
+    return dumps([row for table in tables for row in records_of(table)])
+
+
+def dumps(content: Any) -> str:
+    """Return JSON that stdout can encode: characters that it may lack as their escapes."""
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    return json.dumps(as_json(content), indent=2, allow_nan=False, ensure_ascii=ascii_only)
 
 
 def records_of(table: "Sheet | pd.DataFrame") -> Iterable[Row]:

@@ -1,31 +1,23 @@
 """A sheet on a terminal: what does not fit its width is left out, and said; nothing is cut."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from harness.encoding import encodable
 from harness.present.sheet import STAR, Sheet, words
 
 GAP = 2  # between columns
 NARROW = 12  # characters that prose keeps
 LEAST = 8  # and names
+DEAR = 2  # a column of names with so small a `drop` tells rows apart
 BREAKS = re.compile(r"(?<=[_/,.:-])")  # where a name may go on in the next line
-PLAIN = str.maketrans({"\u2020": "+", "\u2026": "...", "\u2013": "-", "\u2014": "-", "\u2019": "'"})
-
-
-def encodable(text: str, encoding: str) -> str:
-    """Return `text` in printable characters of an encoding."""
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
-    return text
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +45,25 @@ class _Strip:
         """Width with a heading of a word a line, and with narrow prose."""
         widest = max((cell_len(text) for text in self.texts), default=0)
         widest = min(widest, NARROW) if self.prose else widest
-        return max(widest, *(cell_len(word) for word in self.title.split(" ")))
+        return max(widest, self._heading)
+
+    @property
+    def broken(self) -> int:
+        """Width with broken names and intervals, which are better than those that are left out."""
+        if self.right:
+            words = [word for text in self.texts for word in text.split(" ")]
+            return max(self._heading, *map(cell_len, words))
+        return max(self._heading, *map(_longest_part, self.texts), min(self.least, NARROW))
+
+    @property
+    def _heading(self) -> int:
+        """Width of a heading with a word a line; a name, such as that of a model, may break."""
+        return _longest_part(self.title)
+
+
+def _longest_part(text: str) -> int:
+    """Width of what no line break divides."""
+    return max(cell_len(part) for word in text.split(" ") for part in BREAKS.split(word))
 
 
 def strips(sheet: Sheet, encoding: str) -> list[_Strip]:
@@ -85,16 +95,24 @@ def fit(columns: Sequence[_Strip], width: int) -> tuple[list[_Strip], list[int],
     """Return the columns that are shown, their widths, and those that are left out.
 
     First headings break, then columns go that say the same in every row, then those with the
-    largest `drop`, from the right; names and prose break last.
+    largest `drop`, from the right. What tells rows apart stays, and one number; only where names
+    and prose are broken already do these go as well.
     """
     kept = list(columns)
 
-    def spare() -> int:
-        return width - sum(c.least for c in kept) - GAP * (len(kept) - 1)
+    def spare(least: Callable[[_Strip], int]) -> int:
+        return width - sum(map(least, kept)) - GAP * (len(kept) - 1)
 
-    while spare() < 0 and (loose := [c for c in kept if c.constant or c.drop]) and kept[1:]:
-        kept.remove(max(loose, key=lambda c: (c.constant, c.drop, kept.index(c))))
-    widths, left = [c.least for c in kept], spare()
+    def loose(dear: bool) -> list[_Strip]:
+        last = [c for c in kept if c.right][1:] == []
+        stays = [c for c in kept if (last if c.right else c.drop <= DEAR)] if dear else []
+        return [c for c in kept if c.constant or (c.drop and c not in stays)]
+
+    for least, dear in ((attrgetter("least"), True), (attrgetter("broken"), False)):
+        while spare(least) < 0 and kept[1:] and (gone := loose(dear)):
+            order = {c: (c.constant, c.right and not dear, c.drop, kept.index(c)) for c in gone}
+            kept.remove(max(order, key=order.__getitem__))
+    widths, left = [c.least for c in kept], spare(attrgetter("least"))
     # Where there is room, headings are whole again, from the right; then prose has longer lines.
     for i in reversed(range(len(kept))):
         if not kept[i].prose and kept[i].natural - widths[i] <= left:
@@ -103,11 +121,11 @@ def fit(columns: Sequence[_Strip], width: int) -> tuple[list[_Strip], list[int],
     while left > 0 and any(kept[i].natural > widths[i] for i in prose):
         widths[max(prose, key=lambda i: kept[i].natural - widths[i])] += 1
         left -= 1
-    # Only names are left to break, the widest first.
-    names = [i for i, c in enumerate(kept) if not c.right]
-    while left < 0 and any(widths[i] > LEAST for i in names):
-        widths[max(names, key=lambda i: widths[i])] -= 1
-        left += 1
+    # Only names and intervals are left to break: where they may, and names anywhere at last.
+    for floors in ([c.broken for c in kept], [c.broken if c.right else LEAST for c in kept]):
+        while left < 0 and (wide := [i for i, w in enumerate(widths) if w > floors[i]]):
+            widths[max(wide, key=lambda i: (not kept[i].right, widths[i]))] -= 1
+            left += 1
     return kept, widths, [c for c in columns if c not in kept]
 
 
@@ -165,7 +183,7 @@ def grid(columns: Sequence[_Strip], widths: Sequence[int], total: bool) -> Table
     prose = any(c.prose for c in columns)
     for column, width in zip(columns, widths, strict=True):
         table.add_column(
-            Text(column.title),
+            Text(wrap(column.title, width)),
             justify="right" if column.right else "left",
             vertical="top" if prose else "bottom",
             width=width,

@@ -39,7 +39,7 @@ COLUMNS = (
     Column("metric", "metric", metric_title, drop=1),
     Column("group", "condition", drop=2),
     Column("effect", "difference", lambda value, row: signed(row["metric"], value), right=True),
-    Column("low", "95 % interval", interval, right=True),
+    Column("low", "95 % interval", interval, drop=1, right=True),
     Column("p", "p", lambda value, row: chance(value), drop=3, right=True),
     Column("seeds", "seeds", drop=4, right=True),
     Column("images", "n", drop=4, right=True),

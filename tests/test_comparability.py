@@ -216,7 +216,7 @@ def test_programs_and_papers_get_the_same_notes(unlike: Path) -> None:
 
 def test_a_comparison_says_it_too(unlike: Path) -> None:
     said = " ".join(run("compare", unlike, "--models", "b,net").split())
-    assert "100 (b); 50 (net)." in said and "b (d, robustness): random; changes itself." in said
+    assert "100 (b); 50 (net)." in said and "b (d): random; changes itself." in said
     assert "d, robustness: not compared, since only b has it: noise." in said
     sentences = compare(unlike, models="b,net").attrs["sentences"]
     assert any("only net has it: fog" in line for line in sentences)

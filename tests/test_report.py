@@ -269,6 +269,17 @@ def test_what_weakens_the_numbers_is_said(told_folder: Folder, tmp_path: Path) -
     assert "3 of 3 runs used a part of the test images" in text(tree.get_element_by_id("main"))
 
 
+def test_what_keeps_models_from_being_compared_is_said(
+    told_folder: Folder, tmp_path: Path, tree: HtmlElement
+) -> None:
+    told_folder(tmp_path, ["a", "b"])
+    told_folder(tmp_path, ["c"], made={"images": 50, "behavior": ["random"]})
+    notes = [text(p) for p in parsed(page.write(tmp_path)).xpath("//main/p[@class='note']")]
+    assert "Measured on different numbers of images (d, robustness): 1,000 (a, b); 50 (c)." in notes
+    assert "c (d): random." in notes
+    assert tree.xpath("//main/p[@class='note']") == []
+
+
 def test_only_metrics_that_occur_are_explained(tree: HtmlElement) -> None:
     terms = [text(term) for term in tree.xpath("//*[@id='glossary']//dt")]
     assert terms == ["accuracy, %", "NLL, nats"]

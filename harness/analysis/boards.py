@@ -25,7 +25,7 @@ from harness.analysis.pairs import ROUNDED
 from harness.analysis.sample import Sample, from_row
 from harness.progress import Progress
 from harness.refusal import Refusal
-from harness.storage.files import write_bytes
+from harness.storage.files import refuse_published, write_bytes
 from harness.storage.results import cells_root, read_provenances, select
 from harness.storage.rows import read_rows
 from harness.suites.metrics import is_bound
@@ -44,6 +44,7 @@ def write(results: Path, progress: Progress) -> pd.DataFrame:
         Refusal: There are no results.
         Refusal: A file is damaged.
     """
+    refuse_published(results / FILE)
     table = select(results, [], [], [], whole=True)
     with open_outcomes(results, table, progress, alone=True) as outcomes:
         board = leaderboard(table, outcomes)

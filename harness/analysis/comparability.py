@@ -28,7 +28,7 @@ Settings = Callable[[Mapping[str, Any]], Mapping[str, str]]
 
 
 def find_notes(table: pd.DataFrame, made: Made) -> list[str]:
-    """Return what keeps the models of a table from being compared, a sentence each.
+    """Return what keeps the models of a table from being compared or believed, a sentence each.
 
     Args:
         table: Long table; what made other runs is left out.
@@ -42,6 +42,8 @@ def find_notes(table: pd.DataFrame, made: Made) -> list[str]:
         *_differences(own, "Trained in different ways", _training, 1),
         *_differences(own, "Measured on different machines", _machine, 1),
         *_unlike_seeds(table),
+        *_trained_once(own),
+        *_trained_on_test_images(own),
     ]
 
 
@@ -56,6 +58,14 @@ def behaviors_of(made: Made) -> dict[Model, list[str]]:
             known = found.setdefault((dataset, suite, model), [])
             known += [str(text) for text in texts if text not in known]
     return found
+
+
+def behavior_notes(made: Made) -> list[str]:
+    """Return in what ways models are no functions of single images, a sentence for each way."""
+    found: dict[str, dict[str, None]] = {}
+    for (dataset, _, model), texts in behaviors_of(made).items():
+        found.setdefault("; ".join(texts), {})[f"{model} ({dataset})"] = None
+    return [f"{list_words(list(models))}: {text}." for text, models in found.items()]
 
 
 def unequal_means(table: pd.DataFrame) -> dict[Model, tuple[str, str]]:
@@ -155,7 +165,8 @@ def _images(beside: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _count(beside: Mapping[str, Any]) -> dict[str, str]:
-    return _known({"": beside.get("images")})
+    count = beside.get("images")
+    return _known({"": f"{count:,}" if type(count) is int else None})
 
 
 def _protocol(beside: Mapping[str, Any]) -> dict[str, str]:
@@ -216,4 +227,33 @@ def _unlike_seeds(table: pd.DataFrame) -> list[str]:
     return [
         f"Seeds measured under different conditions: {list_words(found)}. A mean is over the "
         "seeds that have all of its conditions."
+    ]
+
+
+def _trained_once(own: Made) -> list[str]:
+    """Seeds of a model that are of one training: of one file of weights, or brought by it."""
+    seeds: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    for (dataset, _, model, seed), beside in own.items():
+        if weights := beside.get("weights"):
+            seeds[dataset, model, str(weights)].add(seed)
+    return [
+        f"Seeds {', '.join(map(str, sorted(same)))} of {model} ({dataset}) have the same weights: "
+        "they are one training, and the interval is too narrow."
+        for (dataset, model, _), same in seeds.items()
+        if len(same) > 1
+    ]
+
+
+def _trained_on_test_images(own: Made) -> list[str]:
+    """Models that learned from images that they are tested on."""
+    models: dict[tuple[str, int], dict[str, None]] = defaultdict(dict)
+    for (dataset, _, model, _), beside in own.items():
+        training = beside.get("training")
+        seen = training.get("seen") if isinstance(training, Mapping) else None
+        if type(seen) is int:
+            models[dataset, seen][model] = None
+    return [
+        f"{seen:,} test images of {dataset} are training images: {list_words(list(names))} learned "
+        "from them."
+        for (dataset, seen), names in models.items()
     ]

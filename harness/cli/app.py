@@ -102,8 +102,8 @@ def show(content: object) -> None:
     from harness.present.sheet import Sheet
     from harness.present.terminal import to_terminal
 
-    console = Console()
-    width = None if console.is_terminal else 200  # a pipe has no width to fit
+    # A pipe has no width to fit; of a terminal without cursor movement, rich takes 80 for granted.
+    width = shutil.get_terminal_size().columns if Console().is_terminal else 200
     Console(width=width, soft_wrap=isinstance(content, str)).print(
         to_terminal(content) if isinstance(content, Sheet) else content,
         markup=False,

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from harness.analysis import boards
 from harness.analysis.collect import Outcomes
-from harness.analysis.comparability import find_notes
+from harness.analysis.comparability import behavior_notes, find_notes
 from harness.analysis.corruption_error import REFERENCE
 from harness.models.catalog import CATALOG
 from harness.progress import Progress
@@ -49,14 +49,14 @@ def write(results: Path, progress: Progress | None = None, out: Path | None = No
     from harness.report.html import html  # with its libraries, which may be absent
 
     progress = progress or Progress(Console(stderr=True), "quiet")
-    table = select(results, [], [], [])
+    table, made = select(results, [], [], []), read_provenances(results)
     content = Content(
         table,
         boards.current(table, results, progress),
         runs.runs(results, table),
         answers.read(results),
         read_histories(results),
-        notes=find_notes(table, read_provenances(results)),
+        notes=[*find_notes(table, made), *behavior_notes(made)],
         published=(results / PUBLISHED).is_file(),
     )
     with boards.open_outcomes(results, table, progress) as outcomes:

@@ -104,7 +104,7 @@ def show(content: object) -> None:
 
     # A pipe has no width to fit; of a terminal without cursor movement, rich takes 80 for granted.
     width = shutil.get_terminal_size().columns if Console().is_terminal else 200
-    Console(width=width, soft_wrap=isinstance(content, str)).print(
+    Console(width=width, height=25, soft_wrap=isinstance(content, str)).print(
         to_terminal(content) if isinstance(content, Sheet) else content,
         markup=False,
         highlight=False,

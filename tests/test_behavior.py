@@ -18,7 +18,7 @@ from harness.models.catalog import CATALOG
 from harness.models.in_memory import source_of
 from harness.progress import Progress
 from harness.refusal import Refusal
-from harness.running.behavior import BATCH, ORDINARY, declared, probe, seeded
+from harness.running.behavior import BATCH, ORDINARY, PROBABILITIES, declared, probe, seeded
 from harness.running.execute import execute
 from harness.running.options import Options
 from harness.running.plan import plan
@@ -161,6 +161,37 @@ def test_what_a_model_is_shows_when_it_is_asked(
     assert (found.batch, found.fresh) == ((BATCH, True) if words else (0, False))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert getattr(model, "calls", 0) == 0, "the model itself is not asked"
+
+
+class Probabilities(Head):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).softmax(1)
+
+
+class ProbabilitiesOfABatch(Centered):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).softmax(1)
+
+
+class LogProbabilities(Head):
+    """Logits as good as others."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).log_softmax(1)
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        (Probabilities, (PROBABILITIES,)),
+        (ProbabilitiesOfABatch, (DEPENDS, PROBABILITIES)),
+        (LogProbabilities, ()),
+    ],
+)
+def test_probabilities_are_no_logits(
+    kind: type[Head], words: tuple[str, ...], images: Tensor
+) -> None:
+    assert probe(kind().eval(), images, None, "m").words == words
 
 
 @pytest.mark.parametrize("name", ["resnet18", "pde_layer", "pde_attention", "ode_block"])

@@ -23,6 +23,7 @@ from harness.storage.checkpoints import digest
 PROBED = 32  # images of the data set that a model is asked about
 PARTS = (slice(0, 1), slice(1, 2), slice(0, 3), slice(-3, None))  # asked without the others
 BATCH = 100  # images that a model sees together whose answers depend on it
+PROBABILITIES = "gives probabilities in place of logits: its NLL, Brier and ECE are not right"
 TOLERANCE = 1e-4  # of the largest logit; sums in another order differ by far less
 
 
@@ -77,8 +78,9 @@ def probe(model: nn.Module, images: Tensor, batch_size: int | None, name: str) -
     changed, varies = digest(one.state_dict()) != before, not _equal(first, again)
     parts = [part for part in PARTS if len(images[part]) < len(images)]
     together = any(_answers_otherwise(model, images[part], first[part]) for part in parts)
+    scale = (PROBABILITIES,) if _are_probabilities(first) else ()
     if not (varies or changed or together):
-        return ORDINARY
+        return Behavior(words=scale) if scale else ORDINARY
     if one is model:
         raise Refusal(
             f"`{name}` is no function of single images, and cannot be copied to be measured in one "
@@ -94,7 +96,7 @@ def probe(model: nn.Module, images: Tensor, batch_size: int | None, name: str) -
     batch = batch_size or BATCH
     if together and "random" not in words:  # whose draws depend on what was drawn before
         words.append(f"depends on its batch of {batch} images")
-    return Behavior(batch, tuple(words), fresh=True)
+    return Behavior(batch, (*words, *scale), fresh=True)
 
 
 @contextlib.contextmanager
@@ -126,6 +128,12 @@ def _answers_otherwise(model: nn.Module, images: Tensor, before: Tensor) -> bool
         return not _equal(_ask(_copy(model), images, 0), before)
     except Exception:  # batch norm, for one, cannot normalize by a single value
         return True
+
+
+def _are_probabilities(answers: Tensor) -> bool:
+    """Whether all rows are probabilities, of which a softmax would make others."""
+    close = (answers.sum(dim=1) - 1).abs() <= TOLERANCE
+    return bool((close & (answers >= 0).all(dim=1)).all())
 
 
 def _ask(model: nn.Module, images: Tensor, seed: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 from harness.progress import Progress
 from harness.refusal import user_input
 from harness.running.environment import environment
+from harness.running.halves import count_seen
 from harness.running.jobs import Job
 from harness.running.options import Options, resolve_device
 from harness.running.recipes import recipe_for
@@ -50,6 +51,12 @@ def _train(
 ) -> tuple[nn.Module, Job]:
     with user_input():
         split = load(job.spec, train=True, root=options.data)
+    seen = count_seen(job.dataset, split, job.split)
+    if seen:
+        progress.say(
+            f"{seen} of the {len(job.split)} test images of {job.dataset} are training images: "
+            "numbers on them do not tell what a model does on new images."
+        )
     recipe = recipe_for(split, options.epochs, device, options.recipe, options.compile)
     identity = {
         "model": job.source.name,
@@ -80,6 +87,8 @@ def _train(
             ),
         )
     description = identity | {"seed": job.seed, "recipe": asdict(recipe)}
+    if seen:
+        description["seen"] = seen  # test images that are training images
     log = {"history": history, "wall_s": round(time.monotonic() - start, 1)}
     log |= description | {"command": command_line(), "environment": environment(device)}
     path = job.weights.path

@@ -40,10 +40,10 @@ def in_terminal(folder: Path, width: int, *arguments: str) -> str:
     pid, terminal = pty.fork()
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-        os.environ.pop("COLUMNS", None)
-        os.environ["TERM"] = "dumb" if width == 40 else "xterm"
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        environment["TERM"] = "dumb" if width == 40 else "xterm"
         os.chdir(folder)
-        os.execv(sys.executable, [sys.executable, "-c", CODE, *arguments])
+        os.execve(sys.executable, [sys.executable, "-c", CODE, *arguments], environment)
     content = b""
     try:
         while part := os.read(terminal, 1 << 16):

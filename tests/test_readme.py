@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from harness.analysis import boards
 from harness.analysis.groups import groups_of
-from harness.analysis.leaderboard import leaderboard
+from harness.analysis.leaderboard import KEY, leaderboard
 from harness.cli import app
 from harness.comparison.wording import bounds, signed
 from harness.models.catalog import CATALOG
@@ -29,13 +29,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PATHS = [
     ROOT / "README.md",
     *sorted(ROOT.glob("*/README.md")),
-    *sorted(ROOT.glob("results/*/README.md")),
+    *sorted(ROOT.glob("results/**/README.md")),
     *sorted(ROOT.glob(".github/*.md")),
 ]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PATHS}
+PUBLISHED = ROOT / "results" / "published"
 README = TEXTS["README.md"]
 GUARD = ".github/workflows/guard.yml"
-STUDIES = sorted(ROOT.glob("results/*/study.json"))
+STUDIES = sorted(ROOT.glob("results/published/*/study.json"))
 INTERVAL = re.compile(r"\d+\.\d-\d+\.\d")
 # In a code block, or between backticks.
 COMMAND = re.compile(r"(?:^ *(?:- run: )?|`|&& )(harness [a-z][^`\n]*)", re.MULTILINE)
@@ -68,7 +69,7 @@ def marked(kind: str) -> list[tuple[str, str]]:
 
 
 def test_readmes_are_found() -> None:
-    expected = {"README.md", "results/README.md", "results/cifar10/README.md"}
+    expected = {"README.md", "results/README.md", "results/published/cifar10/README.md"}
     assert expected | {"harness/README.md", "tests/README.md"} <= TEXTS.keys()
     assert len(README.splitlines()) <= 200
 
@@ -123,7 +124,7 @@ def describe_effect(effect: StoredEffect) -> str:
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
 def test_the_answers_are_those_of_the_study(path: Path) -> None:
-    study, text = read_study(path), TEXTS[f"results/{path.parent.name}/README.md"]
+    study, text = read_study(path), TEXTS[f"results/published/{path.parent.name}/README.md"]
     expected = [
         f"| {q.number} | {q.question} | **{q.verdict}** | {q.answer} |" for q in study.questions
     ]
@@ -146,7 +147,7 @@ def test_the_short_answers_are_those_of_the_study(name: str, file: str) -> None:
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
 def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
     """From the sentence to its effects, to rows, to their runs: command, commit, weights, cells."""
-    study, table = json.loads(path.read_text()), read(ROOT / "results")
+    study, table = json.loads(path.read_text()), read(PUBLISHED)
     assert study["dataset"] == path.parent.name and re.fullmatch("[0-9a-f]{40}", study["commit"])
     assert study["command"].startswith("harness study")
     checked = 0
@@ -185,7 +186,10 @@ def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "folder, training",
-    [("results", "3 epochs, 3 seeds"), ("results/baseline", "26 epochs, 1 seed")],
+    [
+        ("results/published", "3 epochs, 3 seeds"),
+        ("results/published/baseline", "26 epochs, 1 seed"),
+    ],
 )
 def test_the_baseline_is_compared_with_published_numbers(folder: str, training: str) -> None:
     table = read(ROOT / folder)
@@ -199,15 +203,15 @@ def test_the_baseline_is_compared_with_published_numbers(folder: str, training: 
     numbers = [cells.loc["clean", "value"].mean(), *corrupted.groupby("level")["value"].mean()]
     shown = " | ".join(f"{x:.1f}" for x in (*numbers, corrupted["value"].mean()))
     row = f"| `resnet18`, width 16, {training} | {shown} |"
-    assert row in rows_of(TEXTS["results/baseline/README.md"], "<!-- published -->"), row
+    assert row in rows_of(TEXTS["results/published/baseline/README.md"], "<!-- published -->"), row
 
 
 def test_the_leaderboard_is_of_the_results_that_are_there() -> None:
     # Its intervals are narrower where the per-image answers are stored, which are not in git.
-    same = ["dataset", "suite", "metric", "variant", "group", "model", "value", "seeds", "images"]
-    written = boards.read(ROOT / "results" / boards.FILE)[same]
-    made = leaderboard(read(ROOT / "results", whole=True))[same]
-    message = "Run `harness table --write`, and commit results/leaderboard.csv."
+    same = [*KEY, "value", "seeds", "images", "runs"]
+    written = boards.read(PUBLISHED / boards.FILE)[same]
+    made = leaderboard(read(PUBLISHED, whole=True))[same]
+    message = "Run `harness table --write` where the runs were made, and publish them again."
     assert written.round(6).equals(made.round(6)), message
 
 

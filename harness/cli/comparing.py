@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import options as opt
-from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
+from harness.cli.app import app, folder_to_read, print_lines, print_sheets, progress_on_stderr
 
 Pair = Annotated[str, opt.what("a,b: a model of A and one of B.", "--models")]
 MetricNames = Annotated[list[str], opt.what("\\[accuracy]; repeats.", "--metric")]
@@ -51,7 +51,8 @@ def compare(
     from harness.comparison.names import read_better
     from harness.present.comparison import comparison_table
 
-    first, second = a or results, b or a or results
+    own = a or folder_to_read(results)
+    first, second = own, b or own
     refuse_inputs(csv, (first, second))
     found = compare_sides(
         first,

@@ -32,7 +32,8 @@ def examples(*commands: str) -> str:
 
 MODEL = "A name, timm/NAME, or path/to/file.py:NAME"
 Models = Annotated[list[str], what(f"{MODEL}; repeats.", "--model")]
-SUITE, DATASET = "A name, or path/to/file.py:NAME", "A name, imagefolder:PATH, file.py:NAME, NAME=PATH"
+SUITE = "A name, or path/to/file.py:NAME"
+DATASET = "A name, imagefolder:PATH, file.py:NAME, NAME=PATH"
 Suites = Annotated[list[str], what(f"{SUITE}; repeats.", "--suite")]
 Dataset = Annotated[str, what(f"{DATASET}.")]
 Datasets = Annotated[list[str], what(f"{DATASET}; repeats.", "--dataset")]

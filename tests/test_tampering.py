@@ -538,3 +538,11 @@ def test_a_folder_that_cannot_be_read_is_said(mine: Path, monkeypatch: pytest.Mo
 def test_a_link_to_another_run_is_no_run(mine: Path) -> None:
     (mine / "digits/clean/third").symlink_to("first")
     assert_refused("holds first on digits, clean, seed 0: it was moved or edited")
+
+
+def test_the_tests_that_the_readme_names_are_there() -> None:
+    folder = Path(__file__).parent
+    named = re.findall(r"`(\w+\.py)::(\w+)`", (folder / "README.md").read_text(encoding="utf-8"))
+    assert len(named) > 50
+    for file, test in named:
+        assert f"def {test}(" in (folder / file).read_text(encoding="utf-8"), (file, test)

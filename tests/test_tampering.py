@@ -247,11 +247,15 @@ def tamper(paths: list[Path], chance: random.Random) -> tuple[str, dict[Path, by
     """A change, and what files then hold; it is never what they hold now."""
     while True:
         path, other = chance.choice(paths), chance.choice(paths)
-        content, kind = path.read_bytes(), chance.randrange(len(CHANGES) + 2)
+        content, kind = path.read_bytes(), chance.randrange(len(CHANGES) + 3)
         if kind == len(CHANGES):
             name, made = "swap", {path: other.read_bytes(), other: content}
         elif kind == len(CHANGES) + 1:
             name, made = "copy", {path: other.read_bytes()}
+        elif kind == len(CHANGES) + 2:
+            low, high = sorted(chance.sample(range(len(content) + 1), 2))
+            block = other.read_bytes()[low:high]
+            name, made = "graft", {path: content[:low] + block + content[high:]}
         else:
             name, made = CHANGES[kind].__name__, {path: CHANGES[kind](content, chance)}
         if any(path.read_bytes() != content for path, content in made.items()):

@@ -25,7 +25,7 @@ TAKEN = (
     "quick",
     "report",
 )
-CURE = "Give it a name with `--dataset NAME=PATH`."
+CURE = "Give it another name with `--dataset NAME=PATH`."
 LONGEST = 100  # characters
 
 

@@ -121,7 +121,7 @@ def test_a_function_of_a_file_may_have_another_name(home: Path) -> None:
 def test_a_name_that_cannot_stand_in_a_table_is_refused(spec: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         dataset_name(spec)
-    assert "Give it a name with `--dataset NAME=PATH`." in str(caught.value)
+    assert "Give it another name with `--dataset NAME=PATH`." in str(caught.value)
 
 
 @pytest.mark.parametrize("spec", ["=pets", "pets=", " = "])

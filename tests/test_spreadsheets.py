@@ -76,7 +76,7 @@ def test_a_value_with_three_decimals_is_understood_by_its_neighbors(tmp_path: Pa
         ("corruption;severity;nll\nfog;1;1.234,5\n", "`value` must be a number; got '1.234,5'"),
         (
             "corruption;severity;accuracy\nfog;1;0,91\nfrost;3\n",
-            "line 3 has 2 fields, the header 3",
+            "line 3 has 2 fields, the header",
         ),
         ("corruption,severity,accuracy\nfog,1,0,91\n", "line 2 has 4 fields, the header 3. Corre"),
         ("a,b;c\n1,2;3\n", "can be read as separated by commas or by semicolons. Save it with"),

@@ -34,6 +34,8 @@ def rescore(
         Refusal: A JSON is damaged.
     """
     store, same, found = CellStore(tables.cells_root(results)), 0, False
+    head, dirty = commit()
+    made = {"command": command_line(), "commit": head, "dirty": dirty}
     for path in sorted(results.glob("*/*/*/seed*.json")):
         if path.is_relative_to(results / "checkpoints"):
             continue  # of a training
@@ -50,8 +52,6 @@ def rescore(
             yield f"{path.with_suffix('.csv')} stays as it is: {problem}."
             continue
         assert not isinstance(measured, str)
-        head, dirty = commit()
-        made = {"command": command_line(), "commit": head, "dirty": dirty}
         beside = {k: v for k, v in told.items() if k not in NAMES} | {"rescored": made}
         key = {name: told[name] for name in NAMES}
         if tables.write(path.with_suffix(".csv"), key, measured, beside):

@@ -432,7 +432,7 @@ def measured_again(path: Path, factor: float = 0.5) -> Callable[[], object]:
     del beside["csv"], beside["run"]
     names = ("condition", "level", "metric", "variant", "value", "n")
     fields = zip(*(rows[name] for name in names), strict=True)
-    again = [Measurement(*what, value * factor, n) for *what, value, n in fields]
+    again = [Measurement(c, level, m, v, value * factor, n) for c, level, m, v, value, n in fields]
     return lambda: results.write(path, key, again, beside)
 
 

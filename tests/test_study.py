@@ -4,14 +4,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from harness.analysis import Sample
 from harness.analysis.collect import Key
 from harness.analysis.sample import RATE, from_outcomes
 from harness.cli import main
 from harness.models.catalog import CATALOG
-from harness.refusal import Refusal
+from harness.progress import Progress
+from harness.refusal import Failure, Refusal
+from harness.running.options import Options
 from harness.storage.results import COLUMNS
+from harness.study import run as study_run
 from harness.study.answers import NO, UNCLEAR, YES, Answer, answer_questions
 from harness.study.questions import (
     PRESETS,
@@ -292,3 +296,20 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         code, _, err = command(capsys, "study", *arguments, "--results", str(tmp_path))
         assert code == 2 and sentence in err
+
+
+def test_a_network_that_fails_leaves_the_others_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done = []
+
+    def one(network: study_run.Network, options: Options, progress: Progress, place: str) -> None:
+        if network.seed == 0:
+            raise Failure(f"{network.model}: Training diverged.")
+        done.append((network.model, network.seed))
+
+    monkeypatch.setattr(study_run, "_one", one)
+    work = [study_run.Network("a", "d", seed, ()) for seed in (0, 1, 2)]
+    with pytest.raises(Failure, match="a: Training diverged"):
+        study_run.run_study(work, Options(tmp_path, tmp_path), Progress(Console(quiet=True)))
+    assert done == [("a", 1), ("a", 2)]

@@ -45,7 +45,7 @@ RUN_FILE = re.compile(r"seed.*\.(csv|json)")
 
 def csv_path(results: Path, dataset: str, suite: str, model: str, seed: int) -> Path:
     """Return where the measurements of one run lie."""
-    return results / safe(dataset) / suite / safe(model) / f"seed{seed}.csv"
+    return results / safe(dataset) / safe(suite) / safe(model) / f"seed{seed}.csv"
 
 
 def run_key(cells: Mapping[str, str], version: int) -> str:
@@ -159,7 +159,7 @@ def read_run(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     if not rows["seed"]:
         raise Refusal(f"{path} is damaged: it has no rows. {AGAIN}")
     dataset, suite, model, seed, run = (rows[column][0] for column in (*KEY, "run"))
-    place = safe(dataset), suite, safe(model), f"seed{seed}.csv"
+    place = safe(dataset), safe(suite), safe(model), f"seed{seed}.csv"
     if place != path.absolute().parts[-4:]:
         raise Refusal(
             f"{path} holds {model} on {dataset}, {suite}, seed {seed}: it was moved or edited. "

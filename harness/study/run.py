@@ -1,8 +1,9 @@
 """Run what a study needs and is not there, and answer its questions."""
 
+import contextlib
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from harness.analysis import boards
 from harness.analysis.collect import collect_samples
 from harness.progress import Progress
-from harness.refusal import Refusal
+from harness.refusal import Failure, Refusal
 from harness.running.execute import execute
 from harness.running.jobs import Job
 from harness.running.options import Options
@@ -69,11 +70,31 @@ def run_study(
 
     Args:
         workers: Processes that share the work, one network each at a time.
+
+    Raises:
+        Failure: A network failed, after all the others.
     """
+    failed = list[Failure]()
     if workers == 1:
         for i, one in enumerate(work, 1):
-            _one(one, options, progress, f"{i} of {len(work)}")
-        return
+            with _kept(failed):
+                _one(one, options, progress, f"{i} of {len(work)}")
+    else:
+        _share(work, options, workers, failed)
+    if failed:
+        raise Failure("\n".join(map(str, failed)))
+
+
+@contextlib.contextmanager
+def _kept(failed: list[Failure]) -> Iterator[None]:
+    try:
+        yield
+    except Failure as failure:
+        failed.append(failure)
+
+
+def _share(work: Sequence[Network], options: Options, workers: int, failed: list[Failure]) -> None:
+    """Do the work in several processes."""
     threads = max(1, torch.get_num_threads() // workers)
     # Spawned, since threads and CUDA do not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -84,7 +105,8 @@ def run_study(
         ]
         try:
             for job in as_completed(jobs):
-                job.result()
+                with _kept(failed):
+                    job.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():

@@ -80,7 +80,11 @@ def write_study(results: Path, *effects: list[dict], dataset: str = "d", **chang
         | changed
         for i, of in enumerate(effects)
     ]
-    told = {"scale": "d, 5 seeds", "command": "harness study --preset quick", "commit": "c0ffee"}
+    told = {
+        "scale": "d, 5 seeds",
+        "command": "harness study --preset quick",
+        "commit": "c0ffee, changed",
+    }
     paths = {path for question in questions for path in question["runs"]}
     there = {path: results / dataset / path for path in paths}
     hashes = {p: digest(at.read_bytes() if at.is_file() else b"") for p, at in there.items()}
@@ -412,7 +416,7 @@ def test_answers_come_first_and_are_short(told_folder: Folder, tmp_path: Path) -
     assert rows[1][1:6] == ["NLL under noise and blur less is better", "-0.0123", "–", "", "–"]
     assert rows[2][2].startswith("+0.00 points") and rows[2][5] == "< 0.0001"
     said = text(tree.xpath("//section[@id='answers']/p")[0])
-    assert said.startswith("From harness study --preset quick: d, 5 seeds; commit c0ffee.")
+    assert said.startswith("From harness study --preset quick: d, 5 seeds; commit c0ffee, changed.")
 
 
 def test_an_effect_knows_its_own_runs(told_folder: Folder, tmp_path: Path) -> None:

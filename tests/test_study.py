@@ -249,6 +249,17 @@ def test_one_command_runs_answers_and_goes_on(
     assert "0 conditions" not in err
 
 
+@pytest.mark.parametrize(
+    "found, said",
+    [(("c0ffee", False), "c0ffee"), (("c0ffee", True), "c0ffee, changed"), ((None, None), "")],
+)
+def test_answers_say_whether_their_source_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: tuple, said: str
+) -> None:
+    monkeypatch.setattr(study_run, "commit", lambda: found)
+    assert study_run.store_answers((), tmp_path, "d", 1, "").commit == said
+
+
 def test_several_processes_give_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,8 +187,10 @@ def store_answers(
             for seed in range(seeds)
         ]
         stored.append(answer.store(runs))
-    runs = hash_runs(folder, stored)
-    return Study(scale, dataset, command_line(), commit()[0] or "", tuple(stored), runs)
+    hashes = hash_runs(folder, stored)
+    head, changed = commit()
+    source = f"{head}, changed" if head and changed else head or ""
+    return Study(scale, dataset, command_line(), source, tuple(stored), hashes)
 
 
 def label(first: Job, options: Options, seeds: int) -> str:

@@ -25,7 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.cards import MODELS, card
-from harness.models.ops.solvers import ADAPTIVE_NAMES, FIXED_NAMES, Solver, channel, solver
+from harness.models.ops.solvers import (
+    ADAPTIVE_NAMES,
+    FIXED_NAMES,
+    Adaptive,
+    Solver,
+    channel,
+    solver,
+)
 from harness.models.papers import CHEN_2018, DIFFUSIFYNET
 from harness.models.registry import unknown
 from harness.models.resnet import SmallImageResNet
@@ -60,13 +67,21 @@ class VectorField(nn.Module):
 
 
 class ODEBlock(nn.Module):
-    """z(0) (N, c, H, W) to z(1); `nfe` (N,) of the last call.
+    """z(0) (N, c, H, W) to z(1).
+
+    `nfe` (N,) and `spent` (N,) are of the last call: evaluations, and whether an adaptive solver
+    stopped before the end; (0,) for a solver of fixed steps.
 
     Args:
         solver: One of `harness.models.ops.solvers`.
+
+    Raises:
+        FloatingPointError: In training a solver stopped before the end: the loss would be that of
+            an unfinished solution.
     """
 
     nfe: Tensor
+    spent: Tensor
 
     def __init__(
         self, channels: int, solver: Solver, field: type[VectorField] = VectorField
@@ -75,10 +90,19 @@ class ODEBlock(nn.Module):
         self.f = field(channels)
         self.solver = solver
         self.nfe = torch.zeros(0, dtype=torch.int64)
+        self.spent = torch.zeros(0, dtype=torch.bool)
 
     def forward(self, z: Tensor) -> Tensor:
         solution = self.solver(self.f, z)
         self.nfe = solution.nfe
+        # A fixed grid always ends.
+        self.spent = solution.spent if isinstance(self.solver, Adaptive) else self.spent[:0]
+        if isinstance(self.solver, Adaptive) and self.training and bool(self.spent.any()):
+            raise FloatingPointError(
+                f"The solver {self.solver.name} stopped before the end for {int(self.spent.sum())} "
+                f"of {len(z)} images: {self.solver.max_nfe} evaluations or the smallest step were "
+                "not enough. Raise `max_nfe`, or `rtol` and `atol`."
+            )
         return solution.u.to(z.dtype)
 
 

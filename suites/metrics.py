@@ -296,6 +296,16 @@ NFE = Metric(
     "evaluations",
     0,
 )
+STOPPED = Metric(
+    "stopped_early",
+    "stopped early",
+    "Share of images for which an adaptive solver ran out of evaluations, or of step size, before "
+    "the end of the interval: their answers are of an unfinished solution.",
+    "down",
+    "",
+    0,
+    1,
+)
 SECONDS = Metric(
     "seconds",
     "seconds an image",
@@ -433,7 +443,7 @@ STEP_RATIO = Metric(
     "step_ratio", "step over limit", "Step size of a block over its stability limit.", low=0
 )
 
-METRICS.add(*SCORES, ERROR, TOP5, MCE, RELATIVE_MCE, NFE, SECONDS, NFE_RHO)
+METRICS.add(*SCORES, ERROR, TOP5, MCE, RELATIVE_MCE, NFE, STOPPED, SECONDS, NFE_RHO)
 METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
 METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
 BUILT_IN = frozenset(METRICS)

@@ -31,7 +31,7 @@ from harness.models.ops.solvers import Solver, solver
 from harness.suites.base import Arrays, Batch, Cell, Measurement, Setting, Subject, Suite, Tensors
 from harness.suites.catalog import SEVERITIES, SUITES
 from harness.suites.corruptions.noise import gaussian_noise
-from harness.suites.metrics import ACCURACY, NFE, NFE_RHO, NLL, SECONDS, variant
+from harness.suites.metrics import ACCURACY, NFE, NFE_RHO, NLL, SECONDS, STOPPED, variant
 from harness.suites.observe import logits
 from harness.suites.robustness import constants_of
 
@@ -150,5 +150,5 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
 @SUITES.register
 def nfe() -> Suite[Solved]:
     """Accuracy against function evaluations, and what images cost more of them."""
-    metrics = (ACCURACY, NLL, NFE, SECONDS, NFE_RHO)
-    return Suite(1, cells, observe=observe, measure=measure, metrics=metrics, inside=True)
+    metrics = (ACCURACY, NLL, NFE, STOPPED, SECONDS, NFE_RHO)
+    return Suite(2, cells, observe=observe, measure=measure, metrics=metrics, inside=True)

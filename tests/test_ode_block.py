@@ -1,7 +1,13 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from rich.console import Console
+from safetensors.torch import save_file
 
 from harness.models.base import Layered, Solving
+from harness.models.lookup import source
 from harness.models.neural_ode import Augment, neural_ode, neural_ode_blocks, neural_ode_tied
 from harness.models.ode_block import (
     Autonomous,
@@ -13,6 +19,11 @@ from harness.models.ode_block import (
 )
 from harness.models.ops.solvers import solver
 from harness.models.slots import resnet18_slot4
+from harness.progress import Progress
+from harness.running.execute import execute
+from harness.running.options import Options
+from harness.running.plan import plan
+from harness.storage.results import read
 
 
 def count(model: torch.nn.Module) -> int:
@@ -154,3 +165,38 @@ def test_wrong_arguments_are_refused(arguments: dict, message: str) -> None:
         ode_block(width=8, **arguments)
     with pytest.raises(ValueError, match="`applications` must be at least 1"):
         tied_resnet(width=8, applications=0)
+
+
+def test_a_solver_that_stops_early_is_an_error_in_training_and_counted_in_evaluation(
+    tmp_path: Path,
+) -> None:
+    name = "ode_block(max_nfe=9, rtol=1e-06, solver='dopri5')"
+    model = source(name).build(num_classes=10, width=8)
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(FloatingPointError, match=r"dopri5 stopped .* for \d of 4 images: 9 evalua"):
+        model.train()(images)
+    options = Options(results=tmp_path, data=tmp_path, width=8, limit=30)
+    state = model.state_dict()
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "w.safetensors")
+    options = replace(options, weights=tmp_path / "w.safetensors")
+    progress = Progress(Console(quiet=True))
+    for suite in ("clean", "nfe"):
+        list(execute(plan([name], ["digits"], [], [suite], options), options, progress))
+    rows = read(tmp_path / "quick")
+    stopped = rows[rows["metric"] == "stopped_early"].set_index(["suite", "condition", "level"])
+    assert stopped["value"]["clean", "clean", 0] == 1 and set(stopped["n"]) == {30}
+    assert not stopped["value"]["nfe"].any(), "with a budget of a thousand all arrive"
+    assert set(stopped.loc["nfe"].index.get_level_values(0)) >= {"bosh3", "dopri5"}
+    assert "euler" not in stopped.loc["nfe"].index.get_level_values(0), "a fixed grid ends"
+
+
+def test_an_adaptive_solver_keeps_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    block = ODEBlock(8, solver("dopri5", rtol=1e-6, atol=1e-6)).eval()
+    z = torch.randn(4, 8, 16, 16)
+    with torch.no_grad():
+        exact = block(z)
+        nfe = block.nfe
+        with torch.autocast("cpu", torch.bfloat16):
+            found = block(z)
+    assert torch.equal(found, exact) and torch.equal(block.nfe, nfe) and not block.spent.any()

@@ -18,13 +18,15 @@ from harness.present.sheet import (
 ROWS = 40  # that a terminal shows
 NOTE = (
     "setting: steps of a fixed solver, tolerance of an adaptive one; rho: rank correlation of the "
-    "evaluations of an image with its loss."
+    "evaluations of an image with its loss; stopped early: of these images the solution "
+    "is unfinished."
 )
 SHOWN = {  # key: metric and variant
     "accuracy": ("accuracy", ""),
     "nfe": ("nfe", ""),
     "fewest": ("nfe", "fewest"),
     "most": ("nfe", "most"),
+    "stopped_early": ("stopped_early", ""),
     "seconds": ("seconds", ""),
     "rho": ("nfe_rho", "loss"),
 }
@@ -37,6 +39,7 @@ COLUMNS = (
     number("nfe", "NFE", fixed(1), drop=2),
     number("fewest", "fewest", fixed(0), drop=5),
     number("most", "most", fixed(0), drop=5),
+    number("stopped_early", "stopped early %", PERCENT, drop=3),
     number("seconds", "ms an image", fixed(2, 1000), drop=7),
     number("rho", "rho", fixed(2, 1, "+"), drop=4, interval=6),
     *COUNTS,

@@ -12,8 +12,18 @@ from torch import Tensor, nn
 
 from harness.models.folding import fold
 from harness.running.behavior import declared
-from harness.suites.base import Batch, Cell, Subject, Suite, Tensors, unchanged
+from harness.suites.base import (
+    Arrays,
+    Batch,
+    Cell,
+    Measurement,
+    Subject,
+    Suite,
+    Tensors,
+    unchanged,
+)
 from harness.suites.datasets import Split, as_input
+from harness.suites.metrics import STOPPED
 from harness.suites.observe import check_finite
 
 PROTOCOL = 2  # raised by every change of what any suite observes; a part of a cell's key
@@ -142,6 +152,28 @@ class Memory:
         return self._kept[key]
 
 
+def stopped_early(model: nn.Module, count: int) -> Tensor | None:
+    """Return whether a solver stopped before the end, by image of the last call, (N,), uint8.
+
+    None for a model without adaptive solver.
+    """
+    found = [
+        part.spent
+        for part in model.modules()
+        if isinstance(getattr(part, "spent", None), Tensor) and part.spent.shape == (count,)
+    ]
+    return torch.stack(found).any(dim=0).to(torch.uint8) if found else None
+
+
+def measured(suite: Suite, cell: Cell, arrays: Arrays) -> list[Measurement]:
+    """Return what a suite measures of stored arrays, and how many solutions are unfinished."""
+    rows = list(suite.measure(cell, arrays))
+    stopped = arrays.get(STOPPED.name)
+    if stopped is not None and not any(row.metric == STOPPED.name for row in rows):
+        rows.append(cell.row(STOPPED, float(stopped.mean()), len(stopped)))
+    return rows
+
+
 def observe(
     suite: Suite,
     cell: Cell,
@@ -183,7 +215,9 @@ def observe(
                     remembered = memory.of(Batch(as_input(images), labels, part))
                 images = cell.prepare(images, where, subject.seed)
             batch = Batch(as_input(images), labels, part, remembered)
-            parts.append(suite.observe(subject, batch, cell))
+            found = dict(suite.observe(subject, batch, cell))
+            stopped = stopped_early(subject.model, len(part))
+            parts.append(found if stopped is None else found | {STOPPED.name: stopped})
             advance(len(part))
         whole = {k: torch.cat([p[k] for p in parts]).cpu() for k in parts[0]}
     whole |= {"indices": indices, "labels": split.labels.cpu()[indices]}

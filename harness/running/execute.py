@@ -33,6 +33,7 @@ from harness.running.evaluate import (
     calibrated,
     dtype_for,
     folding,
+    measured,
     observe,
 )
 from harness.running.jobs import Evaluation, Job
@@ -173,7 +174,7 @@ def measure(
     measurements = [
         row
         for cell, arrays in zip(evaluation.cells, stored, strict=True)
-        for row in evaluation.suite.measure(cell, arrays or {})
+        for row in measured(evaluation.suite, cell, arrays or {})
     ]
     cells = {f"{d.condition} {d.level:g}": d.key for d in descriptions}
     key = dict(zip(("dataset", "suite", "model", "seed"), place, strict=True))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.refusal import Refusal
+from harness.running.evaluate import measured
 from harness.storage import results as tables
 from harness.storage.cells import CellStore
 from harness.storage.provenance import command_line, commit
@@ -46,15 +47,15 @@ def rescore(
         found = True
         problem = _problem(told)
         if problem is None:
-            measured = _measured(SUITES[told["suite"]](), store, told["cells"])
-            problem = measured if isinstance(measured, str) else None
+            rows = _measured(SUITES[told["suite"]](), store, told["cells"])
+            problem = rows if isinstance(rows, str) else None
         if problem is not None:
             yield f"{path.with_suffix('.csv')} stays as it is: {problem}."
             continue
-        assert not isinstance(measured, str)
+        assert not isinstance(rows, str)
         beside = {k: v for k, v in told.items() if k not in NAMES} | {"rescored": made}
         key = {name: told[name] for name in NAMES}
-        if tables.write(path.with_suffix(".csv"), key, measured, beside):
+        if tables.write(path.with_suffix(".csv"), key, rows, beside):
             yield f"{path.with_suffix('.csv')} is made again."
         else:
             same += 1
@@ -85,7 +86,7 @@ def _problem(told: dict) -> str | None:
 
 def _measured(suite: Suite, store: CellStore, keys: dict[str, str]) -> list[Measurement] | str:
     """What the suite measures of these cells, or why it cannot."""
-    measured: list[Measurement] = []
+    found: list[Measurement] = []
     for name, key in keys.items():
         stored = store.look(key)
         if stored is None:
@@ -96,5 +97,5 @@ def _measured(suite: Suite, store: CellStore, keys: dict[str, str]) -> list[Meas
             float(description["level"]),
             constants=description["constants"],
         )
-        measured += suite.measure(cell, arrays)
-    return measured
+        found += measured(suite, cell, arrays)
+    return found

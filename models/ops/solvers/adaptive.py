@@ -14,7 +14,8 @@ Each attempted step costs one evaluation less than the method has stages, the fi
 of the step before; the start costs two, one for the first slope and one for the first step size. So
 the Dormand-Prince method takes 2 + 6 (accepted + rejected) evaluations.
 
-Gradients go through the accepted steps; step sizes count as constants.
+Gradients go through the accepted steps; step sizes count as constants. The field is evaluated in
+float32, also under autocast.
 
 Reference: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, Springer
 1993, II.4 (the controller, and the first step size).
@@ -76,7 +77,9 @@ class Adaptive:
     def __call__(self, f: VectorField, u: Tensor, t0: float = 0.0, t1: float = 1.0) -> Solution:
         if t1 <= t0:
             raise ValueError(f"`t1` must lie behind t0 = {t0}; got {t1}. Reverse the field.")
-        return _Solve(self, f, state(u), t0, t1).run()
+        # Tolerances mean nothing in bfloat16, whose rounding is larger than they are.
+        with torch.autocast(u.device.type, enabled=False):
+            return _Solve(self, f, state(u), t0, t1).run()
 
 
 class _Solve:

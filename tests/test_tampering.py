@@ -101,6 +101,7 @@ COMMANDS = {
     "train": "train --model mine.py:first --model mine.py:second --seed 0 --seed 1 --epochs 1",
     "study": "study --show --dataset digits --json --results results",
 }
+FACTS = re.compile('(?<=id="facts">)(.*?)(?=</script>)')  # the numbers of the page, packed
 NOTE = re.compile('<p class="note">.*?</p>')  # a sentence on the page about its files
 
 
@@ -123,7 +124,7 @@ def ask(name: str) -> Said:
         raise result.exception
     if not page.is_file():
         return Said(result.exit_code, sort_names(result.stdout), result.stderr)
-    text = page.read_text()
+    text = FACTS.sub(lambda found: sort_names(json.dumps(html.unpack(found[1]))), page.read_text())
     return Said(result.exit_code, text, result.stderr + "".join(NOTE.findall(text)))
 
 

@@ -277,6 +277,19 @@ def test_worse_results_fail_with_and_without_cells(
     assert check("--baseline", base, "--results", bad, "--margin", "accuracy=0.4").exit_code == 0
 
 
+def test_what_else_differs_from_the_baseline_is_said(
+    both: tuple[Path, Path], vouch: Callable[..., None]
+) -> None:
+    base, new = both
+    assert "in different ways" not in check("--baseline", base, "--results", new).stdout
+    for seed in range(3):
+        training = {"recipe": {"epochs": 26}}, {"recipe": {"epochs": 3}}
+        for folder, of in zip(both, training, strict=True):
+            vouch(folder / f"d/robustness/m/seed{seed}.csv", training=of)
+    said = check("--baseline", base, "--results", new).stdout
+    assert "m: trained in different ways (d): epochs 26 (before); epochs 3 (now)." in said
+
+
 def test_too_few_images_are_inconclusive_and_told_beforehand(
     both: tuple[Path, Path], answered: Answer, tmp_path: Path
 ) -> None:

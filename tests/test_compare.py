@@ -250,7 +250,10 @@ def test_all_rows_are_written_as_csv_and_json(two: Path) -> None:
     assert result.stdout.strip().splitlines()[-1] == str(path)
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    content = json.loads(harness("compare", two, "--json").stdout)
+    records = json.loads(harness("compare", two, "--json").stdout)
+    content = [record for record in records if record["table"] == "comparison"]
+    notes = [record["note"] for record in records if record["table"] == "notes"]
+    assert any("Intervals are over images and training seeds" in note for note in notes)
     assert len(rows) == len(content) == 2 + 15
     assert float(rows[0]["difference"]) == pytest.approx(content[0]["difference"], abs=1e-6)
     assert content[0]["paired"] is True and content[0]["only_a"] is None

@@ -47,6 +47,11 @@ def find_notes(table: pd.DataFrame, made: Made) -> list[str]:
     ]
 
 
+def rename(made: Made, name: str) -> dict[Run, Mapping[str, Any]]:
+    """Return what made the runs of one model, under another name."""
+    return {(dataset, suite, name, seed): of for (dataset, suite, _, seed), of in made.items()}
+
+
 def behaviors_of(made: Made) -> dict[Model, list[str]]:
     """Return in what ways models are no functions of single images, where they are not."""
     found: dict[Model, list[str]] = {}

@@ -22,7 +22,7 @@ from harness.storage.results import cells_root, csv_path, read_provenance
 from harness.suites.metrics import METRICS, array_name, parts_of, variant
 
 # What of a cell's description its images follow from; models are compared where these are equal.
-SEEN = ("data", "suite", "version", "suite_code", "condition", "level", "constants", "seed")
+SEEN = ("data", "suite", "version", "condition", "level", "constants", "seed")
 
 
 def of_images(

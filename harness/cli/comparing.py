@@ -50,6 +50,7 @@ def compare(
     from harness.comparison.compare import compare_sides, refuse_inputs, write_csv
     from harness.comparison.names import read_better
     from harness.present.comparison import comparison_table
+    from harness.present.sheet import NOTES, Sheet
 
     own = a or folder_to_read(results)
     first, second = own, b or own
@@ -69,7 +70,8 @@ def compare(
     if csv is not None:
         write_csv(csv, found, (first, second))
     if json:
-        print_sheets([comparison_table(frame) for frame, _ in found], json)
+        notes = [Sheet([], [], lines, NOTES) for _, lines in found]
+        print_sheets([*(comparison_table(frame) for frame, _ in found), *notes], json)
     for frame, lines in [] if json else found:
         print_sheets([comparison_table(frame)])
         print_lines(lines)

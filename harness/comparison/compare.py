@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.comparability import behavior_notes, describe_conditions, find_notes
+from harness.analysis.comparability import behavior_notes, describe_conditions, find_notes, rename
 from harness.analysis.groups import Where, with_cells
 from harness.comparison.differences import as_csv, default_names, differences
 from harness.comparison.foreign import OURS, PERCENT, read_pairs
@@ -167,7 +167,7 @@ def _mismatches(a: Side, b: Side, labels: tuple[str, str]) -> list[str]:
     if a.table is None or b.table is None:
         return []
     tables = [a.table.assign(model=labels[0]), b.table.assign(model=labels[1])]
-    made = made_by(a, labels[0]) | made_by(b, labels[1])
+    made = rename(made_by(a), labels[0]) | rename(made_by(b), labels[1])
     said = [*find_notes(pd.concat(tables), made), *behavior_notes(made)]
     for at, mine in _cells(tables[0]).items():
         theirs = _cells(tables[1]).get(at, mine)

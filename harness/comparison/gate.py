@@ -4,12 +4,23 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from harness.analysis.collect import Key
+from harness.analysis.comparability import Made, find_notes, list_words, rename
 from harness.comparison.guards import Guard, Margins, judge, select_guards
 from harness.comparison.names import UNSAID, Better, read_name, write_name
-from harness.comparison.sides import Side, of_shared_seeds, open_side, provenance_of, samples_of
+from harness.comparison.sides import (
+    Side,
+    made_by,
+    of_shared_seeds,
+    open_side,
+    provenance_of,
+    samples_of,
+)
 from harness.progress import Progress
 from harness.refusal import Refusal
+from harness.storage.results import KEY
 
 DEFAULT = {("accuracy", "", ""): 0.005}
 EXAMPLE = (
@@ -98,13 +109,27 @@ def check(
     there = {name: set(before.rows[name]) for name in ("dataset", "suite", "model")}
     now = open_side(results, whole=True).among(there).of_names(before.names)
     now, before, left_out = of_shared_seeds(now, before)
+    mine, theirs = made_by(now), made_by(before)
     of_before = samples_of(before, progress)
     guards = select_guards(of_before, margins, better)
     of_now = samples_of(now, progress)
-    return judge(of_now, of_before, guards, _others(now, before, guards), better), left_out
+    notes = _differences(now, mine, theirs)
+    return judge(of_now, of_before, guards, _others(mine, theirs, guards), better), left_out + notes
 
 
-def _others(now: Side, before: Side, guards: Mapping[Key, float]) -> dict[Key, str]:
+def _differences(now: Side, mine: Made, theirs: Made) -> list[str]:
+    """What else than their code may be why new results differ from the baseline's."""
+    said: dict[str, list[str]] = {}
+    for model in now.models if mine and theirs and now.table is not None else []:
+        pair = [{run: of for run, of in made.items() if run[2] == model} for made in (mine, theirs)]
+        both = rename(pair[0], "now") | rename(pair[1], "before")
+        runs = pd.DataFrame(both.keys(), columns=list(KEY)).assign(condition="", level=0.0)
+        for line in find_notes(runs, both):
+            said.setdefault(line, []).append(model)
+    return [f"{list_words(models)}: {line[0].lower()}{line[1:]}" for line, models in said.items()]
+
+
+def _others(now: Made, before: Made, guards: Mapping[Key, float]) -> dict[Key, str]:
     """Guards whose runs say that they are of other images or of another version."""
     mine, theirs = provenance_of(now), provenance_of(before)
     found = {}

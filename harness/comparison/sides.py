@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.analysis import Sample, boards
 from harness.analysis.collect import Grouping, Key, collect_samples
+from harness.analysis.comparability import Made, Run
 from harness.analysis.groups import groups_of
 from harness.analysis.leaderboard import COLUMNS as OF_BOARD
 from harness.comparison.foreign import is_known, translate
@@ -183,28 +184,22 @@ def _runs(table: pd.DataFrame) -> set[tuple]:
     return set(_index(table).unique())
 
 
-def made_by(side: Side, label: str) -> dict[tuple, dict]:
-    """Return what made the runs of a side, their model under another name."""
+def made_by(side: Side) -> dict[Run, dict]:
+    """Return what made the runs of a side; empty where that is not known."""
     if side.folder is None or side.table is None:
         return {}
     own = set(side.table[list(results.KEY)].drop_duplicates().itertuples(index=False, name=None))
     found = results.read_provenances(side.folder).items()
-    return {(*key[:2], label, key[3]): beside for key, beside in found if key in own}
+    return {(*key,): beside for key, beside in found if key in own}
 
 
-def provenance_of(side: Side) -> dict[tuple[str, str, str], frozenset[tuple]]:
+def provenance_of(made: Made) -> dict[tuple[str, str, str], frozenset[tuple]]:
     """Return the images' hash, the suite's version and the image seed of runs, where known.
 
     By (dataset, suite, model).
     """
-    if side.folder is None or side.table is None:
-        return {}
     found: dict[tuple[str, str, str], set[tuple]] = {}
-    runs = side.table[["dataset", "suite", "model", "seed"]].drop_duplicates()
-    for dataset, suite, model, seed in runs.itertuples(index=False):
-        path = results.csv_path(side.folder, dataset, suite, model, seed).with_suffix(".json")
-        beside = results.read_provenance(path)
-        if "data" in beside:
-            seen = tuple(str(beside.get(k)) for k in ("data", "version", "image_seed"))
-            found.setdefault((dataset, suite, model), set()).add(seen)
+    for (dataset, suite, model, _), beside in made.items():
+        seen = tuple(str(beside.get(k)) for k in ("data", "version", "image_seed"))
+        found.setdefault((dataset, suite, model), set()).add(seen)
     return {key: frozenset(seen) for key, seen in found.items()}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from harness.present.sheet import Row, Sheet
+from harness.present.sheet import NOTES, Row, Sheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,8 @@ def records_of(table: "Sheet | pd.DataFrame") -> Iterable[Row]:
     if not isinstance(table, Sheet):
         return ({str(k): v for k, v in row.items()} for row in table.to_dict("records"))
     rows = table.rows if table.records is None else table.records
+    if table.name == NOTES and not rows:
+        rows = [{"note": note} for note in table.notes]
     return ({"table": table.name} | dict(row) for row in rows) if table.name else rows
 
 

@@ -46,6 +46,7 @@ def metric_title(value: Any, row: Row) -> str:
 
 
 PERCENT = fixed(1, 100)
+NOTES = "notes"  # name of a sheet without rows
 MARK, STAR = "\u2020", "*"
 TRANSDUCTIVE = "transductive: an answer depends on the other images of its batch"
 VALUE = by_metric(PERCENT, significant(4))

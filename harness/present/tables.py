@@ -13,7 +13,7 @@ from harness.present.attention import attention_sheets
 from harness.present.board import board_sheets, sheet_of
 from harness.present.nfe import nfe_sheets
 from harness.present.request import Request
-from harness.present.sheet import Sheet
+from harness.present.sheet import NOTES, Sheet
 from harness.present.stability import stability_sheets
 from harness.progress import Progress
 from harness.refusal import Refusal
@@ -91,4 +91,4 @@ def notes_sheets(
     for column, names in (("suite", suites), ("model", models), ("dataset", datasets)):
         frame = frame[frame[column].isin(names)] if names else frame
     notes = find_notes(frame, read_provenances(results))
-    return [Sheet([], [], notes, "notes", records=[{"note": n} for n in notes])] if notes else []
+    return [Sheet([], [], notes, NOTES)] if notes else []

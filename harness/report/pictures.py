@@ -77,7 +77,8 @@ def pictures(
         drawn: Another folder that they may have been drawn into.
     """
     results = results.resolve()
-    paths = [*_paths(results), *(_paths(drawn.resolve()) if drawn else ())]
+    folders = dict.fromkeys((results, drawn.resolve() if drawn else results))
+    paths = [found for folder in folders for found in _paths(folder)]
     current: dict[str, Image.Image] = {}
     stale: dict[str, None] = {}
     for name, path in paths:

@@ -314,6 +314,11 @@ def imagefolder(train: bool, folder: Path) -> Split:
                 "there, one folder a class" + ", or give `--weights`." * train
             )
         images = torch.stack([_square(path, kept.size) for path, _ in samples])
+        if images.max() <= 1:
+            raise ValueError(
+                f"The images in {folder} are black: no value is above 1 of 255. Save them with "
+                "values from 0 to 255."
+            )
         labels = torch.tensor([label for _, label in samples])
         kept.halves[train] = Split(images, labels, found.classes, flip=True)
     return kept.halves[train]
@@ -344,7 +349,10 @@ def _read(
     flip: bool,
 ) -> Split:
     """A torchvision data set to tensors; `files` is what must lie in the data folder."""
-    folder = next((f for f in (root, root / name) if (f / files).exists()), None)
+    # Also where an archive was unpacked a folder too deep, or its own folder was given.
+    places = [root / files, root / name / files, root, root / name]
+    places += [root.parent] * (root.name == files)
+    folder = next((place for place in places if (place / files).exists()), None)
     if folder is None:
         raise FileNotFoundError(
             f"The files of `{name}` are not at {root}: there is no {files}. Run `harness data "

@@ -1,8 +1,8 @@
 """One file of an image to a square of 8-bit colors, whatever its mode; or a sentence about it.
 
 Palettes, CMYK and gray become RGB; transparent pixels show white; a photograph is turned as its
-EXIF orientation says. Gray values of more than 8 bits are scaled by the range of the file's type:
-16 bits from 0..65535, 12 bits from 0..4095, floating point from 0..1.
+EXIF orientation says. Values of more than 8 bits are scaled by the range of the file's type: 16
+bits from 0..65535, 12 bits from 0..4095, floating point from 0..1.
 """
 
 import contextlib
@@ -79,13 +79,16 @@ def read_header(path: Path) -> Header:
 
 
 def read_extremes(path: Path) -> tuple[float, float]:
-    """Return the least and the largest value of an image of more than 8 bits.
+    """Return the least and the largest value of an image of more than 8 bits, but for transparency.
 
     Raises:
         Unreadable: As `read_header`; or a value is not a number.
     """
     with _opened(path) as image:
-        values = np.asarray(image)
+        if image.mode.startswith(DEEP):
+            values = np.asarray(image)
+        else:  # 16 bits a color, of which Pillow keeps the upper 8
+            values = np.asarray(image.convert("RGB")).astype(np.int64) * 257
     if not np.isfinite(values).all():
         raise Unreadable(f"{path} has values that are not numbers. {CURE}")
     return float(values.min()), float(values.max())
@@ -112,7 +115,8 @@ def _in_colors(image: Image.Image, path: Path) -> Image.Image:
         raise Unreadable(f"{path} has its colors as LAB. Save it as RGB.")
     white, inverted = _white(image, path), _tag(image, LOW_IS_WHITE, 1) == 0
     turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-    if white is not None:
+    if image.mode.startswith(DEEP):
+        assert white is not None
         values = np.asarray(image).astype(np.float64) / white
         levels = np.rint(255 * (1 - values if inverted else values))
         image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
@@ -126,12 +130,13 @@ def _in_colors(image: Image.Image, path: Path) -> Image.Image:
 
 def _white(image: Image.Image, path: Path) -> float | None:
     """The value of white by the type of the file, None for 8 bits."""
+    kind, bits = image.format or "", _tag(image, BITS, 0)
     if not image.mode.startswith(DEEP):
-        return None
-    kind = image.format or ""
+        deep = bits == 16 if kind == "TIFF" else kind == "PNG" and _png_bits(path) == 16
+        return 65535 if deep else None
     if kind in ("PNG", "PPM", "JPEG2000") and image.mode != "F":
         return 65535
-    numbers, bits = _tag(image, NUMBERS, 1), _tag(image, BITS, 0)
+    numbers = _tag(image, NUMBERS, 1)
     if kind == "TIFF" and numbers == 1 and bits in (12, 16):
         return 2**bits - 1
     if image.mode == "F" and (kind != "TIFF" or numbers == 3):
@@ -142,6 +147,12 @@ def _white(image: Image.Image, path: Path) -> float | None:
         f"{path} holds gray values as {what}, whose black and white are not known. Save the "
         "images with 8 bits, or with 16 bits from 0 to 65535."
     )
+
+
+def _png_bits(path: Path) -> int:
+    """Bits of a value, from the header of a PNG."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
 
 
 def _tag(image: Image.Image, tag: int, default: int) -> int:

@@ -182,7 +182,7 @@ def _files(folder: Path, some_empty: bool = False) -> Files:
 def _images(folder: Path) -> list[Path]:
     """The files of images in a folder and those below, by folder and name."""
     found = []
-    for place, inner, names in os.walk(folder, followlinks=True):
+    for place, inner, names in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(place)
         inner[:] = [
             name
@@ -191,6 +191,10 @@ def _images(folder: Path) -> list[Path]:
         ]
         found.append((place, sorted(filter(_is_image, names))))
     return [Path(place, name) for place, names in sorted(found) for name in names]
+
+
+def _refuse(error: OSError) -> None:
+    raise ValueError(f"{error.filename} cannot be opened: {error.strerror}.") from None
 
 
 def _is_image(name: str) -> bool:

@@ -45,6 +45,21 @@ def test_files_that_are_not_the_official_ones_are_never_unpickled(tmp_path: Path
         load("cifar10", train=False, root=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "place, root",
+    [
+        ("cifar-10-batches-py/cifar-10-batches-py", ""),
+        ("cifar10/cifar-10-batches-py", ""),
+        ("cifar10/cifar-10-batches-py/cifar-10-batches-py", ""),
+        ("cifar-10-batches-py", "cifar-10-batches-py"),
+    ],
+)
+def test_files_are_found_a_folder_further(tmp_path: Path, place: str, root: str) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    with pytest.raises(ValueError, match=f"at {tmp_path / place} are incomplete or damaged"):
+        load("cifar10", train=False, root=tmp_path / root)
+
+
 def test_an_unknown_name_brings_the_nearest() -> None:
     with pytest.raises(LookupError, match="no data set called `cifar`. Did you mean `cifar10`?"):
         load("cifar", train=False, root=NOWHERE)

@@ -102,7 +102,7 @@ class TestLayout:
 
     def test_a_test_half_may_lack_a_class_and_have_none_of_its_own(self, tmp_path: Path) -> None:
         classes(tmp_path / "train", "cat cow dog", 1)
-        classes(tmp_path / "test", "dog", 1)
+        classes(tmp_path / "test", "dog", 1, 50)
         (tmp_path / "test/cow").mkdir()
         test = half(tmp_path)
         assert test.classes == ("cat", "cow", "dog") and test.labels.tolist() == [2]
@@ -166,6 +166,15 @@ class TestCache:
         assert values(half(tmp_path)) == [3, 103]
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">L", len(content))
+        + kind
+        + content
+        + struct.pack(">L", zlib.crc32(kind + content))
+    )
+
+
 def folder_of(tmp_path: Path, image: Image.Image, ending: str = "png", **options: Any) -> Path:
     """Two classes, all of whose images are this one."""
     for name in ("cat", "dog"):
@@ -213,6 +222,40 @@ class TestValues:
     ) -> None:
         with pytest.raises(ValueError, match=message):
             half(folder_of(tmp_path, Image.fromarray(pixels), ending))
+
+    @pytest.mark.parametrize("channels", [3, 4])
+    def test_16_bits_a_color_are_checked_too(self, tmp_path: Path, channels: int) -> None:
+        for white, folder in ((65535, tmp_path / "full"), (4095, tmp_path / "twelve")):
+            pixels = np.rint(RAMP * white)[..., None].repeat(channels, -1).astype(">u2")
+            pixels[..., 3:] = 65535  # nothing is transparent
+            header = struct.pack(">LLBBBBB", 40, 40, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+            lines = b"".join(b"\0" + line.tobytes() for line in pixels)
+            content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+            content += chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+            for name in ("cat", "dog"):
+                (folder / name).mkdir(parents=True)
+                for i in range(5):
+                    (folder / name / f"{i}.png").write_bytes(content)
+        shown = gray_of(half(tmp_path / "full").images[0])
+        np.testing.assert_allclose(shown, RAMP[0], atol=1 / 255)
+        with pytest.raises(ValueError, match="from 0 to 3855, where 0 to 65535 are possible"):
+            half(tmp_path / "twelve")
+
+    @pytest.mark.parametrize("white", [15, 255, 1000, 4095])
+    def test_a_range_that_the_file_declares_is_its_range(self, tmp_path: Path, white: int) -> None:
+        values = np.rint(RAMP * white).astype(">u2" if white > 255 else np.uint8)
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir()
+            for i in range(5):
+                path = tmp_path / name / f"{i}.pgm"
+                path.write_bytes(f"P5 40 40 {white}\n".encode() + values.tobytes())
+        shown = gray_of(half(tmp_path).images[0])
+        np.testing.assert_allclose(shown, RAMP[0], atol=0.51 / min(white, 255) + 0.01)
+
+    def test_images_in_0_to_1_saved_as_whole_numbers_are_refused(self, tmp_path: Path) -> None:
+        folder_of(tmp_path, Image.fromarray(np.rint(RAMP).astype(np.uint8)))
+        with pytest.raises(ValueError, match="are black: no value is above 1 of 255. Save them"):
+            half(tmp_path)
 
     def test_one_bright_image_tells_the_range_of_a_dark_one(self, tmp_path: Path) -> None:
         folder_of(tmp_path, Image.fromarray(np.full((40, 40), 257 * 30, np.uint16)))
@@ -276,15 +319,6 @@ class TestModes:
         found = half(folder_of(tmp_path, image, ending, exif=exif.tobytes())).images[0, 0]
         corners = [int(found[y, x]) for y in (8, 32) for x in (8, 32)]
         np.testing.assert_allclose(corners, [80, 160, 240, 0], atol=6)
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return (
-        struct.pack(">L", len(content))
-        + kind
-        + content
-        + struct.pack(">L", zlib.crc32(kind + content))
-    )
 
 
 BOMB = (

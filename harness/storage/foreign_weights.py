@@ -4,12 +4,15 @@ A file is what its bytes say, whatever its name: safetensors, or what `torch.sav
 latter only tensors are read (`weights_only`), never objects, which could run any code.
 """
 
+import argparse
+import codecs
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -40,6 +43,15 @@ BROKEN = (
     TypeError,
     OSError,
 )
+# What checkpoints hold beside weights that can do no harm: options, and numbers of NumPy.
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    np.float64(0).__reduce__()[0],
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")},
+    codecs.encode,
+]
 AGAIN = "Copy or fetch it again from where it came, or give another file."
 
 
@@ -150,7 +162,8 @@ def describe_types(own: Mapping[str, Tensor], fitted: Mapping[str, Tensor]) -> l
 
 def _unpickle(path: Path) -> Any:
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        harmless = torch.serialization.safe_globals(HARMLESS)
+        with path.open("rb") as file, warnings.catch_warnings(), harmless:
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
     except BROKEN as error:

@@ -11,7 +11,7 @@ from harness.suites.metrics import METRICS
 SIZES = "Weights and multiply-adds: width 64, 10 classes, one image of 32 pixels."
 OTHERS = "Also timm/NAME for any model of timm, and path/to/file.py:NAME for your own."
 MORE = "`--long` adds equations, sizes, papers and null models; `harness cite NAME` the BibTeX."
-FOLDERS = "Also imagefolder:PATH for your own images, one folder a class."
+FOLDERS = "Also imagefolder:PATH or NAME=PATH for your own images, one folder a class."
 
 
 def models_sheet(long: bool = False, family: str | None = None) -> Sheet:

@@ -130,6 +130,7 @@ def test_the_answers_are_those_of_the_study(path: Path) -> None:
     ]
     assert len(expected) == 6 and rows_of(text, "<!-- study:") == expected
     assert study.scale in text
+    assert study.stale(path.parent) == [], "Run `harness study`: its runs have changed."
 
 
 @pytest.mark.parametrize("name, file", marked("answers"))

@@ -90,8 +90,8 @@ def test_nothing_is_said_of_what_can_be_compared() -> None:
         ),
         (
             {"environment": {"device": "NVIDIA H100", "versions": {"torch": "2.10.0"}}},
-            "Measured on different machines (d): AMD EPYC, torch 2.9 (m0); NVIDIA H100, torch 2.10 "
-            "(m1).",
+            "Measured on different machines or library versions (d): AMD EPYC, torch 2.9 (m0); "
+            "NVIDIA H100, torch 2.10 (m1).",
         ),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ outcomes          the answers to single images, from stored cells, for `collect`
 intervals, pairs  the formulas: of one mean, of the difference of two
 correlations      the formula of a mean rank correlation
 families          many comparisons at once (families of tests): Holm, ranks
+comparability     what keeps models from being compared, in sentences
 leaderboard       all means with ranks, as a frame; `boards`: as results/leaderboard.csv
 numbers           means and differences with intervals, for figures, tables and reports
 means             means over seeds alone, condition by condition

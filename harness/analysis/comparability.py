@@ -40,7 +40,7 @@ def find_notes(table: pd.DataFrame, made: Made) -> list[str]:
         *_differences(own, "Measured on different numbers of images", _count, 2),
         *_differences(own, "Measured in different ways", _protocol, 2),
         *_differences(own, "Trained in different ways", _training, 1),
-        *_differences(own, "Measured on different machines", _machine, 1),
+        *_differences(own, "Measured on different machines or library versions", _machine, 1),
         *_unlike_seeds(table),
         *_trained_once(own),
         *_trained_on_test_images(own),

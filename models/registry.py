@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 LOG = logging.getLogger(__name__)
+MOST = 60  # names in a sentence
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> LookupError:
     """Return the error for a name that is not there: the nearest name, else all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    cure = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(names)}."
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    cure = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(names[:MOST])}{more}."
     return LookupError(f"There is no {kind} called `{name}`. {cure}")
 
 

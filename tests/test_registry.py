@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.models.registry import Registry
+from harness.models.registry import Registry, unknown
 
 
 def entry() -> None:
@@ -29,3 +29,8 @@ def test_an_unknown_name_brings_the_nearest() -> None:
         registry["entri"]
     with pytest.raises(LookupError, match="no thing called `zzz`. There are: entry."):
         registry["zzz"]
+
+
+def test_of_a_thousand_names_some_are_named() -> None:
+    text = str(unknown("model", "zzz", (f"net{i:04}" for i in range(1000))))
+    assert text.endswith("net0059 and 940 more.") and "net0060" not in text

@@ -30,12 +30,14 @@ class Card:
         equation: The update in one line, in the letters of the paper.
         papers: Papers that it comes from; none for what is ours alone.
         nulls: Names of the trivial models that would explain the same gain.
+        matched: Of a null, in what it equals its idea; a test measures each.
     """
 
     family: str
     equation: str
     papers: tuple[Paper, ...] = ()
     nulls: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
 
     @property
     def transductive(self) -> bool:
@@ -47,12 +49,16 @@ B = TypeVar("B", bound=Callable[..., nn.Module])
 
 
 def card(
-    family: str, equation: str, papers: tuple[Paper, ...] = (), nulls: tuple[str, ...] = ()
+    family: str,
+    equation: str,
+    papers: tuple[Paper, ...] = (),
+    nulls: tuple[str, ...] = (),
+    matched: tuple[str, ...] = (),
 ) -> Callable[[B], B]:
     """Give a builder its `Card`; stands below `@MODELS.register`."""
 
     def describe(builder: B) -> B:
-        builder.card = Card(family, equation, papers, nulls)  # type: ignore[attr-defined]
+        builder.card = Card(family, equation, papers, nulls, matched)  # type: ignore[attr-defined]
         return builder
 
     return describe

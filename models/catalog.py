@@ -20,6 +20,7 @@ MODULES = (
     "harness.models.pde_layer",
     "harness.models.pde_attention",
     "harness.models.pde_aug",
+    "harness.models.matched_aug",
     "harness.models.augmix",
     "harness.models.ode_block",
     "harness.models.neural_ode",
@@ -49,6 +50,7 @@ class Entry:
         parameters: Trainable weights at width 64 for 10 classes.
         macs: Multiply-adds of one image of 32 pixels; None where a solver chooses its steps.
         capabilities: Names of what a suite may ask of it beyond logits.
+        matched: Of a null, in what it equals its idea.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Entry:
     parameters: int
     macs: int | None
     capabilities: tuple[str, ...]
+    matched: tuple[str, ...]
 
     @property
     def transductive(self) -> bool:
@@ -76,7 +79,7 @@ def read() -> dict[str, Entry]:
         row["name"]: Entry(
             **row
             | {"papers": tuple(known[key] for key in row["papers"])}
-            | {name: tuple(row[name]) for name in ("nulls", "capabilities")}
+            | {name: tuple(row[name]) for name in ("nulls", "capabilities", "matched")}
         )
         for row in rows
     }
@@ -110,6 +113,7 @@ def rows() -> list[dict[str, Any]]:
                 "parameters": size.parameters,
                 "macs": size.macs,
                 "capabilities": sorted(capabilities(builder(width=8).eval())),
+                "matched": list(card.matched),
             }
         )
     return found

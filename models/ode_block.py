@@ -1,7 +1,8 @@
-"""ResNet-18 with a differential equation in place of a residual block, and its null.
+"""ResNet-18 with a differential equation in place of a residual block, and its nulls.
 
-    ode_block     z_t = f(t, z),  t in [0, 1],   in place of   x + f(x)
-    tied_resnet   z <- z + dt f(z),   M times
+    ode_block       z_t = f(t, z),  t in [0, 1],   in place of   x + f(x)
+    tied_resnet     z <- z + dt f(z),   M times
+    untied_resnet   z <- z + f_m(m / M, z) / M,   m = 0..M-1
 
 f = GN - softplus - conv3x3([z, t]) - GN - softplus - conv3x3([z, t]) - GN, smooth as solvers want
 it, t as a constant channel. The last scale starts at 1, as in the paper's code: from 0, where the
@@ -10,8 +11,9 @@ the digits it changed the state by 7 %, where the plain slot doubles it), and th
 solve. By default in the second block of stage 4, solved by two steps of the classical
 Runge-Kutta method: 8 evaluations. The solver can be replaced (`model.solver`), also by one with a
 step size for every image; `model.nfe` says what each image of the last call cost. Gradients go
-through the steps of the solver. Fixed Euler steps without the channel t are the tied network with
-step 1 / M: one system, not two.
+through the steps of the solver. `ode_block(num_steps=M, solver='euler')` is the same f applied M
+times in steps of 1 / M, with M = 1 a fixed layer. Fixed Euler steps without the channel t are the
+tied network with step 1 / M: one system, not two.
 
 Reference: R. T. Q. Chen et al., Neural Ordinary Differential Equations, NeurIPS 2018,
 https://arxiv.org/abs/1806.07366; When Physics Teaches Vision (DiffusifyNet), 2026,
@@ -122,6 +124,22 @@ class TiedBlock(nn.Module):
         return u.to(z.dtype)
 
 
+class UntiedBlock(nn.Module):
+    """z <- z + f_m(m / M, z) / M, M functions of their own."""
+
+    def __init__(self, channels: int, applications: int) -> None:
+        super().__init__()
+        if applications < 1:
+            raise ValueError(f"`applications` must be at least 1; got {applications}.")
+        self.fields = nn.ModuleList(VectorField(channels) for _ in range(applications))
+
+    def forward(self, z: Tensor) -> Tensor:
+        u, count = z.to(torch.promote_types(z.dtype, torch.float32)), len(self.fields)
+        for m, f in enumerate(self.fields):
+            u = u + f(m / count, u) / count
+        return u.to(z.dtype)
+
+
 class Autonomous(VectorField):
     """f(z), the vector field without time."""
 
@@ -171,7 +189,7 @@ def choose_solver(
     "touchpoint",
     "z_t = f(t, z), t in [0, 1], in place of x + f(x)",
     (DIFFUSIFYNET, CHEN_2018),
-    ("tied_resnet", "resnet18_slot4"),
+    ("tied_resnet", "untied_resnet", "resnet18_slot4"),
 )
 def ode_block(
     num_classes: int = 10,
@@ -218,3 +236,24 @@ def tied_resnet(
     return with_slots(
         num_classes, width, stages, lambda c: TiedBlock(Autonomous(c), applications, dt)
     )
+
+
+@MODELS.register
+@card(
+    "null",
+    "z <- z + f_m(m / M, z) / M, M functions of their own",
+    matched=("multiply-adds", "form of f", "size of a step"),
+)
+def untied_resnet(
+    num_classes: int = 10,
+    width: int = 64,
+    applications: int = 8,
+    stages: int | Sequence[int] = 4,
+) -> nn.Module:
+    """Null model of ODE blocks: as many evaluations, each of a function of its own.
+
+    Args:
+        applications: M; 8 evaluations are those of `ode_block`.
+        stages: Whose second blocks are replaced, 1 to 4.
+    """
+    return with_slots(num_classes, width, stages, lambda c: UntiedBlock(c, applications))

@@ -172,7 +172,10 @@ def bilateral(u: Tensor, num_steps: list[int], kappa: Tensor) -> Tensor:
     "touchpoint",
     "u_t = div(g(|grad u|) grad u) on training images",
     (DIFFUSIFYNET, PERONA_MALIK, MISHRA_2020),
-    ("gaussian_blur_aug", "median_aug", "bilateral_aug", "augmix_like_aug", "resnet18"),
+    (
+        *("matched_blur_aug", "matched_median_aug", "matched_bilateral_aug", "gaussian_blur_aug"),
+        *("median_aug", "bilateral_aug", "augmix_like_aug", "resnet18"),
+    ),
 )
 def pde_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
     """ResNet-18 trained with Perona-Malik diffusion of its images."""
@@ -180,21 +183,21 @@ def pde_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
 
 
 @MODELS.register
-@card("null", "u_t = Laplacian(u) on training images")
+@card("null", "u_t = Laplacian(u) on training images", matched=("time",))
 def gaussian_blur_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
-    """Null model of `pde_aug`: ResNet-18 trained with isotropic blur of matched strength."""
+    """Null model of `pde_aug`: ResNet-18 trained with isotropic blur for an equal time."""
     return Augmented(resnet18(num_classes, width), Smoothed(blur))
 
 
 @MODELS.register
-@card("null", "u <- median over a square, on training images")
+@card("null", "u <- median over a square, on training images", matched=("width",))
 def median_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `pde_aug`: ResNet-18 trained with medians of matched width."""
     return Augmented(resnet18(num_classes, width), Smoothed(median))
 
 
 @MODELS.register
-@card("null", "u <- bilateral mean, on training images")
+@card("null", "u <- bilateral mean, on training images", matched=("width",))
 def bilateral_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `pde_aug`: ResNet-18 trained with bilateral filters of matched width."""
     return Augmented(resnet18(num_classes, width), Smoothed(bilateral))

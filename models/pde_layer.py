@@ -2,17 +2,21 @@
 
     pde_layer             u_t = kappa_c Laplacian(u),   each channel c on its own
     pde_layer_aniso       u_t = div(g(|grad u| / kappa_c) grad u),   g(s) = 1 / (1 + s^2)
+    pde_layer_frozen      the same as at the start: nothing is learned
     gaussian_blur_layer   u <- Gaussian of standard deviation sigma_c * u
-    depthwise_conv_layer  u <- 3x3 convolution of each channel
+    depthwise_heat_layer  u <- 9x9 convolution of each channel, started as `pde_layer` starts
+    depthwise_conv_layer  u <- 3x3 convolution of each channel, started at the identity
 
 The layer stands behind stage 3, on maps of 8 pixels for images of 32. `pde_layer` takes 4 explicit
 steps of lam_c = kappa_c dt = sigmoid(a_c) / 4, a_c = 0 at the start: stable by construction, since
 lam <= 1/4, and within the range of the map. No flux through the border, so every channel keeps its
 mean; hence behind stage 4, before global pooling, the layer would change nothing, and is refused.
 On an unbounded map the steps spread a point by sigma = sqrt(2 n lam), 1 pixel at the start; that is
-what the Gaussian starts with. With method="dct" the flow is solved exactly in the cosine basis,
-kappa_c t = 0.5 exp(a_c), and stable for every value. `pde_layer_aniso` takes 4 steps of 1/8 and
-learns kappa_c, 1 at the start; for kappa to infinity it is `pde_layer` at lam = 1/8.
+what the Gaussian starts with. The impulse response of the 4 steps is a kernel of 9x9 pixels, which
+`depthwise_heat_layer` starts with: the same map, border included, with 81 weights for one. With
+method="dct" the flow is solved exactly in the cosine basis, kappa_c t = 0.5 exp(a_c), and stable
+for every value. `pde_layer_aniso` takes 4 steps of 1/8 and learns kappa_c, 1 at the start; for
+kappa to infinity it is `pde_layer` at lam = 1/8.
 
 Reference: When Physics Teaches Vision (DiffusifyNet), 2026, https://diffusify.in; P. Perona and
 J. Malik, Scale-space and edge detection using anisotropic diffusion, IEEE TPAMI 12(7), 1990.
@@ -24,7 +28,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d
 
 from harness.models.cards import MODELS, card
 from harness.models.layers import widen
@@ -45,7 +49,13 @@ class PDELayer(nn.Module):
     Explicit Euler, order 1, `steps` steps of lam_c < 1/4, or exact in the cosine basis.
     """
 
-    def __init__(self, channels: int, steps: int = STEPS, method: str = "explicit") -> None:
+    def __init__(
+        self,
+        channels: int,
+        steps: int = STEPS,
+        method: str = "explicit",
+        learned: bool = True,
+    ) -> None:
         super().__init__()
         if method not in METHODS:
             raise ValueError(
@@ -55,7 +65,10 @@ class PDELayer(nn.Module):
         if steps < 0:
             raise ValueError(f"`steps` must be >= 0; got {steps}. Diffusion cannot run backwards.")
         self.steps, self.method = steps, method
-        self.a = nn.Parameter(torch.zeros(channels))
+        if learned:
+            self.a = nn.Parameter(torch.zeros(channels))
+        else:
+            self.register_buffer("a", torch.zeros(channels), persistent=False)
 
     @property
     def lam(self) -> Tensor:
@@ -101,8 +114,20 @@ class AnisotropicLayer(nn.Module):
         ).to(u.dtype)
 
 
+def mirror(u: Tensor, r: int) -> Tensor:
+    """Return maps (N, C, H, W) with r pixels more on each side, mirrored at the border's edge.
+
+    That is no flux through the border: of a symmetric map a symmetric kernel makes another.
+    """
+    for axis in (2, 3):
+        n = u.shape[axis]
+        place = torch.arange(-r, n + r, device=u.device) % (2 * n)
+        u = u.index_select(axis, torch.where(place < n, place, 2 * n - 1 - place))
+    return u
+
+
 class GaussianBlurLayer(nn.Module):
-    """Gaussian blur of each channel, the border pixel repeated; (N, C, H, W) to the same.
+    """Gaussian blur of each channel, mirrored at the border; (N, C, H, W) to the same.
 
     Args:
         sigma: Standard deviation in pixels, > 0, at the start.
@@ -128,10 +153,27 @@ class GaussianBlurLayer(nn.Module):
         taps = torch.exp(-0.5 * (x / self.sigma[:, None]) ** 2)  # (C, 2 r + 1)
         taps = (taps / taps.sum(1, keepdim=True))[:, None]  # (C, 1, 2 r + 1)
         r, channels = self.radius, u.shape[1]
-        padded = pad(widen(u), (r, r, r, r), mode="replicate")
+        padded = mirror(widen(u), r)
         with torch.autocast(u.device.type, enabled=False):
             rows = conv2d(padded, taps[:, :, None, :], groups=channels)
             return conv2d(rows, taps[:, :, :, None], groups=channels).to(u.dtype)
+
+
+class DepthwiseHeatLayer(nn.Conv2d):
+    """Convolution of each channel, mirrored at the border, that starts as `PDELayer` starts."""
+
+    def __init__(self, channels: int, steps: int = STEPS) -> None:
+        super().__init__(channels, channels, 2 * steps + 1, groups=channels, bias=False)
+        impulse = torch.zeros(1, 1, 4 * steps + 1, 4 * steps + 1)
+        impulse[..., 2 * steps, 2 * steps] = 1
+        spread = heat(impulse, dt=1.0, num_steps=steps, diffusivity=START)
+        inside = slice(steps, 3 * steps + 1)
+        with torch.no_grad():
+            self.weight.copy_(spread[..., inside, inside])
+        self.radius = steps
+
+    def forward(self, u: Tensor) -> Tensor:
+        return super().forward(mirror(u, self.radius))
 
 
 class DepthwiseConvLayer(nn.Conv2d):
@@ -161,7 +203,10 @@ def channels_of(stage: int, width: int) -> int:
     "touchpoint",
     "u_t = kappa_c Laplacian(u) on features",
     (DIFFUSIFYNET,),
-    ("gaussian_blur_layer", "depthwise_conv_layer", "resnet18"),
+    (
+        *("pde_layer_frozen", "gaussian_blur_layer", "depthwise_heat_layer"),
+        *("depthwise_conv_layer", "resnet18"),
+    ),
 )
 def pde_layer(
     num_classes: int = 10,
@@ -195,7 +240,15 @@ def pde_layer_aniso(num_classes: int = 10, width: int = 64, stage: int = 3) -> n
 
 
 @MODELS.register
-@card("null", "u <- Gaussian(sigma_c) * u on features")
+@card("null", "u_t = Laplacian(u) on features, not learned", matched=("start", "border"))
+def pde_layer_frozen(num_classes: int = 10, width: int = 64, stage: int = 3) -> nn.Module:
+    """Null model of `pde_layer`: the diffusion that it starts with, and keeps."""
+    layer = PDELayer(channels_of(stage, width), learned=False)
+    return insert(SmallImageResNet(num_classes, width), stage, layer)
+
+
+@MODELS.register
+@card("null", "u <- Gaussian(sigma_c) * u on features", matched=("variance at the start", "border"))
 def gaussian_blur_layer(
     num_classes: int = 10,
     width: int = 64,
@@ -211,6 +264,14 @@ def gaussian_blur_layer(
         stage: 1, 2 or 3.
     """
     layer = GaussianBlurLayer(channels_of(stage, width), sigma, learned)
+    return insert(SmallImageResNet(num_classes, width), stage, layer)
+
+
+@MODELS.register
+@card("null", "u <- 9x9 convolution of each channel", matched=("start", "support", "border"))
+def depthwise_heat_layer(num_classes: int = 10, width: int = 64, stage: int = 3) -> nn.Module:
+    """Null model of `pde_layer`: any 9x9 stencil, learned from the diffusion of its start."""
+    layer = DepthwiseHeatLayer(channels_of(stage, width))
     return insert(SmallImageResNet(num_classes, width), stage, layer)
 
 

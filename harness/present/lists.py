@@ -42,7 +42,9 @@ def models_sheet(long: bool = False, family: str | None = None) -> Sheet:
         Column("paper", "paper", drop=5),
         Column("nulls", "null models", lambda value, row: ", ".join(value), drop=6, prose=True),
     ]
-    return Sheet(columns, records, (SIZES, OTHERS), "models")
+    matched = "; ".join(f"{n} in {', '.join(e.matched)}" for n, e in entries.items() if e.matched)
+    notes = [f"Null models equal their idea, as tests measure: {matched}."] if matched else []
+    return Sheet(columns, records, (SIZES, *notes, OTHERS), "models")
 
 
 def _record(name: str, entry: Entry) -> Row:
@@ -55,6 +57,7 @@ def _record(name: str, entry: Entry) -> Row:
         "macs": entry.macs,
         "paper": entry.papers[0].short if entry.papers else "",
         "nulls": list(entry.nulls),
+        "matched": list(entry.matched),
         "capabilities": list(entry.capabilities),
         "transductive": entry.transductive,
     }

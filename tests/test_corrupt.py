@@ -45,7 +45,7 @@ def test_positions_give_the_images_of_the_suite(
     images = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8, generator=generator)
     where = torch.tensor([2, 0, 41])
     for cell in cells(Setting(size, 10, (name,)))[1::2]:
-        expected = cell.prepare(images, where, 5)  # type: ignore[misc]
+        expected = cell.prepare(images, where, 5)
         for indices in (where, where.numpy(), where.int(), [2, 0, 41]):
             found = corrupt(images, name, int(cell.level), seed=5, indices=indices)
             assert torch.equal(found, expected)
@@ -126,10 +126,10 @@ def test_what_is_no_image_is_refused_in_true_words(images: Any, message: str) ->
 def test_seeds_and_indices_that_are_no_whole_numbers_are_refused(pictures: Tensor) -> None:
     for seed in (0.5, "0", None, True):
         with pytest.raises(ValueError, match="`seed` must be a whole number; got"):
-            corrupt(pictures, "fog", 3, seed=seed)  # type: ignore[arg-type]
+            corrupt(pictures, "fog", 3, seed=seed)
     for indices in (np.arange(12) / 2, [True] * 12, range(11), torch.arange(12)[None]):
         with pytest.raises(ValueError, match=r"`indices` must be int64 of shape \(12,\); got"):
-            corrupt(pictures, "fog", 3, indices=indices)  # type: ignore[arg-type]
+            corrupt(pictures, "fog", 3, indices=indices)
     with pytest.raises(ValueError, match="`indices` must be >= 0; got -1..10"):
         corrupt(pictures, "fog", 3, indices=range(-1, 11))
 

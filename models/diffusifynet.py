@@ -26,6 +26,7 @@ from harness.models.augmented import Augmentation
 from harness.models.augmix import augmix
 from harness.models.base import AttentionMap, Rule
 from harness.models.cards import MODELS, card
+from harness.models.matched_aug import as_strong, matched_blur
 from harness.models.ode_block import Autonomous, ODEBlock, TiedBlock, choose_solver
 from harness.models.ops.solvers import Solver
 from harness.models.papers import DIFFUSIFYNET
@@ -64,8 +65,9 @@ ATTENTIONS: dict[str, Callable[[int], Attention]] = {
 AUGMENTATIONS: dict[str, Augmentation] = {
     "pde_aug": Smoothed(diffuse),
     "gaussian_blur_aug": Smoothed(blur),
-    "median_aug": Smoothed(median),
-    "bilateral_aug": Smoothed(bilateral),
+    "matched_blur_aug": Smoothed(matched_blur),
+    "matched_median_aug": Smoothed(as_strong(median)),
+    "matched_bilateral_aug": Smoothed(as_strong(bilateral)),
     "augmix_like_aug": augmix,
 }
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
@@ -198,6 +200,6 @@ def diffusifynet_nulls(num_classes: int = 10, width: int = 64) -> nn.Module:
         width,
         "gaussian_blur_layer",
         "plain_attention",
-        "gaussian_blur_aug",
+        "matched_blur_aug",
         "tied_resnet",
     )

@@ -1,16 +1,16 @@
-"""Classifiers trained on images diffused by random amounts, and their null models.
+"""Classifiers trained on images diffused by random amounts, and the filters of their null models.
 
     pde_aug            u_t = div(g(|grad u|) grad u),  g(s) = 1 / (1 + s^2 / kappa^2),  u(0) = image
     gaussian_blur_aug  u_t = Laplacian(u):  the same without g, hence a Gaussian of variance 2 t
-    median_aug         median over a square as wide as that Gaussian
-    bilateral_aug      mean over that Gaussian times exp(-|difference|^2 / (2 kappa^2))
 
 In training, each image is replaced with probability 1/2 by u(t), t = num_steps dt with dt = 0.2 and
 num_steps uniform in 1..20; kappa is log-uniform in 0.02..0.2, in units of intensity on [0, 1]. In
 evaluation nothing is done to the images. The null models take the same draws, so that they smooth
-the same images by the same lengths: the first keeps no edges, the others keep them without a
-differential equation. Explicit Euler with no flux through the border, one g from the gradient norm
-over all channels: stable, since dt <= 1/4 and g <= 1, and within the range of the image.
+the same images: `gaussian_blur_aug` for the same time, those of `harness.models.matched_aug` until
+an image is changed as much, by blur, by the median over a square as wide as that Gaussian, or by
+the mean over it times exp(-|difference|^2 / (2 kappa^2)). Explicit Euler with no flux through the
+border, one g from the gradient norm over all channels: stable, since dt <= 1/4 and g <= 1, and
+within the range of the image.
 
 Reference: P. Perona and J. Malik, Scale-space and edge detection using anisotropic diffusion, IEEE
 TPAMI 12(7), 1990; as augmentation: S. Mishra et al., Learning visual representations for transfer
@@ -174,7 +174,7 @@ def bilateral(u: Tensor, num_steps: list[int], kappa: Tensor) -> Tensor:
     (DIFFUSIFYNET, PERONA_MALIK, MISHRA_2020),
     (
         *("matched_blur_aug", "matched_median_aug", "matched_bilateral_aug", "gaussian_blur_aug"),
-        *("median_aug", "bilateral_aug", "augmix_like_aug", "resnet18"),
+        *("augmix_like_aug", "resnet18"),
     ),
 )
 def pde_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
@@ -187,17 +187,3 @@ def pde_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
 def gaussian_blur_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `pde_aug`: ResNet-18 trained with isotropic blur for an equal time."""
     return Augmented(resnet18(num_classes, width), Smoothed(blur))
-
-
-@MODELS.register
-@card("null", "u <- median over a square, on training images", matched=("width",))
-def median_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
-    """Null model of `pde_aug`: ResNet-18 trained with medians of matched width."""
-    return Augmented(resnet18(num_classes, width), Smoothed(median))
-
-
-@MODELS.register
-@card("null", "u <- bilateral mean, on training images", matched=("width",))
-def bilateral_aug(num_classes: int = 10, width: int = 64) -> nn.Module:
-    """Null model of `pde_aug`: ResNet-18 trained with bilateral filters of matched width."""
-    return Augmented(resnet18(num_classes, width), Smoothed(bilateral))

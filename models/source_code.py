@@ -81,7 +81,7 @@ def settings_of(model: nn.Module) -> str:
     Two networks of one class and equal weights may still be built with other constants. Objects of
     other kinds count by their type.
     """
-    said = []
+    said: list[tuple[str, str, Any]] = []
     for name, part in model.named_modules():
         own = {k: v for k, v in vars(part).items() if k not in _OF_TORCH and not k.startswith("__")}
         said.append((name, type(part).__qualname__, {k: _plain(own[k]) for k in sorted(own)}))

@@ -88,6 +88,8 @@ class Counting(Head):
 class Averaging(Head):
     """Keeps a mean of what it saw, in its state."""
 
+    seen: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("seen", torch.zeros(10))

@@ -85,7 +85,9 @@ def write_study(results: Path, *effects: list[dict], dataset: str = "d", **chang
         "command": "harness study --preset quick",
         "commit": "c0ffee, changed",
     }
-    paths = {path for question in questions for path in question["runs"]}
+    paths: set[str] = set()
+    for question in questions:
+        paths.update(question["runs"])
     there = {path: results / dataset / path for path in paths}
     hashes = {p: digest(at.read_bytes() if at.is_file() else b"") for p, at in there.items()}
     told |= {"dataset": dataset, "questions": questions, "runs": hashes}

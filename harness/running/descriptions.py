@@ -21,6 +21,7 @@ from harness.running.options import Options, resolve_device
 from harness.storage import results
 from harness.storage.cells import CellStore, Description
 from harness.storage.provenance import command_line
+from harness.suites.base import Cell
 
 LOG = logging.getLogger(__name__)
 NAMED = 3  # files in a sentence
@@ -103,7 +104,7 @@ def with_earlier(
     old = {name.rpartition(" ")[0] for name in (before or {}).get("cells", {})} - asked
     if not old:
         return evaluation
-    kept = []
+    kept = list[Cell]()
     for name in sorted(old):
         try:
             with user_input():

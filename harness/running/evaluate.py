@@ -157,11 +157,8 @@ def stopped_early(model: nn.Module, count: int) -> Tensor | None:
 
     None for a model without adaptive solver.
     """
-    found = [
-        part.spent
-        for part in model.modules()
-        if isinstance(getattr(part, "spent", None), Tensor) and part.spent.shape == (count,)
-    ]
+    told = [getattr(part, "spent", None) for part in model.modules()]
+    found = [spent for spent in told if isinstance(spent, Tensor) and spent.shape == (count,)]
     return torch.stack(found).any(dim=0).to(torch.uint8) if found else None
 
 

@@ -224,7 +224,7 @@ def _observed(
         for i in missing:
             cell = evaluation.cells[i]
             task.note = f"{cell.condition} {cell.level:g}"
-            alone = contextlib.nullcontext()
+            alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
             if behavior.fresh:
                 alone = seeded(seed_for(seed, "evaluation", cell.condition, cell.level), device)
             with alone:

@@ -51,17 +51,17 @@ def refuse_other(
                 f"{other} is of other test images than `{old['dataset']}` has now. Give these "
                 "another name with `--dataset NAME=PATH`, or another folder with `--results`."
             )
-    old = _read(path)
-    before = (old or {}).get("origin")
-    if old is None or not isinstance(before, dict):
+    here = _read(path) or {}
+    before = here.get("origin")
+    if not isinstance(before, dict):
         return
-    same_code = digest(old.get("code", {}).get("model", {})) == digest(code)
+    same_code = digest(here.get("code", {}).get("model", {})) == digest(code)
     if before["model"] != origin["model"] and not same_code:
         raise Refusal(
             f"{path} has the numbers of another model, `{model}` of {before['model']['of']}. Give "
             "this one another name with `--name`, or another folder with `--results`."
         )
-    if before["weights"] == origin["weights"] != BROUGHT or weights == old.get("weights"):
+    if before["weights"] == origin["weights"] != BROUGHT or weights == here.get("weights"):
         return
     raise Refusal(
         f"{path} has the numbers of other weights ({_spell(before['weights'])}). Give these "

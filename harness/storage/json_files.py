@@ -20,8 +20,8 @@ def checksum(content: Mapping[str, Any]) -> str:
 
 def as_bytes(content: Mapping[str, Any]) -> bytes:
     """Return the bytes of a file of `content` and its checksum."""
-    content = json.loads(json.dumps(content))  # as it is read: keys are texts, tuples lists
-    whole = content | {CHECKSUM: checksum(content)}
+    said: dict[str, Any] = json.loads(json.dumps(content))  # as it is read: tuples are lists
+    whole = said | {CHECKSUM: checksum(said)}
     text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
     # A lone surrogate, as of an argument that is not UTF-8, becomes its escape in JSON.
     return text.encode("utf-8", "backslashreplace")

@@ -21,6 +21,7 @@ import torch
 
 from harness.models.cards import MODELS
 from harness.running.evaluate import Evaluated, batch_size_for, folding, observe
+from harness.running.initial import initialize
 from harness.running.recipes import recipe_for
 from harness.running.train import train
 from harness.storage import checkpoints
@@ -53,7 +54,9 @@ def test_folding(width: int, device: str, benchmark: Any, keep: Callable[[str, s
     where, suite = torch.device(device), clean()
     split = pictures(10_000 if device == "cuda" else 16_000 // width)
     recipe = recipe_for(split, 1, where)
-    model, _ = train(lambda: MODELS["resnet18"](width=width), split, recipe, seed=0, device=where)
+    model, _ = train(
+        initialize(lambda: MODELS["resnet18"](width=width), 0), split, recipe, seed=0, device=where
+    )
     batch = batch_size_for(where, split.image_size)
 
     def ask(dtype: str, fold: bool, batch_size: int = batch) -> tuple[np.ndarray, float]:

@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from harness.models.cards import MODELS
+from harness.running.initial import initialize
 from harness.running.recipes import learning_rate, recipe_for
-from harness.running.repeatable import initialize
 from harness.running.train import held_accuracy, train
 from harness.storage.files import data_folder
 from harness.suites.datasets import Split, load
@@ -105,7 +105,7 @@ def test_against_a_plain_loop(
 
     def ours() -> tuple[float, float]:
         start = time.perf_counter()
-        _, history = train(build, split, recipe, seed=0, device=CPU)
+        _, history = train(initialize(build, 0), split, recipe, seed=0, device=CPU)
         return history[0]["loss"], COUNT / (time.perf_counter() - start)
 
     speeds: dict[str, list[float]] = {"harness": [], "plain": [], "plain, 2 workers": []}
@@ -154,12 +154,14 @@ def test_time_to_94(
     def build() -> nn.Module:
         return MODELS["resnet18"]()
 
-    train(build, split, replace(recipe, epochs=1), seed=99, device=device)  # warms up, compiles
+    train(
+        initialize(build, 99), split, replace(recipe, epochs=1), seed=99, device=device
+    )  # warms up, compiles
     accuracies, seconds = [], []
     for seed in range(5):
         torch.cuda.synchronize()
         start = time.perf_counter()
-        model, _ = train(build, split, recipe, seed=seed, device=device)
+        model, _ = train(initialize(build, seed), split, recipe, seed=seed, device=device)
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
         moved = test.to(device)

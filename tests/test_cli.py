@@ -196,7 +196,9 @@ def test_weights_of_other_settings_are_refused(here: Path) -> None:
     path = here / "results/checkpoints/digits/resnet18/seed0.safetensors"
     assert load_file(path)["net.conv1.weight"].shape[0] == 8
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    refused(harness("train", *small), "does not match its checksum. Move it elsewhere, and the same")
+    refused(
+        harness("train", *small), "does not match its checksum. Move it elsewhere, and the same"
+    )
 
 
 @pytest.mark.parametrize(

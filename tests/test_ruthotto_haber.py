@@ -17,6 +17,7 @@ from harness.models.ruthotto_haber import (
     second_order,
 )
 from harness.models.symmetric import Parabolic, PixelNorm, SecondOrder, SymmetricLayer, verlet
+from harness.running.initial import initialize
 from harness.running.recipes import recipe_for
 from harness.running.train import train
 from harness.suites.datasets import Split
@@ -260,7 +261,9 @@ class TestPenalty:
             return model
 
         device = torch.device("cpu")
-        model, _ = train(build, split, recipe_for(split, 12, device), seed=0, device=device)
+        model, _ = train(
+            initialize(build, 0), split, recipe_for(split, 12, device), seed=0, device=device
+        )
         start = build()
         assert model.regularization() < 0.5 * start.regularization()
         assert all(p.abs().max() <= 1 for p in model.stages.parameters() if p.ndim == 4)

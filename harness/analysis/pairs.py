@@ -1,10 +1,10 @@
 """Difference of two models' means: its interval, its test, and the detectable difference.
 
 Models see the same images, so images are paired wherever per-image outcomes are stored: what
-varies is the image's difference of outcomes, mostly zero. Seeds are independent: two methods share
-no initialization, and a common order of the training images does not make seed 0 of one a partner
-of seed 0 of the other. Only the same model, trained again with the same seeds, is paired by seed
-(`same_seeds`), as a gate needs it.
+varies is the image's difference of outcomes, mostly zero. Seeds count as independent: two methods
+of one seed share the order of the training images and the initial values of the parameters that
+both have, which makes their difference vary less than is said, never more. Only the same model,
+trained again with the same seeds, is paired by seed (`same_seeds`), as a gate needs it.
 
 - One network each: the interval is Bonett and Price's, which adds one image to either side; for a
   mean over cells those two images have the size of a typical difference, and the skewness of the

@@ -9,8 +9,8 @@ from torch import nn
 
 from harness.models.lookup import Source
 from harness.running.behavior import ORDINARY, Behavior
+from harness.running.initial import initialize
 from harness.running.overwriting import describe_weights
-from harness.running.repeatable import initialize
 from harness.running.weights import Weights
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.datasets import Split

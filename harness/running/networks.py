@@ -75,7 +75,7 @@ def _train(
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
     with progress.task(f"train {job.label}", steps, "steps") as task:
         model, history = train(
-            job.build,
+            job.build(),
             split,
             recipe,
             seed=job.seed,

@@ -3,10 +3,9 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 SHORT_STEP = 128  # images; below it a step runs on one CPU thread
 
@@ -37,10 +36,3 @@ def repeatable(device: torch.device, batch_size: int) -> Iterator[None]:
         finally:
             torch.use_deterministic_algorithms(before)
             torch.set_num_threads(threads)
-
-
-def initialize(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build a model whose initial weights depend on `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(seed, "initialization"))
-        return build()

@@ -23,12 +23,12 @@ from harness.models.base import Augmenting, Constrained, Recalibrated, Regulariz
 from harness.refusal import Failure
 from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.recipes import Recipe, learning_rate
-from harness.running.repeatable import initialize, repeatable, seed_for
+from harness.running.repeatable import repeatable, seed_for
 from harness.storage import checkpoints
 from harness.storage.arrays import Damaged
 from harness.suites.datasets import Split, as_input
 
-TRAINER = 1  # raised by every change of the weights that a training ends with
+TRAINER = 2  # raised by every change of the weights that a training ends with
 RECALIBRATION = 5000  # training images that batch statistics are measured on, where asked for
 
 
@@ -118,7 +118,7 @@ class State:
 
 
 def train(
-    build: Callable[[], nn.Module],
+    model: nn.Module,
     split: Split,
     recipe: Recipe,
     *,
@@ -128,7 +128,7 @@ def train(
     identity: dict[str, Any] | None = None,
     report: Report | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train the model that `build` gives, and return it with loss and accuracy of each epoch.
+    """Train a model from its initial weights; return it with loss and accuracy of each epoch.
 
     Args:
         seed: Training seed.
@@ -143,7 +143,7 @@ def train(
     """
     identity = (identity or {}) | {"recipe": asdict(recipe), "seed": seed}
     identity = json.loads(json.dumps(identity))  # as it comes back from a file
-    model = initialize(build, seed).to(device).to(memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     state = State.start(model, recipe)
     if partial is not None:
         state.resume(partial, identity)
@@ -238,7 +238,7 @@ def _epoch(
 def _batches(
     model: nn.Module, images: Tensor, recipe: Recipe, seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch, cropped and augmented, with the positions of their images."""
+    """The batches of an epoch, augmented and cropped, with the positions of their images."""
     # A stream for each purpose: models that augment see the same order and crops as those that do
     # not, so that two models of one seed are a pair.
     crops, augmentation = (
@@ -253,11 +253,14 @@ def _batches(
     for i in range(count):
         which = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
         flips = mirrored[i] if recipe.flip else torch.zeros_like(mirrored[i])
-        batch = as_input(crop_and_flip(images[which], shifts[i], flips, padding))
+        batch = images[which]
         if isinstance(model, Augmenting):
-            batch = model.augment(batch, augmentation)
+            # Before the crop: no image has the black border that smoothing would carry into it.
+            batch = model.augment(as_input(batch), augmentation)
             if i == 0:
                 check_images(batch)
+        batch = crop_and_flip(batch, shifts[i], flips, padding)
+        batch = as_input(batch) if batch.dtype == torch.uint8 else batch
         yield batch.contiguous(memory_format=torch.channels_last), which
 
 

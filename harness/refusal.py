@@ -1,7 +1,9 @@
 """What a person asked for and cannot have: the one thing that commands turn into a sentence."""
 
 import contextlib
+import traceback
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from harness.models import registry
 
@@ -41,3 +43,10 @@ def user_input() -> Iterator[None]:
         raise Refusal(str(error)) from error
     except SyntaxError as error:
         raise Refusal(f"{error.filename}, line {error.lineno}: {error.msg}.") from error
+
+
+def describe_error(error: Exception) -> str:
+    """Return what somebody else's code raised, and where, as a sentence."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split()).rstrip(".")[:300]
+    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {text}."

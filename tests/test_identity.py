@@ -370,6 +370,25 @@ def test_one_model_that_fails_leaves_the_others_measured(
     assert set(read(here / "results")["model"]) == {"net"} and error.value.code == 1
 
 
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        ("found, found", "`net` gives a tuple of 2; a model gives logits alone"),
+        ("{'logits': found}", "`net` gives a dict of 1; a model gives logits alone"),
+        ("found[:, :3]", r"`net` gives \(2, 3\) for 2 images; `digits` has 10 classes"),
+        ("found @ found", "cannot be asked about images .* RuntimeError in net.py, line 13: mat1"),
+    ],
+)
+def test_what_is_no_classifier_is_refused_before_work(
+    run: Run, here: Path, answer: str, message: str
+) -> None:
+    text = NET.replace("return scaled(", "found = scaled(")
+    (here / "net.py").write_text(text.replace("(1)))\n", f"(1)))\n        return {answer}\n"))
+    with pytest.raises(Refusal, match=message):
+        run()
+    assert not (here / "results").exists()
+
+
 def test_a_package_of_the_users_named_as_one_of_ours(here: Path) -> None:
     """In a process of its own, where nothing is imported yet."""
     (here / "models").mkdir()

@@ -1,5 +1,7 @@
 """Initial weights: networks of one seed share what they have in common, and nothing else."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -83,7 +85,7 @@ class Swapped(nn.Module):
 
 
 def test_the_order_of_building_does_not_matter() -> None:
-    one, other = (initialize(lambda f=f: Swapped(f), 0).state_dict() for f in "ab")
+    one, other = (initialize(partial(Swapped, f), 0).state_dict() for f in "ab")
     assert all(torch.equal(one[k], other[k]) for k in one)
     assert not torch.equal(one["a.weight"], one["b.weight"])
 

@@ -15,7 +15,7 @@ from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.initial import initialize
 from harness.running.recipes import Recipe, describe_recipe, flags, learning_rate, recipe_for
 from harness.running.train import train
-from harness.suites.datasets import Split, load
+from harness.suites.datasets import Split, as_input, load
 
 CPU = torch.device("cpu")
 SHORT = Recipe(

@@ -7,7 +7,6 @@ import contextlib
 import copy
 import datetime
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from harness.progress import Progress, Task
-from harness.refusal import Failure, Refusal, user_input
+from harness.refusal import Failure, Refusal, describe_error, user_input
 from harness.running.behavior import seeded
 from harness.running.descriptions import (
     describe_cells,
@@ -122,7 +121,7 @@ class _Failures:
         except Exception as error:
             if job.source.ours:
                 raise
-            self._keep(job, suite, error, _sentence(error))
+            self._keep(job, suite, error, describe_error(error))
 
     def _keep(self, job: Job, suite: str, error: Exception, text: str) -> None:
         failure = Failure(f"{suite}: {job.label}: {text}" if suite else f"{job.label}: {text}")
@@ -244,10 +243,3 @@ def _observed(
                         advance=task.advance,
                     ),
                 )
-
-
-def _sentence(error: Exception) -> str:
-    """What a user's model raised, and where."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split()).rstrip(".")[:300]
-    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {text}."

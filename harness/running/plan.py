@@ -17,7 +17,7 @@ from harness.models.catalog import CATALOG
 from harness.models.lookup import Source, source
 from harness.models.source_code import code_of, settings_of
 from harness.models.user_code import check_names
-from harness.refusal import Refusal, user_input
+from harness.refusal import Refusal, describe_error, user_input
 from harness.running.behavior import PROBED, probe
 from harness.running.evaluate import dtype_for, spread_evenly
 from harness.running.jobs import Evaluation, Job
@@ -241,8 +241,23 @@ def check_model(job: Job, model: nn.Module) -> None:
     if isinstance(model, Augmenting):
         images = as_input(job.split.images[:2])
         check_images(model.augment(images, torch.Generator().manual_seed(job.seed)))
-    with torch.no_grad():
-        logits = model.eval()(torch.zeros(2, 3, size, size))
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(2, 3, size, size))
+    except Exception as error:
+        if job.source.ours:
+            raise
+        raise Refusal(
+            f"`{job.source.name}` cannot be asked about images (2, 3, {size}, {size}) of "
+            f"`{job.dataset}`: {describe_error(error)} Make it take them, or choose another data "
+            "set."
+        ) from error
+    if isinstance(logits, tuple | list | dict):
+        raise Refusal(
+            f"`{job.source.name}` gives a {type(logits).__name__} of {len(logits)}; a model gives "
+            "logits alone, a tensor (N, num_classes). Return them, or wrap it in a module that "
+            "does."
+        )
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (2, classes):
         raise Refusal(

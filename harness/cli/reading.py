@@ -14,7 +14,7 @@ from harness.cli.app import (
     print_sheets,
     progress_on_stderr,
 )
-from harness.models.user_code import adopt, is_file, table_name
+from harness.models.user_code import is_file, table_name
 
 if TYPE_CHECKING:
     from harness.suites.base import Suite
@@ -26,15 +26,14 @@ def names_of(specs: Sequence[str]) -> list[str]:
 
 
 def sets_of(specs: Sequence[str]) -> list[str]:
-    """Return the names in tables of data sets; a function in a file is added, for pictures."""
+    """Return the names in tables of data sets; a user's own is added, for pictures."""
+    if not any("=" in spec or ":" in spec for spec in specs):  # and no PyTorch
+        return list(specs)
     from harness.refusal import user_input
-    from harness.suites.catalog import DATASETS
-    from harness.suites.dataset_names import dataset_name
+    from harness.suites.datasets import adopt_dataset
 
     with user_input():
-        return [
-            adopt(s, DATASETS) if is_file(s) and "=" not in s else dataset_name(s) for s in specs
-        ]
+        return [adopt_dataset(spec) for spec in specs]
 
 
 def suites_with_tables(specs: Iterable[str]) -> "dict[str, Suite]":

@@ -66,6 +66,27 @@ def test_mce_is_printed_against_its_reference_where_all_is_there(
     assert result.exit_code == 2 and "the reference `part`; missing: defocus_blur, glass_" in line
 
 
+def test_a_model_that_knows_nothing_has_no_relative_accuracy(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
+    for model, accuracy in (("lost", 0.0), ("b", 0.9)):
+        answered(tmp_path, model, kinds=("fog",), accuracy=accuracy)
+    shown = words(table("--results", tmp_path))
+    assert re.search(r"d lost 0\.0 0\.0 \d", shown) and re.search(r"d b \d\d\.\d", shown)
+
+
+def test_a_reference_without_errors_ends_in_words(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
+    for model, accuracy in (("resnet18", 1.0), ("b", 0.9)):
+        answered(tmp_path, model, kinds=FAMILIES["common"], accuracy=accuracy, fall=0)
+    shown = words(table("--results", tmp_path))
+    assert "There is no mCE. The reference's errors under gaussian_noise are 0" in shown
+    assert "d resnet18 100.0 100.0" in shown
+    named = table("--results", tmp_path, "--reference", "resnet18")
+    assert named.exit_code == 2 and "which nothing can be divided by" in named.stderr
+
+
 def test_validation_corruptions_are_shown_and_enter_no_mean(
     tmp_path: Path, answered: Callable[..., Path]
 ) -> None:

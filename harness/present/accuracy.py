@@ -28,6 +28,7 @@ from harness.present.sheet import (
     number,
     ranks,
 )
+from harness.refusal import Refusal
 from harness.storage.results import order_models
 from harness.suites.catalog import COMMON, FAMILIES
 from harness.suites.metrics import METRICS
@@ -101,7 +102,9 @@ def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:
         of = {group: s for (m, _, group), s in _means(runs, names).items() if m == "accuracy"}
         clean, corrupted = of.get("clean"), of.get(CORRUPTED)
         row = names | estimate("clean", clean) | estimate("corrupted", corrupted)
-        row["relative"] = corrupted.value / clean.value if corrupted and clean else None
+        row["relative"] = (
+            corrupted.value / clean.value if corrupted and clean and clean.value else None
+        )
         for family in families:
             row |= estimate(family, of.get(family))
         rank = ranked[ranked["dataset"].eq(names["dataset"]) & ranked["model"].eq(names["model"])]
@@ -258,8 +261,14 @@ def mce_sheets(request: Request, accuracy: pd.DataFrame) -> list[Sheet]:
         complete = is_complete(part, reference) and part["model"].nunique() > 1
         if request.reference is None and not complete:
             continue
-        with open_outcomes(request.results, part, request.progress) as outcomes:
-            found = mean_corruption_error(part, reference, outcomes)
+        try:
+            with open_outcomes(request.results, part, request.progress) as outcomes:
+                found = mean_corruption_error(part, reference, outcomes)
+        except Refusal as refusal:
+            if request.reference is not None:
+                raise
+            sheets.append(Sheet([], [], [f"There is no mCE. {refusal}"], "mce"))
+            continue
         names = {
             f"{m}[ref={reference}]{end}": m + end.replace(" ", "_")
             for m in ("mce", "relative_mce")

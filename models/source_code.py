@@ -12,7 +12,6 @@ import functools
 import hashlib
 import inspect
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +19,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
+
+from harness.models.user_code import is_installed
 
 # Modules of ours that hold names, tables and signatures; no number depends on them.
 DECLARATIONS = frozenset(
@@ -45,10 +46,6 @@ DESCRIBING = ("card", "MODELS.register", "SUITES.register", "DATASETS.register")
 RECORDED = {
     *("PIL", "cuda", "matplotlib", "numpy", "pandas", "scipy", "sklearn", "torch", "torchvision"),
 }
-LIBRARIES = tuple(
-    Path(place).resolve()
-    for place in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
-)
 PACKAGE = Path(__file__).parent.parent  # of `harness`
 KERNELS = ("*.cu", "*.cuh")
 Code = Mapping[str, str]  # digests by file or package
@@ -160,10 +157,10 @@ def _find(name: str, beside: Path) -> Path | None:
         return None
     if (module := sys.modules.get(name)) is not None:
         path = _file_of(module)
-        return None if path is None or _is_installed(path) else path
+        return None if path is None or is_installed(path) else path
     for root in (beside.parent, *beside.parents[1:4], Path.cwd()):
         if (path := _in(root, parts)) is not None:
-            return None if _is_installed(path) else path
+            return None if is_installed(path) else path
     return None
 
 
@@ -174,11 +171,6 @@ def _in(root: Path, parts: list[str]) -> Path | None:
         if file.is_file():
             return file.resolve()
     return None
-
-
-def _is_installed(path: Path) -> bool:
-    """Whether a file is of Python or of an installed package."""
-    return any(path.is_relative_to(place) for place in LIBRARIES)
 
 
 @functools.cache

@@ -11,11 +11,19 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from harness.models.registry import Registry, unknown
@@ -40,7 +48,16 @@ class SharedName(ValueError):
     """Two modules of one name, of which Python would take the same for both."""
 
 
+LIBRARIES = tuple(
+    Path(place).resolve()
+    for place in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+)
 _FILES: dict[Path, tuple[ModuleType, str]] = {}  # each imported file with its hash
+
+
+def is_installed(path: Path) -> bool:
+    """Return whether a file or folder is of Python or of an installed package."""
+    return any(path.is_relative_to(place) for place in LIBRARIES)
 
 
 def is_file(spec: str) -> bool:
@@ -149,7 +166,7 @@ def _import(path: Path) -> tuple[ModuleType, str]:
     try:
         _refuse_shared_names(path, places, package)
         sys.path[:] = [*map(str, places), *(p for p in sys.path if p not in map(str, places))]
-        importlib.invalidate_caches()
+        _read_afresh(places)
         if package:
             module = importlib.import_module(".".join(parts))
         else:
@@ -162,6 +179,37 @@ def _import(path: Path) -> tuple[ModuleType, str]:
     return _FILES[path]
 
 
+class _Fresh(SourceFileLoader):
+    """Compiles a file as it is now.
+
+    Python takes its compiled form for that of a file that was changed within the same second and
+    kept its size: then the answers were those of the old code, under the new one's name.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+_PLACES: set[Path] = set()  # whose files are read afresh
+
+
+def _find_afresh(place: str) -> FileFinder:
+    folder = Path(place).resolve()
+    if is_installed(folder) or not any(folder.is_relative_to(own) for own in _PLACES):
+        raise ImportError
+    return FileFinder(place, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Fresh, SOURCE_SUFFIXES))
+
+
+def _read_afresh(places: Iterable[Path]) -> None:
+    """Let files below these folders be compiled anew by every process."""
+    _PLACES.update(places)
+    if _find_afresh not in sys.path_hooks:
+        sys.path_hooks.insert(0, _find_afresh)
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
+
+
 def _is_free(path: Path) -> bool:
     """Return whether a file that lies in no package can be a module of its own name."""
     name = path.stem
@@ -172,7 +220,7 @@ def _is_free(path: Path) -> bool:
 
 
 def _execute(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Fresh(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where pickle and dataclasses look for what is defined in it

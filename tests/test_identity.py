@@ -1,5 +1,7 @@
 """A stored number belongs to the code, weights and images that made it, under a name of its own."""
 
+import os
+import py_compile
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -75,6 +77,22 @@ def forget() -> Iterator[Forget]:
 def digest_of_net(forget: Forget) -> str:
     forget()
     return digest(source("net.py:net").code)
+
+
+def test_a_change_within_a_second_that_keeps_the_size_is_seen(here: Path, forget: Forget) -> None:
+    """Python would take its compiled form of the old file."""
+    values = []
+    for scale in "23":
+        (here / "parts.py").write_text(PARTS.replace("2", scale))
+        (here / "net.py").write_text(NET + f"\ndef scale(num_classes=10):\n    return {scale}\n")
+        for file in (here / "net.py", here / "parts.py"):
+            os.utime(file, (1_000_000_000, 1_000_000_000))
+            if scale == "2":
+                py_compile.compile(str(file), doraise=True)
+        forget()
+        own = user_code.load_code("net.py:scale", "model").value()
+        values.append((own, sys.modules["parts"].SCALE))
+    assert values == [(2, 2), (3, 3)]
 
 
 class TestSourceCode:

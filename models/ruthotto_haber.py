@@ -11,8 +11,9 @@ the parabolic flow contracts. Three steps of dt = 1 a block, with weights of the
 opening 3x3 convolution and 1x1 connectors with average pooling. dt = 1 is above the limits that
 hold without the norm N, and is borne because N bounds the layers; norm=False cuts the step.
 
-Training adds a1 sum phi(th_{j+1} - th_j), phi(x) = sqrt(x^2 + tau) - sqrt(tau), over the steps of a
-block, and a2 / 2 of all squared weights in place of weight decay; after each update K is cut to
+The steps of a block start with equal weights, as in the authors' code. Training adds a1 sum
+phi(th_{j+1} - th_j), phi(x) = sqrt(x^2 + tau) - sqrt(tau), over the steps of a block, 0 at the
+start, and a2 / 2 of all squared weights in place of weight decay; after each update K is cut to
 [-1, 1].
 
 Reference: L. Ruthotto, E. Haber, Deep Neural Networks Motivated by Partial Differential Equations,
@@ -89,6 +90,10 @@ class PDENet(nn.Module):
             for a, b in pairwise(widths)
         )
         self.head = nn.Linear(widths[-1], num_classes)
+        for stage in self.stages:  # all steps alike, as in the authors' code
+            first, *others = steps_of(stage)
+            for other in others:
+                other.load_state_dict(first.state_dict())
 
     def forward(self, images: Tensor) -> Tensor:
         y = self.opening(self.normalize(images))
@@ -111,8 +116,7 @@ class PDENet(nn.Module):
         """Return the smoothed total variation in time of the weights of the steps."""
         total = self.head.weight.new_zeros(())
         for block in self.stages:
-            layers: Any = block.couplings if isinstance(block, Chain) else block.layers
-            for before, after in pairwise(layers):
+            for before, after in pairwise(steps_of(block)):
                 for p, q in zip(before.parameters(), after.parameters(), strict=True):
                     total = total + ((q - p).square() + TAU).sqrt().sub(math.sqrt(TAU)).sum()
         return total
@@ -123,6 +127,11 @@ class PDENet(nn.Module):
         for p in self.stages.parameters():
             if p.ndim == 4:
                 p.clamp_(-1, 1)
+
+
+def steps_of(block: Any) -> nn.ModuleList:
+    """Return the steps of a block, in their order."""
+    return block.couplings if isinstance(block, Chain) else block.layers
 
 
 def network(

@@ -14,7 +14,9 @@ from harness.models.ruthotto_haber import (
     parabolic,
     rh_resnet,
     rh_resnet_narrow,
+    rh_revnet,
     second_order,
+    steps_of,
 )
 from harness.models.symmetric import Parabolic, PixelNorm, SecondOrder, SymmetricLayer, verlet
 from harness.running.initial import initialize
@@ -212,20 +214,24 @@ def test_the_norm_gives_pixels_of_unit_length() -> None:
 
 
 class TestPenalty:
-    def test_equal_weights_do_not_vary_in_time(self) -> None:
-        model = parabolic(width=8)
+    @pytest.mark.parametrize(
+        "build", [parabolic, hamiltonian, second_order, rh_resnet, rh_resnet_narrow, rh_revnet]
+    )
+    def test_steps_start_alike_and_do_not_vary_in_time(
+        self, build: Callable[..., nn.Module]
+    ) -> None:
+        model = initialize(lambda: build(width=8), 0)
         assert isinstance(model, Regularized)
-        assert model.variation() > 0
-        for block in model.stages:
-            for layer in block.layers[1:]:
-                layer.load_state_dict(block.layers[0].state_dict())
         assert model.variation().item() == pytest.approx(0, abs=1e-3)
-        chains = hamiltonian(width=8)
-        assert chains.variation() > 0
-        for chain in chains.stages:
-            for coupling in chain.couplings[1:]:
-                coupling.load_state_dict(chain.couplings[0].state_dict())
-        assert chains.variation().item() == pytest.approx(0, abs=1e-3)
+        for block in model.stages:
+            first, *others = steps_of(block)
+            assert len(others) == 2
+            for other in others:
+                assert all(map(torch.equal, first.parameters(), other.parameters()))
+            assert float(next(first.parameters()).detach().std()) > 0
+            with torch.no_grad():
+                next(others[0].parameters()).add_(0.1)
+        assert model.variation() > 1
 
     def test_its_value_by_hand(self) -> None:
         model = parabolic(width=8, steps=2)
@@ -255,17 +261,19 @@ class TestPenalty:
             flip=False,
         )
 
-        def build() -> nn.Module:
-            model = parabolic(num_classes=2, width=8)
-            model.a1 = model.a2 = 10.0  # strong, so that it shows
-            return model
+        device, penalties = torch.device("cpu"), []
+        for strength in (10.0, 0.0):  # strong, so that it shows
 
-        device = torch.device("cpu")
-        model, _ = train(
-            initialize(build, 0), split, recipe_for(split, 12, device), seed=0, device=device
-        )
-        start = build()
-        assert model.regularization() < 0.5 * start.regularization()
+            def build(strength: float = strength) -> nn.Module:
+                model = parabolic(num_classes=2, width=8)
+                model.a1 = model.a2 = strength
+                return model
+
+            recipe = recipe_for(split, 12, device)
+            model, _ = train(initialize(build, 0), split, recipe, seed=0, device=device)
+            model.a1 = model.a2 = 10.0
+            penalties.append(float(model.regularization()))
+        assert penalties[0] < 0.9 * penalties[1]
         assert all(p.abs().max() <= 1 for p in model.stages.parameters() if p.ndim == 4)
 
 

@@ -272,7 +272,7 @@ class TestPenalty:
             recipe = recipe_for(split, 12, device)
             model, _ = train(initialize(build, 0), split, recipe, seed=0, device=device)
             model.a1 = model.a2 = 10.0
-            penalties.append(float(model.regularization()))
+            penalties.append(float(model.regularization().detach()))
         assert penalties[0] < 0.9 * penalties[1]
         assert all(p.abs().max() <= 1 for p in model.stages.parameters() if p.ndim == 4)
 

@@ -100,6 +100,7 @@ def print_results(
     """Print the tables of what was evaluated, draw its figures, name all files."""
     from harness.plots.figures import draw
     from harness.present.tables import suite_tables
+    from harness.refusal import Refusal
 
     root, names = options.root, list(dict.fromkeys(file.model for file in written))
     sets = list(dict.fromkeys(file.dataset for file in written))
@@ -111,7 +112,10 @@ def print_results(
     ]
     print_sheets(tables, json)
     drawers = {name: suite.figure for name, suite in own.items() if suite.figure}
-    figures = draw(root, list(own), sets, options.data, names, figures=drawers)
+    try:
+        figures: list[object] = [*draw(root, list(own), sets, options.data, names, figures=drawers)]
+    except Refusal as refusal:  # of a training's history, say: the numbers are there all the same
+        figures = [refusal]
     print_lines([*(file.path for file in written), *figures], apart=json)
 
 

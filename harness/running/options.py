@@ -108,7 +108,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         Refusal: Says which.
     """
-    refuse_published(folder / "file")
+    refuse_published(folder)
     there = folder
     while not there.exists():
         there = there.parent

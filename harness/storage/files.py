@@ -65,12 +65,13 @@ def refuse_published(path: Path) -> None:
         Refusal: Names their folder.
     """
     path = Path(os.path.abspath(path))
-    for folder in (*path.parents, *Path(os.path.realpath(path.parent), path.name).parents):
+    real = Path(os.path.realpath(path.parent), path.name)
+    for folder in (path, *path.parents, *real.parents):
         if (folder / PUBLISHED).is_file() and folder.resolve() != _publishing.get():
-            raise Refusal(
-                f"{path} lies in published results, {folder}, which are only read. Choose another "
-                "folder."
-            )
+            fact = f"{path} lies in published results, {folder}"
+            if folder == path:
+                fact = f"{path} holds published results"
+            raise Refusal(f"{fact}, which are only read. Choose another folder.")
 
 
 @contextlib.contextmanager

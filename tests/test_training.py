@@ -7,13 +7,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.models.ode_block import ode_block
+from harness.models.pde_attention import pde_attention
 from harness.models.pde_aug import pde_aug
 from harness.models.resnet import resnet18
 from harness.refusal import Failure
 from harness.running import train as training
 from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.initial import initialize
-from harness.running.recipes import Recipe, describe_recipe, flags, learning_rate, recipe_for
+from harness.running.recipes import (
+    Recipe,
+    describe_recipe,
+    flags,
+    is_untrained,
+    learning_rate,
+    recipe_for,
+)
 from harness.running.train import train
 from harness.suites.datasets import Split, as_input, load
 
@@ -172,6 +181,38 @@ def test_the_papers_recipe_has_stages_and_holds_images_out(split: Split) -> None
     assert recipe_for(many, None, CPU, "ruthotto_haber").epochs == 200
     short = recipe_for(split, 2, CPU, "ruthotto_haber")
     assert (short.epochs, short.held(len(split)), short.batch_size) == (2, 20, 80)
+
+
+@pytest.mark.parametrize("builder", [pde_attention, ode_block, resnet18])
+def test_an_untrained_network_keeps_its_weights_and_measures_batch_statistics(
+    split: Split, builder: Any
+) -> None:
+    recipe = recipe_for(split, None, CPU, "untrained")
+    assert recipe.epochs * recipe.steps_per_epoch(len(split)) == 100
+    start = initialize(lambda: builder(width=8), 1)
+    before = {k: v.clone() for k, v in start.state_dict().items()}
+    model, history = train(start, split, recipe, seed=1, device=CPU)
+    assert len(history) == recipe.epochs
+    after, weights = model.state_dict(), {k for k, _ in model.named_parameters()}
+    assert all(torch.equal(after[k], before[k]) for k in weights)
+    means = [k for k in after if k.endswith("running_mean")]
+    assert means and all(not torch.equal(after[k], before[k]) for k in means)
+    other = initialize(lambda: builder(width=8), 1)
+    for name, buffer in other.named_buffers():
+        if name.endswith("running_var"):
+            buffer.fill_(50)
+    again = train(other, split, recipe, seed=1, device=CPU)[0].state_dict()
+    variances = [k for k in after if k.endswith("running_var")]
+    for k in variances:  # of the training images alone, wherever they started
+        torch.testing.assert_close(again[k], after[k], rtol=0, atol=50 * 0.9**99)
+
+
+def test_an_untrained_network_is_told_from_a_trained_one(split: Split) -> None:
+    recipe = dataclasses.asdict(recipe_for(split, None, CPU, "untrained"))
+    assert describe_recipe(recipe) == "no learning, by `untrained`"
+    assert flags(recipe) == "--recipe untrained"
+    other = dataclasses.asdict(recipe_for(split, 1, CPU))
+    assert not is_untrained(other) and describe_recipe(other) != describe_recipe(recipe)
 
 
 def test_the_best_epoch_on_held_out_images_counts(split: Split, tmp_path: Path) -> None:

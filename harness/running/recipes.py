@@ -11,8 +11,14 @@ augmentation.
 Differential Equations, 2019, https://arxiv.org/abs/1804.04272, section 5: plain momentum, batches
 of 125, a learning rate in stages, crops of images padded by 1/16, a fifth of the training images
 held out, and the weights of the best accuracy on them.
+
+`untrained` is `fast` without learning: no weight changes, batch statistics become those of the
+training images. It takes as many epochs as give 100 steps, after which nothing is left of the
+statistics that a network starts with (0.9^100 = 3e-5). What networks show that were not trained
+is what a learned effect is compared with.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +27,8 @@ import torch
 
 from harness.suites.datasets import Split
 
-EPOCHS = {"fast": 26, "full": 80, "ruthotto_haber": 100}
+EPOCHS = {"fast": 26, "full": 80, "ruthotto_haber": 100, "untrained": 1}
+STATISTICS = 100  # steps that batch statistics are measured over where nothing is learned
 FEW_CLASSES = ((60, 0.1), (20, 0.02), (20, 0.004))  # epochs, learning rate
 MANY_CLASSES = ((60, 0.1), (40, 0.02), (40, 0.004), (40, 0.0008), (20, 0.00016))
 
@@ -33,7 +40,7 @@ class Recipe:
     Args:
         epochs: Passes over the training images.
         batch_size: Images a step; the rest of an epoch is left out.
-        peak_lr: Highest learning rate.
+        peak_lr: Highest learning rate; 0 learns nothing.
         momentum: Of Nesterov's method, or Polyak's without `nesterov`.
         weight_decay: L2 coefficient on all parameters, but of models with a penalty of their own.
         crop_padding: Pixels of zeros on each side, from which a crop of the original size is drawn.
@@ -95,6 +102,9 @@ def recipe_for(
         dtype="bfloat16" if gains_from_bfloat16(device) else "float32",
         compiled=compiled,
     )
+    if name == "untrained":
+        least = math.ceil(STATISTICS / max(1, usual.steps_per_epoch(count)))
+        return replace(usual, epochs=epochs or least, peak_lr=0.0, weight_decay=0.0)
     if name != "ruthotto_haber":
         return usual
     stages = FEW_CLASSES if len(split.classes) <= 10 else MANY_CLASSES
@@ -113,13 +123,22 @@ def recipe_for(
 
 def describe_recipe(recipe: Mapping[str, Any]) -> str:
     """Return what must agree between two trainings that are compared: "26 epochs"."""
+    if is_untrained(recipe):
+        return "no learning, by `untrained`"
     by = " by `ruthotto_haber`" if recipe.get("stages") else ""
     return f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] > 1)}{by}"
 
 
 def flags(recipe: Mapping[str, Any]) -> str:
     """Return how a training is asked for once more: "--epochs 26"."""
+    if is_untrained(recipe):
+        return "--recipe untrained"
     return f"--epochs {recipe['epochs']}" + " --recipe ruthotto_haber" * bool(recipe.get("stages"))
+
+
+def is_untrained(recipe: Mapping[str, Any]) -> bool:
+    """Return whether nothing is learned: batch statistics alone are measured."""
+    return recipe.get("peak_lr") == 0
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:

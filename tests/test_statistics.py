@@ -223,8 +223,9 @@ def test_detectable_differences_against_a_printed_table(psi: float, found: tuple
 
 
 def test_images_needed_for_half_a_point() -> None:
-    assert images_needed(0.02, 0.005) == pytest.approx(6280, abs=1)
-    assert detectable(0.02, images_needed(0.02, 0.005)) <= 0.005
+    needed = images_needed(0.0, math.sqrt(0.02), 1, 0.005)
+    assert needed == pytest.approx(6280, abs=1)
+    assert detectable(0.02, int(needed)) <= 0.005
 
 
 def test_holm_against_printed_values_and_statsmodels() -> None:
@@ -322,19 +323,23 @@ def test_pairing_images_is_sharper_and_seeds_are_independent() -> None:
     assert float(paired.below) ** 2 > sum(v) * 0.9  # both seed parts are in it
 
 
-def test_the_same_networks_twice_are_paired_by_seed() -> None:
+def test_networks_of_the_same_seeds_are_pairs() -> None:
     random = np.random.default_rng(0)
     shift = np.array([[0.0], [0.05], [0.1]])
     a = (random.random((3, 1000)) + shift < 0.9).astype(float)
     b = a.copy()
     b[:, :3] = 1 - b[:, :3]
     one, other = (sample(x, keep=True, seed_names=(0, 1, 2)) for x in (a, b))
-    by_seed, independent = difference(one, other, same_seeds=True), difference(one, other)
-    assert by_seed.high - by_seed.low < 0.2 * (independent.high - independent.low)
-    same = difference(one, one, same_seeds=True)
-    assert same.identical and same.p == 1 and not difference(one, one).identical
     others = sample(b, keep=True, seed_names=(3, 4, 5))
-    assert difference(one, others, same_seeds=True).high == independent.high
+    by_seed, independent = difference(one, other), difference(one, others)
+    assert by_seed.high - by_seed.low < 0.2 * (independent.high - independent.low)
+    assert difference(one, sample(b, seed_names=(0, 1, 2))).high == independent.high
+    assert difference(one, one).identical and difference(one, one).p == 1
+    # Seeds without names are pairs only if somebody says so.
+    a_, b_ = sample(a, keep=True), sample(b, keep=True)
+    assert difference(a_, b_).high == independent.high
+    assert difference(a_, b_, same_seeds=True).high == by_seed.high
+    assert pairwise([one, others, other]).high[0].tolist()[1:] == [independent.high, by_seed.high]
 
 
 def test_equal_outcomes_are_identical_but_no_certainty() -> None:

@@ -5,7 +5,10 @@ sample            what is known of one mean: its interval, its images, its seeds
 collect           a long table to samples
 outcomes          the answers to single images, from stored cells, for `collect`
 intervals, pairs  the formulas: of one mean, of the difference of two
-correlations      the formula of a mean rank correlation
+contrasts         the formula of a weighted sum of several means
+sequences         intervals that hold although seeds were added after a look
+power             parts of a difference's variance, seeds and images needed, superiority
+correlations      the formula of a mean rank correlation; `ranks`: gamma, which ties do not bound
 families          many comparisons at once (families of tests): Holm, ranks
 comparability     what keeps models from being compared, in sentences
 leaderboard       all means with ranks, as a frame; `boards`: as results/leaderboard.csv
@@ -14,6 +17,7 @@ means             means over seeds alone, condition by condition
 corruption_error  mCE
 """
 
+from harness.analysis.contrasts import contrast
 from harness.analysis.correlations import Correlation, mean_correlation
 from harness.analysis.families import LEVEL, holm, rank_intervals
 from harness.analysis.intervals import (
@@ -33,8 +37,16 @@ from harness.analysis.pairs import (
     bonett_price,
     detectable,
     difference,
-    images_needed,
     mcnemar,
     pairwise,
 )
+from harness.analysis.power import (
+    Parts,
+    images_needed,
+    parts_of_difference,
+    seeds_needed,
+    superiority,
+)
+from harness.analysis.ranks import Gamma, goodman_kruskal
 from harness.analysis.sample import RATE, Sample, from_outcomes, from_row, from_table
+from harness.analysis.sequences import always_valid

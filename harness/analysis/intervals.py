@@ -158,6 +158,19 @@ def variance_parts(outcomes: np.ndarray) -> tuple[float, float, float]:
     return v_seed, v_image, v_rest
 
 
+def moments(d: np.ndarray, rate: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, its variance and psi of `d` (..., n) with one image more on either side.
+
+    The two have the size of a typical difference that is not zero; where there is none, of the
+    largest that a rate can have.
+    """
+    n = d.shape[-1]
+    squares, unequal = np.square(d).sum(axis=-1), np.count_nonzero(d, axis=-1)
+    size = np.where(unequal > 0, squares / np.maximum(unequal, 1), float(rate))
+    mean, psi = d.sum(axis=-1) / (n + 2), (squares + 2 * size) / (n + 2)
+    return mean, (psi - mean**2) / (n + 2), psi - mean**2
+
+
 def mover(
     a: ArrayLike, a_bounds: tuple, b: ArrayLike, b_bounds: tuple
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +35,7 @@ from scipy.special import bdtr, ndtri, stdtr
 from harness.analysis.intervals import (
     Bounds,
     Z,
+    moments,
     mover,
     quantile,
     shape_of,
@@ -78,11 +80,6 @@ def detectable(psi: float, n: int) -> float:
         psi: Share of discordant images; for a mean over cells the variance of the differences.
     """
     return float((Z + ndtri(POWER)) * math.sqrt(psi / n))
-
-
-def images_needed(psi: float, margin: float) -> int:
-    """Return how many images show, with power 80 %, that equal models are equal to a `margin`."""
-    return math.ceil((Z + ndtri(POWER)) ** 2 * psi / margin**2)
 
 
 @dataclass(frozen=True)
@@ -150,8 +147,12 @@ class Differences:
         )
 
 
-def pairwise(samples: Sequence[Sample]) -> Differences:
-    """Return the differences of all pairs, (M, M)."""
+def pairwise(samples: Sequence[Sample], *, same_seeds: bool = False) -> Differences:
+    """Return the differences of all pairs, (M, M).
+
+    Args:
+        same_seeds: Pair by seed where seeds have no names.
+    """
     value, low, high = (
         np.array([getattr(s, k) for s in samples]) for k in ("value", "low", "high")
     )
@@ -179,7 +180,8 @@ def pairwise(samples: Sequence[Sample]) -> Differences:
         for place, i in enumerate(same):
             others = same[place + 1 :]
             if others:
-                _pair(found, samples, i, others, stack[place] - stack[place + 1 :])
+                seeds = [_seed_parts(samples[i], samples[j], same_seeds) for j in others]
+                _pair(found, samples, i, others, stack[place] - stack[place + 1 :], seeds)
     return found
 
 
@@ -187,19 +189,53 @@ def difference(a: Sample, b: Sample, *, same_seeds: bool = False) -> Differences
     """Return the difference of two samples, floats.
 
     Args:
-        same_seeds: Pair by seed: both are the same model, trained with the same seeds.
+        same_seeds: Pair by seed where seeds have no names.
     """
-    found = pairwise([a, b]).at(0, 1)
-    by_seed = a.outcomes is not None and b.outcomes is not None and a.seed_names == b.seed_names
-    if same_seeds and by_seed and a.seeds > 1 and bool(found.paired):
-        assert a.outcomes is not None and b.outcomes is not None
-        one = _by_seed(a.outcomes - b.outcomes, a.span == RATE)
-        found = replace(found, **{k: np.asarray(v) for k, v in one.items()})
+    found = pairwise([a, b], same_seeds=same_seeds).at(0, 1)
     if a.runs and a.runs == b.runs and abs(float(found.value)) <= ROUNDED:
         # The same runs, whose keys are hashes of all that determines their outcomes.
         nothing = dict.fromkeys(("value", "center", "below", "above", "psi"), np.asarray(0.0))
         return replace(found, identical=np.asarray(True), p=np.asarray(1.0), **nothing)
     return found
+
+
+class _SeedParts(NamedTuple):
+    """What seeds add to the variance of a difference: (variance, degrees of freedom) twice.
+
+    Args:
+        rest: Part of them that is neither due to seed nor to image.
+        equal: Whether all outcomes are equal, seed by seed.
+    """
+
+    first: tuple[float, float]
+    second: tuple[float, float]
+    rest: float
+    equal: bool
+
+
+def _seed_parts(a: Sample, b: Sample, same_seeds: bool) -> _SeedParts:
+    """The parts of a difference, of its seeds' differences if they are pairs."""
+    d = seed_differences(a, b, same_seeds) if a.seeds > 1 else None
+    if d is None:
+        alike = a.seeds == b.seeds == 1
+        return _SeedParts(
+            (a.v_seed, a.seeds - 1), (b.v_seed, b.seeds - 1), a.v_rest + b.v_rest, alike
+        )
+    v_seed, _, v_rest = variance_parts(d)
+    return _SeedParts((v_seed, a.seeds - 1), (0.0, 1), v_rest, not d.any())
+
+
+def seed_differences(a: Sample, b: Sample, same_seeds: bool = False) -> np.ndarray | None:
+    """Return the differences (S, n) of samples on the same images with the same seeds, else None.
+
+    Args:
+        same_seeds: Seeds without names are the same.
+    """
+    if a.outcomes is None or b.outcomes is None or a.outcomes.shape != b.outcomes.shape:
+        return None
+    if a.seed_names != b.seed_names or not (a.seed_names or same_seeds):
+        return None
+    return np.subtract(a.outcomes, b.outcomes, dtype=float)
 
 
 def _by_images(samples: Sequence[Sample]) -> dict[str, list[int]]:
@@ -211,42 +247,33 @@ def _by_images(samples: Sequence[Sample]) -> dict[str, list[int]]:
     return {on: which for on, which in same.items() if len(which) > 1}
 
 
-def _moments(d: np.ndarray, rate: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, its variance and psi of `d` (..., n) with one image more on either side.
-
-    The two have the size of a typical difference that is not zero; where there is none, of the
-    largest that a rate can have.
-    """
-    n = d.shape[-1]
-    squares, unequal = np.square(d).sum(axis=-1), np.count_nonzero(d, axis=-1)
-    size = np.where(unequal > 0, squares / np.maximum(unequal, 1), float(rate))
-    mean, psi = d.sum(axis=-1) / (n + 2), (squares + 2 * size) / (n + 2)
-    return mean, (psi - mean**2) / (n + 2), psi - mean**2
-
-
 def _pair(
-    found: Differences, samples: Sequence[Sample], i: int, others: list[int], d: np.ndarray
+    found: Differences,
+    samples: Sequence[Sample],
+    i: int,
+    others: list[int],
+    d: np.ndarray,
+    of_seeds: Sequence[_SeedParts],
 ) -> None:
     """Fill row and column `i` of `found` from the images' differences `d` (len(others), n)."""
     a, them = samples[i], [samples[j] for j in others]
     n, rate = d.shape[1], a.span == RATE
-    mean, v, psi = _moments(d, rate)
-    seeds = np.array([s.seeds for s in them])
-    v_seed, v_rest = (np.array([getattr(s, k) for s in them]) for k in ("v_seed", "v_rest"))
-    v_image = np.maximum(0.0, v - a.v_rest - v_rest)
+    mean, v, psi = moments(d, rate)
+    first, second = (np.array([getattr(s, k) for s in of_seeds]).T for k in ("first", "second"))
+    v_image = np.maximum(0.0, v - np.array([s.rest for s in of_seeds]))
     binary = np.array([a.binary and s.binary for s in them])
     skew, freedom = shape_of(d)
     # Bonett and Price's interval of hits and misses needs no correction.
     skew, freedom = np.where(binary, 0.0, skew), np.where(binary, np.inf, freedom)
-    _, df = spread((a.v_seed, a.seeds - 1), (v_seed, seeds - 1), (v_image, freedom))
+    _, df = spread((first[0], first[1]), (second[0], second[1]), (v_image, freedom))
     left, right = skew_factors(skew, n)
-    below, above = (np.sqrt(a.v_seed + v_seed + v_image * side**2) for side in (left, right))
-    alone = (seeds == 1) & (a.seeds == 1)
+    below, above = (np.sqrt(first[0] + second[0] + v_image * f**2) for f in (left, right))
+    alone = np.array([a.seeds == s.seeds == 1 for s in them])
     center = np.where(alone, mean, found.value[i, others])
     b, c = np.count_nonzero(d > 0, axis=1), np.count_nonzero(d < 0, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stdtr(df, -np.abs(center) / np.where(center > 0, below, above))
-    equal = alone & ((b + c) == 0)
+    equal = np.array([s.equal for s in of_seeds]) & ((b + c) == 0)
     p = np.where(equal, 1.0, np.where(binary, mcnemar(b, c), np.nan_to_num(p, nan=1.0)))
     row = {
         "center": center,
@@ -265,27 +292,3 @@ def _pair(
     for name in row:
         array = getattr(found, name)
         array[i, others], array[others, i] = row[name], mirrored[name]
-
-
-def _by_seed(d: np.ndarray, rate: bool) -> dict[str, np.ndarray | float]:
-    """The difference from `d` (S, n), outcome minus outcome of the same seed and image."""
-    seeds, n = d.shape
-    v_seed, _, v_rest = variance_parts(d)
-    images = d.mean(axis=0)
-    _, v_all, psi = _moments(images, rate)
-    v_image = max(0.0, float(v_all) - v_rest)
-    skew, freedom = shape_of(images)
-    _, df = spread((v_seed, seeds - 1), (v_image, freedom))
-    below, above = (np.sqrt(v_seed + v_image * f**2) for f in skew_factors(skew, n))
-    center, equal = float(d.mean()), not d.any()
-    se = float(below if center > 0 else above)
-    p = 1.0 if equal or se == 0 else float(2 * stdtr(df, -abs(center) / se))
-    return {
-        "center": center,
-        "below": below,
-        "above": above,
-        "df": df,
-        "p": p,
-        "identical": equal,
-        "psi": psi,
-    }

@@ -190,7 +190,7 @@ def _needed(d: Differences, n: int, margin: float) -> int:
     if left <= 0:
         return 0
     if se**2 == of_images and math.isinf(float(d.df)):
-        return images_needed(of_images * n, margin)
+        return int(images_needed(0.0, math.sqrt(of_images * n), 1, margin))
     return math.ceil(of_images * n / left)
 
 

@@ -1,0 +1,102 @@
+"""Goodman and Kruskal's gamma: a rank statistic that ties do not bound.
+
+Of the pairs of images that differ in both, gamma is the share in the same order less the share in
+the opposite one:
+
+    gamma = (C - D) / (C + D).
+
+Spearman's rho cannot reach 1 where images tie; gamma can, at any number of ties. An image's own
+pairs give its influence on gamma, 2 (C_i (1 - gamma) - D_i (1 + gamma)) / (C + D) with C and D
+counted over ordered pairs, so that gamma with its images is a mean over S x n values like any other
+(see `intervals`).
+
+Reference: L. A. Goodman, W. H. Kruskal, Measures of association for cross classifications III:
+approximate sampling theory, JASA 58(302), 1963.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtr
+
+from harness.analysis.intervals import quantile, shape_of, spread, variance_parts
+
+
+class Gamma(NamedTuple):
+    """A mean gamma over seeds.
+
+    Args:
+        value: In [-1, 1]; `low` to `high` its 95 % interval.
+        p: Two-sided p value of gamma = 0.
+        tie: Largest share of images with equal evaluations, over seeds.
+        seeds: Number of seeds in which evaluations and difficulty vary, and `n` of images.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    tie: float
+    seeds: int
+    n: int
+
+
+def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
+    """Return gamma over images, averaged over seeds; NaNs where nothing varies.
+
+    Args:
+        evaluations: (S, n), or (n,) of one seed.
+        difficulty: (S, n), or (n,) for all seeds.
+    """
+    e = np.atleast_2d(np.asarray(evaluations, float))
+    d = np.broadcast_to(np.asarray(difficulty, float), e.shape)
+    n = e.shape[1]
+    tie = max(float(np.unique(row, return_counts=True)[1].max()) / n for row in e)
+    values = [v for v in map(_influence, e, d) if v is not None]
+    if not values:
+        return Gamma(*(math.nan,) * 4, tie, 0, n)
+    stack = np.stack(values)
+    v_seed, v_image, _ = variance_parts(stack)
+    mean = float(stack.mean())
+    _, freedom = shape_of(stack.mean(axis=0))
+    v, df = spread((v_seed, len(stack) - 1), (v_image, freedom))
+    if v == 0 or abs(mean) >= 1:
+        return Gamma(mean, mean, mean, float(mean == 0), tie, len(stack), n)
+    # Fisher's transformation keeps the interval inside [-1, 1].
+    se = math.sqrt(float(v)) / (1 - mean**2)
+    half = float(quantile(df)) * se
+    low, high = (math.tanh(math.atanh(mean) + side * half) for side in (-1, 1))
+    p = float(2 * stdtr(df, -abs(math.atanh(mean)) / se))
+    return Gamma(mean, low, high, p, tie, len(stack), n)
+
+
+def _influence(e: np.ndarray, d: np.ndarray) -> np.ndarray | None:
+    """gamma + each image's influence on it, (n,); None where no pair differs in both."""
+    concordant = _lower(e, d) + _lower(-e, -d)
+    discordant = _lower(-e, d) + _lower(e, -d)
+    total = float((concordant + discordant).sum())
+    if total == 0:
+        return None
+    gamma = float((concordant - discordant).sum()) / total
+    n = len(e)
+    return gamma + 2 * n * (concordant * (1 - gamma) - discordant * (1 + gamma)) / total
+
+
+def _lower(e: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """How many images are lower than each in both, (n,)."""
+    rank = np.unique(e, return_inverse=True)[1]
+    order = np.lexsort((-rank, d))  # of equal difficulty, the lower evaluations come later
+    ranks, counts = rank[order], np.zeros(len(e), np.int64)
+    for bit in range(int(ranks.max()).bit_length()):
+        # Images with the same higher bits, in their order: those with a 0 before one with a 1.
+        group = ranks >> (bit + 1)
+        by_group = np.argsort(group, kind="stable")
+        ones = (ranks[by_group] >> bit) & 1
+        zeros = np.concatenate(([0], np.cumsum(1 - ones)))
+        start = np.searchsorted(group[by_group], group[by_group])
+        counts[by_group] += ones * (zeros[:-1] - zeros[start])
+    found = np.empty_like(counts)
+    found[order] = counts
+    return found

@@ -32,6 +32,7 @@ class Gamma(NamedTuple):
         p: Two-sided p value of gamma = 0.
         tie: Largest share of images with equal evaluations, over seeds.
         seeds: Number of seeds in which evaluations and difficulty vary, and `n` of images.
+        df: Degrees of freedom of its t, inf where it is normal.
     """
 
     value: float
@@ -41,6 +42,7 @@ class Gamma(NamedTuple):
     tie: float
     seeds: int
     n: int
+    df: float
 
 
 def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
@@ -56,20 +58,20 @@ def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
     tie = max(float(np.unique(row, return_counts=True)[1].max()) / n for row in e)
     values = [v for v in map(_influence, e, d) if v is not None]
     if not values:
-        return Gamma(*(math.nan,) * 4, tie, 0, n)
+        return Gamma(*(math.nan,) * 4, tie, 0, n, math.nan)
     stack = np.stack(values)
     v_seed, v_image, _ = variance_parts(stack)
     mean = float(stack.mean())
     _, freedom = shape_of(stack.mean(axis=0))
     v, df = spread((v_seed, len(stack) - 1), (v_image, freedom))
     if v == 0 or abs(mean) >= 1:
-        return Gamma(mean, mean, mean, float(mean == 0), tie, len(stack), n)
+        return Gamma(mean, mean, mean, float(mean == 0), tie, len(stack), n, float(df))
     # Fisher's transformation keeps the interval inside [-1, 1].
     se = math.sqrt(float(v)) / (1 - mean**2)
     half = float(quantile(df)) * se
     low, high = (math.tanh(math.atanh(mean) + side * half) for side in (-1, 1))
     p = float(2 * stdtr(df, -abs(math.atanh(mean)) / se))
-    return Gamma(mean, low, high, p, tie, len(stack), n)
+    return Gamma(mean, low, high, p, tie, len(stack), n, float(df))
 
 
 def _influence(e: np.ndarray, d: np.ndarray) -> np.ndarray | None:

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.analysis import boards, leaderboard
 from harness.running.environment import device_name
 from harness.storage.cells import CellStore, Description
 from harness.storage.json_files import read_json, write_json
+from harness.storage.packed_outcomes import pack
 from harness.storage.results import COLUMNS, KEY, cells_root, csv_path, run_key, write
 from harness.suites.base import Cell
 from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
@@ -212,7 +214,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def answered() -> Callable[..., Path]:
-    """A function that writes what a run of a network of known accuracy leaves: cells, CSV, JSON.
+    """A function that writes what a run of a network of known accuracy leaves: cells, CSV, JSON
+    and packed hits.
 
     The images' difficulty is shared by all runs; `accuracy` is the chance of a hit on the clean
     images, and each severity of a corruption takes `fall` away.
@@ -233,11 +236,12 @@ def answered() -> Callable[..., Path]:
         limit: int = 0,
         version: int = 1,
         luck: int = 0,
+        bits: bool = True,
     ) -> Path:
         difficulty = np.random.default_rng(0).random(n)
         chance = np.random.default_rng([seed, luck, len(model), sum(model.encode())])
         labels = np.arange(n) % 10
-        store, keys, measured = CellStore(cells_root(results)), {}, []
+        store, keys, measured, cells = CellStore(cells_root(results)), {}, [], []
         wheres = [("clean", 0), *((kind, level) for kind in kinds for level in range(1, 6))]
         for condition, level in wheres:
             hit = 0.7 * difficulty + 0.3 * chance.random(n) < accuracy - fall * level
@@ -252,12 +256,13 @@ def answered() -> Callable[..., Path]:
             arrays = {"indices": np.arange(n), "labels": labels, "logits": logits}
             store.write(described, arrays)
             keys[f"{condition} {level:g}"] = described.key
+            cells.append((asdict(described), arrays))
             measured += SUITES[suite]().measure(Cell(condition, level), arrays)
         key = {"model": model, "suite": suite, "dataset": dataset, "seed": seed}
         key["run"] = run_key(keys, version)
         path = csv_path(results, dataset, suite, model, seed)
         told = {"version": version, "limit": limit, "data": data, "image_seed": 0, "cells": keys}
-        write(path, key, measured, told)
+        write(path, key, measured, told, pack(cells, measured) if bits else b"")
         return path
 
     return answer

@@ -66,7 +66,7 @@ def test_the_four_verdicts() -> None:
     assert near.verdict == INCONCLUSIVE and not near.reachable
     assert near.reason == f"1000 images are too few; about {near.needed:,} would do"
     psi = 25 / 1002  # one more on either side
-    assert near.needed == pytest.approx(images_needed(psi, 0.005), rel=0.01)
+    assert near.needed == pytest.approx(images_needed(0.0, math.sqrt(psi), 1, 0.005), rel=0.01)
     gone = verdict(None, base, 0.01)
     assert gone.verdict == MISSING and gone.reason == "the new results do not have it"
     assert CODES == {PASS: 0, WORSE: 1, INCONCLUSIVE: 3, MISSING: 4}
@@ -270,7 +270,11 @@ def test_worse_results_fail_with_and_without_cells(
     assert check("--baseline", base, "--results", bad, *files).exit_code == 1
     assert ET.parse(outputs[0]).getroot()[0].get("failures") == "2"
     assert outputs[1].read_text().startswith("### ❌ worse")
+    paired = check("--baseline", base, "--results", bad)
     shutil.rmtree(base / "cells")
+    assert check("--baseline", base, "--results", bad).stdout == paired.stdout
+    for path in base.rglob("*.bits"):
+        path.unlink()
     result = check("--baseline", base, "--results", bad)
     assert result.exit_code == 1 and "worse: 2 of 2 guards." in result.stdout
     assert "2 of 2 guards are not paired: without per-image answers" in result.stdout

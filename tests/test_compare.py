@@ -166,15 +166,34 @@ def test_two_models_of_a_folder_are_compared_image_by_image(two: Path) -> None:
     assert told(harness("compare", "--results", two)) == told(result)
 
 
-def test_without_cells_it_says_that_nothing_is_paired(two: Path) -> None:
+def test_without_cells_and_hits_it_says_that_nothing_is_paired(two: Path) -> None:
     paired = harness("compare", two, "--csv", two.parent / "p.csv")
     shutil.rmtree(two / "cells")
+    (two / "d/robustness/good/seed1.bits").unlink()
     alone = harness("compare", two, "--csv", two.parent / "u.csv")
     assert "Nothing is paired: without per-image answers" in told(alone)
     p, u = (pd.read_csv(two.parent / name) for name in ("p.csv", "u.csv"))
     assert p.paired.all() and not u.paired.any() and told(paired)
     assert ((u.high - u.low) > (p.high - p.low))[p.family == "groups"].all()
     assert list(p.difference) == pytest.approx(list(u.difference))
+    assert "seed1.bits is not there, though its JSON" in " ".join(alone.stderr.split())
+
+
+def test_a_clone_compares_accuracy_as_the_cells_do(two: Path, tmp_path: Path) -> None:
+    clone, csv = tmp_path / "clone", tmp_path / "a.csv"
+    shutil.copytree(two, clone, ignore=shutil.ignore_patterns("cells"))
+    metrics = ("--metric", "accuracy", "--metric", "nll", "--csv", csv)
+    whole, alone = (
+        (harness("compare", a, b, "--models", "good,poor", *metrics), pd.read_csv(csv))[1]
+        for a, b in ((two, two), (clone, clone))
+    )
+    one = whole[whole.metric == "accuracy"].drop(columns="p_holm")  # of two metrics
+    for a, b in ((clone, clone), (two, clone), (clone, two)):
+        harness("compare", a, b, "--models", "good,poor", "--csv", csv)
+        found = pd.read_csv(csv).drop(columns="p_holm")
+        pd.testing.assert_frame_equal(found, one, check_exact=True)
+    nll = (alone.metric == "nll").to_numpy()
+    assert not alone.paired[nll].any() and whole.paired.all() and nll.any()
 
 
 def test_one_network_each_says_that_it_is_about_weights(tmp_path: Path, answered: Answer) -> None:

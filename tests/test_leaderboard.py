@@ -271,10 +271,10 @@ def test_the_file_is_written_once_and_read_back(tmp_path: Path, answered: Answer
 
 @pytest.fixture
 def stored(tmp_path: Path, answered: Answer) -> Path:
-    """A leaderboard of two models with two seeds each."""
+    """A leaderboard of two models with two seeds each, whose runs have no packed hits."""
     for seed in (0, 1):
-        answered(tmp_path, "a", seed)
-        answered(tmp_path, "b", seed, accuracy=0.8)
+        answered(tmp_path, "a", seed, bits=False)
+        answered(tmp_path, "b", seed, accuracy=0.8, bits=False)
     write(tmp_path, progress())
     return tmp_path / FILE
 
@@ -401,7 +401,7 @@ def test_ranks_without_cells_are_those_of_the_leaderboard_of_the_same_runs(
     assert (wide.mde[wide.mde.notna()] > now.mde[wide.mde.notna()]).all()
     # One model more: the ranks are of other columns than those that the file knows.
     stored.write_bytes(as_csv(before))
-    answered(results, "c", 0)
+    answered(results, "c", 0, bits=False)
     shutil.rmtree(results / "cells")
     third = current(read_results(results), results, progress())
     assert set(third[third.model == "c"].basis) <= {"rates", "nothing"}

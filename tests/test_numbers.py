@@ -34,11 +34,11 @@ Answer = Callable[..., Path]  # writes a run
 
 @pytest.fixture
 def three(tmp_path: Path, answered: Answer) -> Path:
-    """Three models of two seeds on noise, a validation corruption and one of a user."""
+    """Three models of two seeds without packed hits: noise, a validation corruption, a user's."""
     for model, accuracy in (("base", 0.8), ("good", 0.9), ("poor", 0.7)):
         for seed in range(2):
             kinds = (*FAMILIES["noise"], "spatter", "rain")
-            answered(tmp_path, model, seed, accuracy=accuracy, kinds=kinds)
+            answered(tmp_path, model, seed, accuracy=accuracy, kinds=kinds, bits=False)
     return tmp_path
 
 

@@ -1,11 +1,13 @@
-"""Per-image outcomes from stored cells.
+"""Per-image outcomes from stored cells, or from the packed hits beside a CSV.
 
 An outcome is what one image adds to a mean: a hit, a loss. A metric has outcomes if it is a
-function of logits image by image, or if the cells hold an array (N,) of its name. Nothing is
-written: a results folder can be another person's.
+function of logits image by image, or if the cells hold an array (N,) of its name. Where there are
+no cells, as in a clone, accuracy and error have those of the packed hits. Nothing is written: a
+results folder can be another person's.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,16 +20,16 @@ from harness.analysis.groups import Where
 from harness.analysis.sample import Sample
 from harness.storage.cells import CellStore
 from harness.storage.files import canonical
+from harness.storage.packed_outcomes import SEEN, SUFFIX, Packed, unpack
 from harness.storage.results import cells_root, csv_path, read_provenance
-from harness.suites.metrics import METRICS, array_name, parts_of, variant
+from harness.suites.metrics import ACCURACY, ERROR, METRICS, array_name, parts_of, variant
 
-# What of a cell's description its images follow from; models are compared where these are equal.
-SEEN = ("data", "suite", "version", "condition", "level", "constants", "seed")
+LOG = logging.getLogger(__name__)
+Found = tuple[np.ndarray, np.ndarray]  # outcomes and positions of a metric's images
+NO_HITS = Packed({}, {}, np.zeros(0, np.int64))
 
 
-def of_images(
-    metric: Name, arrays: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray] | None:
+def of_images(metric: Name, arrays: Mapping[str, np.ndarray]) -> Found | None:
     """Return (outcomes, positions) of a metric's images, None where it has no outcomes.
 
     Args:
@@ -85,22 +87,27 @@ class StoredOutcomes:
         """Return {(metric, group): (means over the group's cells, what they were seen on)}.
 
         Raises:
-            Refusal: The JSON of the run is damaged.
+            Refusal: The JSON of the run, or the file of its hits, is damaged.
         """
         path = csv_path(self._results, dataset, suite, model, seed).with_suffix(".json")
         beside = read_provenance(path) if path.is_file() else {}
         keys = {_where(name): key for name, key in beside.get("cells", {}).items()}
         stored = {where for where, key in keys.items() if key in self._store}
-        whole = {name: cells for name, cells in groups.items() if stored.issuperset(cells)}
+        packed = NO_HITS
+        if not stored.issuperset(where for cells in groups.values() for where in cells):
+            packed = _packed(path, beside)
+        there = stored | packed.hits.keys()
+        whole = {name: cells for name, cells in groups.items() if there.issuperset(cells)}
         sums = {(metric, group): _Sum() for metric in metrics for group in whole}
         for where in dict.fromkeys(w for cells in groups.values() for w in cells):
             self._advance(1)
             inside = [group for group, cells in whole.items() if where in cells]
             if not inside:
                 continue
-            arrays, description = self._store.look(keys[where]) or ({}, {})
+            look = self._store.look(keys[where]) if where in stored else None
+            arrays, description = look or ({}, packed.seen.get(where, {}))
             for metric in metrics:
-                found = of_images(metric, arrays) if arrays else None
+                found = of_images(metric, arrays) if arrays else _of_hits(metric, packed, where)
                 for group in inside:
                     sums[metric, group].add(found, description)
         return {k: s.mean() for k, s in sums.items() if s.whole}
@@ -108,6 +115,30 @@ class StoredOutcomes:
     def known(self, key: Key) -> Sample | None:
         """Return what the leaderboard knows of a mean."""
         return self._board().get(key)
+
+
+def _packed(path: Path, beside: Mapping[str, Any]) -> Packed:
+    """The hits beside a run's JSON."""
+    if not (expected := beside.get("bits")):
+        return NO_HITS
+    path = path.with_suffix(SUFFIX)
+    if path.is_file():
+        return unpack(path, expected)
+    LOG.warning(
+        "%s is not there, though its JSON vouches for it: intervals are wider, and nothing is "
+        "paired. Copy it from where the CSV comes from, or run it again.",
+        path,
+    )
+    return NO_HITS
+
+
+def _of_hits(metric: Name, packed: Packed, where: Where) -> Found | None:
+    """The outcomes of accuracy or error; None for other metrics, and where there are none."""
+    hits = packed.hits.get(where)
+    if hits is None or metric not in ((ACCURACY.name, ""), (ERROR.name, "")):
+        return None
+    right = hits if metric[0] == ACCURACY.name else ~hits
+    return right.astype(float), packed.positions
 
 
 class _Sum:
@@ -118,9 +149,7 @@ class _Sum:
         self._total, self._positions = np.zeros(()), np.zeros(0)
         self._seen = hashlib.sha256()
 
-    def add(
-        self, found: tuple[np.ndarray, np.ndarray] | None, description: Mapping[str, Any]
-    ) -> None:
+    def add(self, found: Found | None, description: Mapping[str, Any]) -> None:
         if found is None or (self.count and not np.array_equal(found[1], self._positions)):
             self.whole = False
             return

@@ -8,7 +8,7 @@ import copy
 import datetime
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ from harness.running.jobs import Evaluation, Job
 from harness.running.networks import trained
 from harness.running.options import Options, resolve_device
 from harness.running.repeatable import seed_for
-from harness.storage import checkpoints, results
+from harness.storage import checkpoints, packed_outcomes, results
 from harness.storage.cells import CellStore
 from harness.suites.base import Arrays
 from harness.suites.datasets import load
@@ -189,7 +189,9 @@ def measure(
     }
     if own:
         provenance["metrics"] = [METRICS[name].describe() for name in own]
-    changed = results.write(path, key, measurements, provenance)
+    pairs = ((asdict(d), arrays or {}) for d, arrays in zip(descriptions, stored, strict=True))
+    bits = packed_outcomes.pack(pairs, measurements)
+    changed = results.write(path, key, measurements, provenance, bits)
     names = evaluation.dataset, evaluation.model
     return Written(path, *names, len(missing), len(descriptions), changed)
 

@@ -12,6 +12,7 @@ from harness.refusal import Refusal
 from harness.running.evaluate import measured
 from harness.storage import results as tables
 from harness.storage.cells import CellStore
+from harness.storage.packed_outcomes import pack
 from harness.storage.provenance import command_line, commit
 from harness.suites.base import Cell, Measurement, Suite
 from harness.suites.catalog import SUITES
@@ -47,15 +48,15 @@ def rescore(
         found = True
         problem = _problem(told)
         if problem is None:
-            rows = _measured(SUITES[told["suite"]](), store, told["cells"])
-            problem = rows if isinstance(rows, str) else None
+            made_again = _measured(SUITES[told["suite"]](), store, told["cells"])
+            problem = made_again if isinstance(made_again, str) else None
         if problem is not None:
             yield f"{path.with_suffix('.csv')} stays as it is: {problem}."
             continue
-        assert not isinstance(rows, str)
+        assert not isinstance(made_again, str)
         beside = {k: v for k, v in told.items() if k not in NAMES} | {"rescored": made}
         key = {name: told[name] for name in NAMES}
-        if tables.write(path.with_suffix(".csv"), key, rows, beside):
+        if tables.write(path.with_suffix(".csv"), key, made_again[0], beside, made_again[1]):
             yield f"{path.with_suffix('.csv')} is made again."
         else:
             same += 1
@@ -84,9 +85,12 @@ def _problem(told: dict) -> str | None:
     return None
 
 
-def _measured(suite: Suite, store: CellStore, keys: dict[str, str]) -> list[Measurement] | str:
-    """What the suite measures of these cells, or why it cannot."""
+def _measured(
+    suite: Suite, store: CellStore, keys: dict[str, str]
+) -> tuple[list[Measurement], bytes] | str:
+    """What the suite measures of these cells and their packed hits, or why it cannot."""
     found: list[Measurement] = []
+    cells = []
     for name, key in keys.items():
         stored = store.look(key)
         if stored is None:
@@ -98,4 +102,5 @@ def _measured(suite: Suite, store: CellStore, keys: dict[str, str]) -> list[Meas
             constants=description["constants"],
         )
         found += measured(suite, cell, arrays)
-    return found
+        cells.append((description, arrays))
+    return found, pack(cells, found)

@@ -12,7 +12,8 @@ from harness.refusal import Refusal
 from harness.storage.files import PUBLISHED, publishing, write_bytes
 from harness.storage.json_files import read_json, write_json
 
-KINDS = ("*/*/*/seed*.csv", "*/*/*/seed*.json", "*/study.json", "leaderboard.csv", "figures/*.png")
+RUNS = ("*/*/*/seed*.csv", "*/*/*/seed*.json", "*/*/*/seed*.bits")
+KINDS = (*RUNS, "*/study.json", "leaderboard.csv", "figures/*.png")
 PROSE = ".md"
 CURE = "Get it again from where it was published."
 

@@ -2,6 +2,7 @@
 
     results/DATASET/SUITE/MODEL/seedN.csv    measurements, one number a row
     results/DATASET/SUITE/MODEL/seedN.json   what made them
+    results/DATASET/SUITE/MODEL/seedN.bits   hits of every image, see `packed_outcomes`
 
 Equal cells give equal bytes: values have six decimals, rows the order of the suite.
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.refusal import Refusal, unknown
+from harness.storage import packed_outcomes
 from harness.storage.files import NO_DATASETS, PUBLISHED, canonical, list_folder, safe, write_bytes
 from harness.storage.json_files import read_json, write_json
 from harness.storage.published import verify
@@ -40,6 +42,7 @@ COLUMNS = (
 KEY = ("dataset", "suite", "model", "seed")  # of a run
 PUBLISHED_FOLDER = "published"  # in the results: what the repository ships
 QUICK = "quick"  # the folder, in the results, of runs on a subset
+UNTRAINED = "untrained"  # the results folder, in the results, of a study's untrained networks
 RUN_FILE = re.compile(r"seed.*\.(csv|json)")
 
 
@@ -55,13 +58,18 @@ def run_key(cells: Mapping[str, str], version: int) -> str:
 
 
 def write(
-    path: Path, key: Mapping[str, Any], measurements: "Iterable[Measurement]", provenance: dict
+    path: Path,
+    key: Mapping[str, Any],
+    measurements: "Iterable[Measurement]",
+    provenance: dict,
+    bits: bytes = b"",
 ) -> bool:
-    """Write a run's CSV and JSON; leave files that already say so untouched.
+    """Write a run's CSV, packed hits and JSON; leave files that already say so untouched.
 
     Args:
         key: `model`, `suite`, `dataset`, `seed` and `run`.
         provenance: What made the numbers; JSON-able.
+        bits: As `packed_outcomes.pack` returns them; empty for none.
 
     Returns:
         Whether anything was written.
@@ -74,18 +82,30 @@ def write(
         for m in measurements
     ]
     content = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
-    if path.is_file() and path.read_bytes() == content and _run_of(path) == key["run"]:
-        return False
-    digest = hashlib.sha256(content).hexdigest()
+    digests = {"csv": hashlib.sha256(content).hexdigest()}
+    packed = path.with_suffix(packed_outcomes.SUFFIX)
+    if bits:
+        digests["bits"] = packed_outcomes.digest(bits)
+    before = _beside(path) if path.is_file() and path.read_bytes() == content else None
+    if before is not None and before["run"] == key["run"]:
+        whole = not bits or packed_outcomes.is_sound(packed, digests["bits"])
+        if whole and before.get("bits") == digests.get("bits"):
+            return False
+        provenance = before  # what made the numbers stays; only their hits are added
     write_bytes(path, content)
-    beside = dict(key) | provenance | {"csv": digest}
-    write_json(path.with_suffix(".json"), beside)
+    if bits:
+        write_bytes(packed, packed_outcomes.compress(bits))
+    else:
+        packed.unlink(missing_ok=True)
+    kept = {name: value for name, value in provenance.items() if name != "bits"}
+    write_json(path.with_suffix(".json"), dict(key) | kept | digests)
     return True
 
 
-def _run_of(path: Path) -> str | None:
+def _beside(path: Path) -> dict[str, Any] | None:
+    """What a run's JSON says; None where it does not vouch for the CSV."""
     try:
-        return read_run(path)[1]["run"]
+        return read_run(path)[1]
     except Refusal:
         return None
 
@@ -201,6 +221,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
         value = content.get(name)
         if not isinstance(value, kind) or (kind is str and problem_of_name(str(value))):
             raise Refusal(f"{path} is damaged: it is not what `harness run` writes. {AGAIN}")
+    if not re.fullmatch("[0-9a-f]{64}|", str(content.get("bits", ""))):
+        raise Refusal(f"{path} is damaged: `bits` is no SHA-256. {AGAIN}")
     for described in content.get("metrics", []):
         _declare(described, path)
     for name, key in content["cells"].items():

@@ -1,24 +1,34 @@
 """Where a model looks, and whether that moves when its images are corrupted.
 
-For a model with attention, every statistic of `map_statistics` is taken of three maps:
+For a model with attention, every statistic of `map_statistics` is taken of four maps:
 
     used      the weights that multiply the values; for `pde_attention`, the diffused ones
     sharp     softmax(scores), as if nothing diffused
     matched   softmax(scores / tau), tau for each layer and head by bisection on 1,000 training
               images, so that its mean row entropy is that of `used`; then frozen
+    level     the same at a mean row entropy of 0.75 log K for K keys
 
 Diffusing scores raises the entropy of rows by itself, and so does a temperature. What diffusion
 does is the difference between `used` and `matched`, image by image (variant `over matched`); the
 one to `sharp` alone shows nothing. The accuracy of `sharp` and `matched` is that of the same
 network with these maps in place of its own, `gain` its own accuracy less theirs.
 
+That is a difference inside one network, most of which the stencil makes, whatever was learned: it
+is as large in networks that were not trained. What was learned is seen in `level` maps. They are of
+the scores before anything diffuses, and as sharp in every network, so that they compare different
+networks: whether training with diffused attention makes a network attend differently is the
+difference of `level` maps between the trained `pde_attention` and the trained
+`temperature_attention` of the same seed, less the same difference between the two untrained (where
+it is 0: equal initial values, equal scores). A head whose scores are constant has no such
+temperature; it is left out, and counted (`constant`, of `level` the share of heads).
+
 For a convolutional network without attention the maps are those of Grad-CAM, named so, behind the
 last block of each resolution. For both, instability is 1 - Spearman's rank correlation of a row
-under a clean and a corrupted image; a temperature changes no rank, so that of `matched` is that of
-`sharp`. An image's number is the mean over queries, then heads; variants `head H` and `class C` say
-it for one head, or the images of one class. Attention of several layers has the layer's name in it.
-Constant rows have no ranks, and Grad-CAM maps without a positive place are no distributions: both
-are counted (`constant`, `zero`) and left out.
+under a clean and a corrupted image; a temperature changes no rank, so that of `matched` and `level`
+is that of `sharp`. An image's number is the mean over queries, then heads; variants `head H` and
+`class C` say it for one head, or the images of one class. Attention of several layers has the
+layer's name in it. Constant rows have no ranks, and Grad-CAM maps without a positive place are no
+distributions: both are counted (`constant`, `zero`) and left out.
 
 Not measured: whether what is looked at matters for the answer (deletion, insertion).
 """
@@ -62,12 +72,12 @@ from harness.suites.metrics import (
 )
 from harness.suites.observe import classification, logits, means
 from harness.suites.robustness import constants_of, made_with, select_corruptions
+from harness.suites.temperatures import level, match, rows
 
 SEVERITIES = (1, 3, 5)
-MATCHED = 1e-3  # relative error of the matched entropy
-WIDEST = 256.0  # the temperatures tried are 1 / WIDEST to WIDEST
 ROOM = 2**25  # weights looked at in one go; more images than that go in parts
 OTHERS = ("sharp", "matched")  # maps that the used one is compared with
+OF_SCORES = ("matched", "level")  # maps at a temperature
 
 
 def cells(setting: Setting) -> tuple[Cell, ...]:
@@ -86,41 +96,16 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def rows(scores: Tensor, tau: Tensor | float) -> Tensor:
-    """Return softmax(scores / tau) over keys, scores (N, heads, Q, K), tau (heads,)."""
-    tau = tau[:, None, None] if isinstance(tau, Tensor) else tau
-    return (scores / tau).softmax(dim=-1)
-
-
-def match(scores: Tensor, wanted: Tensor) -> Tensor:
-    """Return tau (heads,): mean row entropy of softmax(scores / tau) is `wanted` (heads,).
-
-    By bisection in log tau: dH / dtau = Var_alpha(scores) / tau^3 >= 0, so the root is unique. A
-    head whose entropy is right at 1, or does not depend on tau, keeps 1.
-    """
-
-    def off(tau: Tensor) -> Tensor:
-        return entropy(rows(scores, tau)).mean((0, 2)) - wanted
-
-    low = torch.full_like(wanted, 1 / WIDEST)
-    high = torch.full_like(wanted, WIDEST)
-    same = off(torch.ones_like(wanted)).abs() <= 0.1 * MATCHED * wanted
-    for _ in range(20):
-        middle = (low * high).sqrt()
-        above = off(middle) > 0
-        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    return torch.where(same, torch.ones_like(wanted), (low * high).sqrt())
-
-
 def calibrate(subject: Subject, images: Tensor) -> Tensors:
-    """Return tau (heads,) of each layer, from training images (N, 3, H, W)."""
+    """Return tau (2, heads) of `matched` and `level` maps by layer, of images (N, 3, H, W)."""
     one = attention_maps(subject, images[:1])
     room = ROOM // max(m.scores.numel() for m in one.values())
     maps = attention_maps(subject, images[: max(1, room)])
-    return {
-        name: match(m.scores.float(), entropy(m.weights.float()).mean((0, 2)))
-        for name, m in maps.items()
-    }
+    found = {}
+    for name, layer in maps.items():
+        scores, used = layer.scores.float(), entropy(layer.weights.float()).mean((0, 2))
+        found[name] = torch.stack((match(scores, used), level(scores)))
+    return found
 
 
 def attention_maps(subject: Subject, images: Tensor) -> Mapping[str, AttentionMap]:
@@ -139,10 +124,15 @@ def saliency_maps(
     )
 
 
-def versions(layer: AttentionMap, tau: Tensor) -> dict[str, Tensor]:
-    """Return the three maps that are compared, (N, heads, Q, K)."""
+def versions(layer: AttentionMap, taus: Tensor) -> dict[str, Tensor]:
+    """Return the four maps that are compared, (N, heads, Q, K); NaN for heads without a level.
+
+    Args:
+        taus: (2, heads), as `calibrate` finds them.
+    """
     scores = layer.scores.float()
-    return {"used": layer.weights.float(), "sharp": rows(scores, 1.0), "matched": rows(scores, tau)}
+    found = {kind: rows(scores, tau) for kind, tau in zip(OF_SCORES, taus, strict=True)}
+    return {"used": layer.weights.float(), "sharp": rows(scores, 1.0)} | found
 
 
 def of_images(found: Tensor) -> Tensor:
@@ -159,15 +149,23 @@ def statistics_of(maps: Mapping[str, AttentionMap], taus: Tensors) -> dict[str, 
         kinds = versions(layer, tau)
         values = {k: statistics(a, layer.height, layer.width, True) for k, a in kinds.items()}
         for kind, a in kinds.items():
-            found[f"map:{variant(kind, place)}"] = a.mean((1, 2)).view(
-                -1, layer.height, layer.width
-            )
+            whole = a.nanmean((1, 2)).view(-1, layer.height, layer.width)
+            found[f"map:{variant(kind, place)}"] = whole
         for i, statistic in enumerate(MAP_STATISTICS):
             found |= by_variant(statistic, place, {k: v[..., i] for k, v in values.items()})
-        for head in range(len(tau)):
-            whole = tau[head].float().expand(len(layer.scores)).clone()
-            found[array_name(TAU, variant(place, f"head {head}"))] = whole
+        found |= temperatures(tau, place, len(layer.scores))
     return found
+
+
+def temperatures(taus: Tensor, place: str, count: int) -> dict[str, Tensor]:
+    """Return tau (N,) of each head, the same for all images, and the share of heads without."""
+    found = {}
+    for kind, tau in zip(("", "level"), taus.float(), strict=True):
+        for head, value in enumerate(tau):
+            name = variant(kind, place, f"head {head}")
+            found[array_name(TAU, name)] = value.expand(count).clone()
+    without = taus[1].isnan().float().mean()
+    return found | {array_name(CONSTANT, variant("level", place)): without.expand(count).clone()}
 
 
 def by_variant(metric: Metric, place: str, kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -195,15 +193,17 @@ def changes_of(
     found: dict[str, Tensor] = {}
     for name, layer in maps.items():
         place = name if len(maps) > 1 else ""
-        kinds = versions(layer, taus[name].to(layer.scores.device))
+        kinds = {"used": layer.weights.float(), "sharp": rows(layer.scores.float(), 1.0)}
         values = statistics(kinds["used"], layer.height, layer.width, True)
         for i, statistic in enumerate(MAP_STATISTICS):
             found[array_name(statistic, variant("used", place))] = of_images(values[..., i])
         moved = {
-            kind: 1 - spearman_of_ranks(clean[f"{kind}:{name}"].double(), ranks(kinds[kind]))
-            for kind in ("used", "sharp")
+            kind: 1 - spearman_of_ranks(clean[f"{kind}:{name}"].double(), ranks(a))
+            for kind, a in kinds.items()
         }
         moved["matched"] = moved["sharp"]  # no temperature changes a rank
+        without = taus[name][1].isnan().to(layer.scores.device)
+        moved["level"] = moved["sharp"].masked_fill(without[:, None], torch.nan)
         found |= by_variant(INSTABILITY, place, moved)
         for kind, a in moved.items():
             found[array_name(CONSTANT, variant(kind, place))] = a.isnan().float().mean((1, 2))
@@ -220,7 +220,7 @@ def redirect(subject: Subject, batch: Batch, cell: Cell, own: Tensor) -> dict[st
     assert isinstance(model, Redirectable)
     rules: dict[str, Callable[[str, Tensor], Tensor]] = {
         "sharp": lambda name, scores: rows(scores, 1.0),
-        "matched": lambda name, scores: rows(scores, taus[name].to(scores)),
+        "matched": lambda name, scores: rows(scores, taus[name][0].to(scores)),
     }
     hit = score(ACCURACY, own, batch.labels)
     found = {}
@@ -325,7 +325,7 @@ def observe(subject: Subject, batch: Batch, cell: Cell) -> Tensors:
 
 
 def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
-    labels = arrays["labels"]
+    labels, clean = arrays["labels"], cell.condition == "clean"
     yield from classification(cell, arrays)
     yield from means(cell, arrays)
     for name, values in arrays.items():
@@ -333,8 +333,8 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
         if known is None or values.shape != labels.shape:
             continue
         metric, kind = known
-        whole = kind.startswith(("used", "gradcam")) and "head" not in kind
-        if not whole or not (cell.condition == "clean" or metric is INSTABILITY):
+        whole = kind.startswith(("used", "level", "gradcam")) and "head" not in kind
+        if not whole or metric is CONSTANT or not (clean or metric is INSTABILITY):
             continue
         for label in np.unique(labels).tolist():
             own = values[np.isfinite(values) & (labels == label)]
@@ -347,7 +347,7 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
 def attention() -> Suite[Cell]:
     """Where a model looks: attention or Grad-CAM maps, clean and corrupted."""
     return Suite(
-        2,
+        3,
         cells,
         observe,
         measure,

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,23 @@ from torch import Tensor, nn
 
 from harness.models.base import AttentionMap, capabilities
 from harness.models.diffusifynet import diffusifynet
-from harness.models.pde_attention import Attention, pde_attention, plain_attention, row_entropy
+from harness.models.pde_attention import (
+    Attention,
+    TemperatureAttention,
+    pde_attention,
+    plain_attention,
+    row_entropy,
+    temperature_attention,
+)
 from harness.models.resnet import resnet18
 from harness.running.evaluate import Evaluated, Memory, calibrated, observe
+from harness.running.initial import initialize
 from harness.suites import attention
 from harness.suites.base import Batch, Cell, Setting
 from harness.suites.datasets import Split
 from harness.suites.map_statistics import entropy, ranks, statistics
 from harness.suites.metrics import MAP_STATISTICS, hits
+from harness.suites.temperatures import level
 
 CPU = torch.device("cpu")
 ATTENDS = Setting(32, 10, ("gaussian_noise",), can=frozenset({"attention", "blocks"}))
@@ -79,7 +89,7 @@ def test_numbers_of_an_image_are_means_of_its_rows(split: Split) -> None:
 
 def test_the_matched_temperature_has_the_entropy_of_the_diffused_rows(split: Split) -> None:
     model = awake(pde_attention(width=8))
-    (tau,) = subject_of(model, split).calibration.values()
+    ((tau, _),) = subject_of(model, split).calibration.values()
     assert tau.shape == (4,) and (tau > 1).all(), "diffusion flattens these scores"
     images = split.images.float() / 255
     with torch.no_grad():
@@ -92,7 +102,8 @@ def test_the_matched_temperature_has_the_entropy_of_the_diffused_rows(split: Spl
 
 def test_plain_attention_is_its_own_control(split: Split) -> None:
     model = awake(plain_attention(width=8))
-    assert [t.tolist() for t in subject_of(model, split).calibration.values()] == [[1.0] * 4]
+    ((tau, _),) = subject_of(model, split).calibration.values()
+    assert tau.tolist() == [1.0] * 4
     arrays = arrays_of(model, split, attention.cells(ATTENDS)[0])
     for other in ("sharp", "matched"):
         for metric in MAP_STATISTICS:
@@ -108,6 +119,67 @@ def test_bisection_finds_a_known_temperature() -> None:
     torch.testing.assert_close(attention.match(scores, wanted), tau, rtol=1e-2, atol=0)
     flat = torch.zeros(5, 2, 16, 16)
     assert attention.match(flat, torch.full((2,), math.log(16))).tolist() == [1, 1]
+
+
+def test_level_maps_have_one_entropy_whatever_the_size_of_scores() -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(50, 4, 16, 16) * torch.tensor([1e-3, 1.0, 1e4, 0.0])[:, None, None]
+    scores += 10 * torch.tensor([0.0, 1.0, 1.0, 1.0])[:, None, None]
+    tau = level(scores)
+    found = entropy(attention.rows(scores, tau)).mean((0, 2))
+    wanted = torch.full((3,), 0.75 * math.log(16))
+    torch.testing.assert_close(found[:3], wanted, rtol=1e-3, atol=0)
+    assert tau[3].isnan(), "a constant head has no such temperature"
+    rounded = 7 + 1e-7 * torch.randn(50, 1, 16, 16)
+    assert level(rounded).isnan().all(), "what varies is rounding"
+    few = torch.zeros(50, 1, 16, 16)
+    few[:10] = torch.randn(10, 1, 16, 16)
+    assert level(few).isnan().all(), "four of five rows are uniform, so that the mean stays above"
+
+
+def test_level_maps_of_different_networks_with_equal_scores_are_equal(split: Split) -> None:
+    """The contrast that answers whether training with diffusion attends differently."""
+    builders = (pde_attention, temperature_attention, plain_attention)
+    of_probs = partial(pde_attention, where="probs")
+    found = []
+    for build in (*builders, of_probs):
+        model = initialize(partial(build, width=8), 3).eval()
+        for block in model.modules():
+            if isinstance(block, TemperatureAttention):
+                block.tau.fill_(2.5)
+        found.append(arrays_of(model, split, attention.cells(ATTENDS)[0]))
+    diffused, *others = found
+    for other in others:
+        for metric in MAP_STATISTICS:
+            name = f"{metric.name}:level"
+            torch.testing.assert_close(other[name], diffused[name], rtol=1e-4, atol=1e-4)
+    # In the maps that the networks use, the stencil shows.
+    gap = (diffused["total_variation:used"] - others[0]["total_variation:used"]).mean()
+    assert gap < -0.1 * others[0]["total_variation:used"].mean()
+    assert not diffused["constant:level"].any()
+    entropies = diffused["entropy:level"].mean()
+    torch.testing.assert_close(entropies, torch.tensor(0.75 * math.log(64)), rtol=2e-3, atol=0)
+
+
+def test_a_constant_head_is_left_out_of_level_maps_and_counted(split: Split) -> None:
+    model = awake(pde_attention(width=8))
+    whole = arrays_of(model, split, attention.cells(ATTENDS)[0])
+    (block,) = (m for m in model.modules() if isinstance(m, Attention))
+    with torch.no_grad():
+        channels = block.qkv.weight.shape[1]
+        block.qkv.weight[: channels // 4] = 0  # the queries of head 0
+    clean, noisy = (arrays_of(model, split, cell) for cell in attention.cells(ATTENDS)[:2])
+    assert (clean["constant:level"] == 0.25).all()
+    assert clean["tau:level, head 0"].isnan().all()
+    torch.testing.assert_close(clean["tau:level, head 1"], whole["tau:level, head 1"])
+    for metric in MAP_STATISTICS:
+        assert clean[f"{metric.name}:level"].isfinite().all()
+    torch.testing.assert_close(clean["map:level"].sum((1, 2)), torch.ones(24))
+    torch.testing.assert_close(noisy["instability:level"], noisy["instability:sharp"])
+    numbers = {name: values.numpy() for name, values in clean.items()}
+    rows = {(m.metric, m.variant): m.value for m in attention.measure(Cell("clean"), numbers)}
+    assert rows["constant", "level"] == 0.25
+    assert ("tau", "level, head 1") in rows and ("tau", "level, head 0") not in rows
 
 
 def test_other_maps_change_the_answer_and_are_taken_back(split: Split) -> None:
@@ -143,7 +215,8 @@ def test_instability_pairs_an_image_with_itself(split: Split) -> None:
     means = [arrays[level]["instability:used"].mean().item() for level in (1, 3, 5)]
     assert 0 < means[0] < means[1] < means[2] < 2
     for found in arrays.values():
-        torch.testing.assert_close(found["instability:sharp"], found["instability:matched"])
+        for kind in ("matched", "level"):
+            torch.testing.assert_close(found["instability:sharp"], found[f"instability:{kind}"])
         assert found["constant:used"].max() == 0
 
 

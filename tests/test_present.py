@@ -263,7 +263,7 @@ def test_tables_are_looked_up_by_the_name_of_a_suite() -> None:
 MAPS = [
     ("net", "clean", 0, statistic, kind, value + 0.1 * i)
     for statistic, value in (("entropy", 3.0), ("gini", 0.4), ("distance", 4.0))
-    for i, kind in enumerate(("used", "sharp", "matched", "over matched", "used, class 1"))
+    for i, kind in enumerate(("used", "sharp", "matched", "over matched", "level", "used, class 1"))
 ] + [
     ("net", "clean", 0, "accuracy", "", 0.9),
     ("net", "clean", 0, "accuracy", "sharp", 0.8),
@@ -276,10 +276,12 @@ MAPS = [
 def test_attention_stands_beside_what_it_is_compared_with() -> None:
     attention, cam = tables(long(MAPS, "attention"))
     rows = {(row["metric"], row["group"]): row for row in attention.rows}
-    assert [c.title for c in attention.columns[4:8]] == ["used", "sharp", "matched", "over matched"]
+    titles = [c.title for c in attention.columns[4:9]]
+    assert titles == ["used", "sharp", "matched", "over matched", "level"]
     row = rows["entropy", "clean"]
     assert [row[k] for k in ("used", "sharp", "matched")] == pytest.approx([3.0, 3.1, 3.2])
     assert row["over_matched"] == pytest.approx(3.3) and row["over_matched_low"] is not None
+    assert row["level"] == pytest.approx(3.4)
     accuracy = rows["accuracy", "clean"]
     assert (accuracy["used"], accuracy["sharp"], accuracy["over_matched"]) == (0.9, 0.8, 0.05)
     assert rows["instability", "fog@3"]["used"] == 0.25

@@ -13,7 +13,7 @@ from harness.plots.style import GRAY, Looks, Size, panels, styled
 from harness.suites.metrics import METRICS, is_bound, parts_of
 
 STATISTICS = ("entropy", "gini", "total_variation", "distance", "spread", "border")
-MARKS = {"sharp": "^", "matched": "s", "used": "o"}
+MARKS = {"sharp": "^", "matched": "s", "used": "o", "level": "D"}
 GRIDS = ("o", "s", "^", "D", "v")  # of Grad-CAM, the finest first
 
 
@@ -108,8 +108,8 @@ def instability_curve(numbers: pd.DataFrame, looks: Looks, size: Size | None = N
     """How much do maps move when the image is corrupted?
 
     1 - Spearman's rank correlation of clean and corrupted map, against severity; a panel for each
-    map, noise and blur apart. 0: nothing moves; 1: nothing is left. That of matched maps is that of
-    the sharp ones. Bars are 95 % intervals over images and seeds.
+    map, noise and blur apart. 0: nothing moves; 1: nothing is left. That of matched and level maps
+    is that of the sharp ones. Bars are 95 % intervals over images and seeds.
 
     Args:
         numbers: As of `analysis.numbers.intervals_of`, with means of noise and blur.
@@ -120,7 +120,7 @@ def instability_curve(numbers: pd.DataFrame, looks: Looks, size: Size | None = N
     whole = numbers["variant"].map(map_of)
     kept = numbers[
         (numbers["metric"] == "instability") & whole.ne("") & numbers["level"].notna()
-        & ~whole.str.startswith("matched")
+        & ~whole.str.startswith(("matched", "level"))
     ]  # fmt: skip
     present = set(kept["condition"])
     families = [f for f in FAMILIES if f in present]

@@ -17,6 +17,7 @@ KEY = {
     "used": "the weights that multiply the values",
     "sharp": "softmax of the scores",
     "matched": "softmax at a temperature of equal entropy",
+    "level": "softmax at a temperature of entropy 0.75 log K, the same for all networks",
 }
 
 

@@ -25,7 +25,8 @@ METRICS = (*STATISTICS, "accuracy", "instability")
 KINDS, OVER = ("used", "sharp", "matched"), "over matched"
 EXPLAINED = (
     "used: the map that weights the values; sharp: softmax(scores), nothing diffused; matched: a "
-    "temperature of the same entropy; over matched: used less matched, what diffusion itself does."
+    "temperature of the same entropy; level: one of 0.75 log K, which compares different networks; "
+    "over matched: used less matched, what diffusion itself does."
 )
 ROWS = 40  # that a terminal shows
 NUMBER, SIGNED = by_metric(PERCENT, fixed(3)), by_metric(fixed(1, 100, "+"), fixed(3, 1, "+"))
@@ -49,6 +50,7 @@ def attention_sheets(request: Request) -> list[Sheet]:
     grids = sorted(found, key=lambda kind: (-len(kind), kind))
     columns = [number(k, k, NUMBER, drop) for k, drop in zip(KINDS, (4, 6, 5), strict=True)]
     columns.append(number("over_matched", OVER, SIGNED, interval=2))
+    columns.append(number("level", "level", NUMBER, 7))
     titles = {kind: kind.replace("gradcam", "Grad-CAM") for kind in grids}
     sheets = [
         _sheet(attending, columns, EXPLAINED),

@@ -98,7 +98,11 @@ class Layered(Protocol):
 
 @runtime_checkable
 class Regularized(Protocol):
-    """A model with a penalty of its own; the training loop adds it to the loss."""
+    """A model with a penalty of its own; the training loop adds it to the loss.
+
+    The penalty stands in place of weight decay, unless the model has an attribute `decayed` that is
+    True.
+    """
 
     def regularization(self) -> Tensor:
         """Return the penalty, a scalar."""

@@ -23,6 +23,7 @@ MODULES = (
     "harness.models.matched_aug",
     "harness.models.augmix",
     "harness.models.ode_block",
+    "harness.models.tied_blocks",
     "harness.models.neural_ode",
     "harness.models.diffusifynet",
     "harness.models.s20",

@@ -27,7 +27,7 @@ from harness.models.augmix import augmix
 from harness.models.base import AttentionMap, Rule
 from harness.models.cards import MODELS, card
 from harness.models.matched_aug import as_strong, matched_blur
-from harness.models.ode_block import Autonomous, ODEBlock, TiedBlock, choose_solver
+from harness.models.ode_block import ODEBlock, choose_solver
 from harness.models.ops.solvers import Solver
 from harness.models.papers import DIFFUSIFYNET
 from harness.models.pde_attention import (
@@ -49,6 +49,7 @@ from harness.models.pde_layer import (
 from harness.models.registry import unknown
 from harness.models.resnet import SmallImageResNet
 from harness.models.slots import EulerSlot, bound, insert
+from harness.models.tied_blocks import Autonomous, TiedBlock
 
 OFF = "off"
 LAYERS: dict[str, Callable[[int], nn.Module]] = {

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from harness.models.cards import MODELS, card
 from harness.models.layers import Normalize
-from harness.models.ode_block import ODEBlock, TiedBlock, VectorField, choose_solver
+from harness.models.ode_block import ODEBlock, VectorField, choose_solver
 from harness.models.ops.solvers import Solver, channel
 from harness.models.papers import CHEN_2018, DUPONT_2019
 from harness.models.slots import group_norm
+from harness.models.tied_blocks import TiedBlock
 
 
 class ReLUField(VectorField):

@@ -1,8 +1,6 @@
-"""ResNet-18 with a differential equation in place of a residual block, and its nulls.
+"""ResNet-18 with a differential equation in place of a residual block.
 
-    ode_block       z_t = f(t, z),  t in [0, 1],   in place of   x + f(x)
-    tied_resnet     z <- z + dt f(z),   M times
-    untied_resnet   z <- z + f_m(m / M, z) / M,   m = 0..M-1
+    z_t = f(t, z),  t in [0, T],   in place of   x + f(x)
 
 f = GN - softplus - conv3x3([z, t]) - GN - softplus - conv3x3([z, t]) - GN, smooth as solvers want
 it, t as a constant channel. The last scale starts at 1, as in the paper's code: from 0, where the
@@ -15,12 +13,22 @@ through the steps of the solver. `ode_block(num_steps=M, solver='euler')` is the
 times in steps of 1 / M, with M = 1 a fixed layer. Fixed Euler steps without the channel t are the
 tied network with step 1 / M: one system, not two.
 
+T is 1, a number that is given, or learned as exp of a parameter: depth as a continuous parameter.
+With an adaptive solver evaluations can be given a price: the loss grows by `penalty` times the mean
+over images of `Solution.effort`, the number of evaluations as a smooth function of f (see
+`harness.models.ops.solvers.adaptive`). The penalty is there beside weight decay.
+
 Reference: R. T. Q. Chen et al., Neural Ordinary Differential Equations, NeurIPS 2018,
 https://arxiv.org/abs/1806.07366; When Physics Teaches Vision (DiffusifyNet), 2026,
-https://diffusify.in. Deviations: gradients by backpropagation through the solver in place of the
-adjoint equation, which may diverge where that does not; place, solver and softplus are ours.
+https://diffusify.in. Penalties on cost: J. Kelly, J. Bettencourt, M. J. Johnson, D. Duvenaud,
+Learning Differential Equations that are Easy to Solve, NeurIPS 2020,
+https://arxiv.org/abs/2007.04504; A. Pal et al., Opening the Blackbox, ICML 2021,
+https://arxiv.org/abs/2105.03918. Deviations: gradients by backpropagation through the solver in
+place of the adjoint equation, which may diverge where that does not; place, solver and softplus are
+ours, and so is the form of the penalty, in units of evaluations.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -31,11 +39,13 @@ from harness.models.ops.solvers import (
     ADAPTIVE_NAMES,
     FIXED_NAMES,
     Adaptive,
+    Solution,
     Solver,
+    Time,
     channel,
     solver,
 )
-from harness.models.papers import CHEN_2018, DIFFUSIFYNET
+from harness.models.papers import CHEN_2018, DIFFUSIFYNET, KELLY_2020, PAL_2021
 from harness.models.registry import unknown
 from harness.models.resnet import SmallImageResNet
 from harness.models.slots import group_norm, with_slots
@@ -69,13 +79,16 @@ class VectorField(nn.Module):
 
 
 class ODEBlock(nn.Module):
-    """z(0) (N, c, H, W) to z(1).
+    """z(0) (N, c, H, W) to z(T).
 
     `nfe` (N,) and `spent` (N,) are of the last call: evaluations, and whether an adaptive solver
-    stopped before the end; (0,) for a solver of fixed steps.
+    stopped before the end; (0,) for a solver of fixed steps. `effort` (N,) is of the last call in
+    training, and differentiable.
 
     Args:
         solver: One of `harness.models.ops.solvers`.
+        time: T, > 0.
+        learned: Whether T is a parameter that starts there.
 
     Raises:
         FloatingPointError: In training a solver stopped before the end: the loss would be that of
@@ -86,16 +99,31 @@ class ODEBlock(nn.Module):
     spent: Tensor
 
     def __init__(
-        self, channels: int, solver: Solver, field: type[VectorField] = VectorField
+        self,
+        channels: int,
+        solver: Solver,
+        field: type[VectorField] = VectorField,
+        time: float = 1.0,
+        learned: bool = False,
     ) -> None:
         super().__init__()
+        if not (time > 0 and math.isfinite(time)):
+            raise ValueError(f"`time` must be > 0 and finite; got {time}. Use 1.0.")
         self.f = field(channels)
         self.solver = solver
+        self.end = time
+        self.log_time = nn.Parameter(torch.tensor(math.log(time))) if learned else None
         self.nfe = torch.zeros(0, dtype=torch.int64)
         self.spent = torch.zeros(0, dtype=torch.bool)
+        self.effort: Tensor | None = None
+
+    @property
+    def time(self) -> float:
+        """T."""
+        return self.end if self.log_time is None else math.exp(self.log_time.item())
 
     def forward(self, z: Tensor) -> Tensor:
-        solution = self.solver(self.f, z)
+        solution = self.solve(z)
         self.nfe = solution.nfe
         # A fixed grid always ends.
         self.spent = solution.spent if isinstance(self.solver, Adaptive) else self.spent[:0]
@@ -105,49 +133,19 @@ class ODEBlock(nn.Module):
                 f"of {len(z)} images: {self.solver.max_nfe} evaluations or the smallest step were "
                 "not enough. Raise `max_nfe`, or `rtol` and `atol`."
             )
+        self.effort = solution.effort if self.training else None
         return solution.u.to(z.dtype)
 
+    def solve(self, z: Tensor) -> Solution:
+        """Solve up to T: z_s = T f(T s, z) up to s = 1 where T is learned, for its gradient."""
+        if self.log_time is None:
+            return self.solver(self.f, z, 0.0, self.end)
+        T = self.log_time.exp()
 
-class TiedBlock(nn.Module):
-    """z <- z + dt f(z), `applications` times with the same f."""
+        def scaled(s: Time, u: Tensor) -> Tensor:
+            return T * self.f((T * s).expand(len(u)), u)
 
-    def __init__(self, f: nn.Module, applications: int, dt: float) -> None:
-        super().__init__()
-        if applications < 1:
-            raise ValueError(f"`applications` must be at least 1; got {applications}.")
-        self.f, self.applications, self.dt = f, applications, dt
-
-    def forward(self, z: Tensor) -> Tensor:
-        u = z.to(torch.promote_types(z.dtype, torch.float32))
-        for _ in range(self.applications):
-            u = u + self.dt * self.f(u)
-        return u.to(z.dtype)
-
-
-class UntiedBlock(nn.Module):
-    """z <- z + f_m(m / M, z) / M, M functions of their own."""
-
-    def __init__(self, channels: int, applications: int) -> None:
-        super().__init__()
-        if applications < 1:
-            raise ValueError(f"`applications` must be at least 1; got {applications}.")
-        self.fields = nn.ModuleList(VectorField(channels) for _ in range(applications))
-
-    def forward(self, z: Tensor) -> Tensor:
-        u, count = z.to(torch.promote_types(z.dtype, torch.float32)), len(self.fields)
-        for m, f in enumerate(self.fields):
-            u = u + f(m / count, u) / count
-        return u.to(z.dtype)
-
-
-class Autonomous(VectorField):
-    """f(z), the vector field without time."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, autonomous=True)
-
-    def forward(self, z: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(0.0, z)
+        return self.solver(scaled, z)
 
 
 def ode_blocks(model: nn.Module) -> Iterator[ODEBlock]:
@@ -173,6 +171,30 @@ class SolvingResNet(SmallImageResNet):
         return torch.stack([block.nfe for block in ode_blocks(self)]).sum(dim=0)
 
 
+class PricedResNet(SolvingResNet):
+    """A ResNet-18 with ODE blocks whose evaluations cost `price` each, in units of the loss."""
+
+    price = 0.0
+    decayed = True
+
+    def regularization(self) -> Tensor:
+        """Return the price of the last call, of its mean image; once, for what it holds is freed.
+
+        Raises:
+            ValueError: The solver has no choice of steps.
+        """
+        efforts = []
+        for block in ode_blocks(self):
+            if block.effort is None:
+                raise ValueError(
+                    f"A penalty on evaluations needs an adaptive solver; got {block.solver.name}. "
+                    f"Use one of {', '.join(ADAPTIVE_NAMES)}."
+                )
+            efforts.append(block.effort.mean())
+            block.effort = None
+        return self.price * torch.stack(efforts).sum()
+
+
 def choose_solver(
     name: str, num_steps: int, rtol: float, atol: float, max_nfe: int, checkpointed: bool = False
 ) -> Solver:
@@ -187,8 +209,8 @@ def choose_solver(
 @MODELS.register
 @card(
     "touchpoint",
-    "z_t = f(t, z), t in [0, 1], in place of x + f(x)",
-    (DIFFUSIFYNET, CHEN_2018),
+    "z_t = f(t, z), t in [0, T], in place of x + f(x)",
+    (DIFFUSIFYNET, CHEN_2018, KELLY_2020, PAL_2021),
     ("tied_resnet", "untied_resnet", "resnet18_slot4"),
 )
 def ode_block(
@@ -201,6 +223,9 @@ def ode_block(
     max_nfe: int = 200,
     checkpointed: bool = False,
     stages: int | Sequence[int] = 4,
+    time: float = 1.0,
+    learn_time: bool = False,
+    penalty: float = 0.0,
 ) -> nn.Module:
     """ResNet-18 with an ODE block; 8 evaluations where `resnet18_slot4` has 1, on equal weights.
 
@@ -212,48 +237,24 @@ def ode_block(
         max_nfe: Budget of evaluations of an adaptive one.
         checkpointed: Recompute the stages of a fixed step in the backward pass.
         stages: Whose second blocks are replaced, 1 to 4.
+        time: T.
+        learn_time: Learn T, from `time` on; one more weight a block.
+        penalty: What one evaluation of an adaptive solver adds to the loss in training.
     """
     method = choose_solver(solver, num_steps, rtol, atol, max_nfe, checkpointed)
-    return with_slots(num_classes, width, stages, lambda c: ODEBlock(c, method), SolvingResNet)
-
-
-@MODELS.register
-@card("null", "z <- z + f(z), M times with one f")
-def tied_resnet(
-    num_classes: int = 10,
-    width: int = 64,
-    applications: int = 8,
-    dt: float = 1.0,
-    stages: int | Sequence[int] = 4,
-) -> nn.Module:
-    """Null model of ODE blocks: one block of their weights, applied as often as they evaluate.
-
-    Args:
-        applications: M; 8 evaluations are those of `ode_block`.
-        dt: Size of a step; 1 / M makes it the Euler method on [0, 1].
-        stages: Whose second blocks are replaced, 1 to 4.
-    """
-    return with_slots(
-        num_classes, width, stages, lambda c: TiedBlock(Autonomous(c), applications, dt)
+    skeleton = PricedResNet if penalty else SolvingResNet
+    model = with_slots(
+        num_classes,
+        width,
+        stages,
+        lambda c: ODEBlock(c, method, time=time, learned=learn_time),
+        skeleton,
     )
-
-
-@MODELS.register
-@card(
-    "null",
-    "z <- z + f_m(m / M, z) / M, M functions of their own",
-    matched=("multiply-adds", "form of f", "size of a step"),
-)
-def untied_resnet(
-    num_classes: int = 10,
-    width: int = 64,
-    applications: int = 8,
-    stages: int | Sequence[int] = 4,
-) -> nn.Module:
-    """Null model of ODE blocks: as many evaluations, each of a function of its own.
-
-    Args:
-        applications: M; 8 evaluations are those of `ode_block`.
-        stages: Whose second blocks are replaced, 1 to 4.
-    """
-    return with_slots(num_classes, width, stages, lambda c: UntiedBlock(c, applications))
+    if isinstance(model, PricedResNet):
+        if solver not in ADAPTIVE_NAMES or not penalty > 0:
+            raise ValueError(
+                f"`penalty` must be >= 0, with an adaptive solver; got {penalty} with {solver}. "
+                f"Use one of {', '.join(ADAPTIVE_NAMES)}."
+            )
+        model.price = penalty
+    return model

@@ -123,6 +123,23 @@ DUPONT_2019 = Paper(
     2019,
     arxiv="1904.01681",
 )
+KELLY_2020 = Paper(
+    "kelly2020learning",
+    "Kelly, Jacob and Bettencourt, Jesse and Johnson, Matthew James and Duvenaud, David",
+    "Learning Differential Equations that are Easy to Solve",
+    "Advances in Neural Information Processing Systems",
+    2020,
+    arxiv="2007.04504",
+)
+PAL_2021 = Paper(
+    "pal2021opening",
+    "Pal, Avik and Ma, Yingbo and Shah, Viral and Rackauckas, Christopher",
+    "Opening the Blackbox: Accelerating Neural Differential Equations by Regularizing Internal "
+    "Solver Heuristics",
+    "International Conference on Machine Learning",
+    2021,
+    arxiv="2105.03918",
+)
 RUTHOTTO_2019 = Paper(
     "ruthotto2019deep",
     "Ruthotto, Lars and Haber, Eldad",

@@ -17,9 +17,9 @@ slots of ResNet-18 with group norm, where the paper has Inception-ResNet-v2 with
 from torch import Tensor, nn
 
 from harness.models.cards import MODELS, card
-from harness.models.ode_block import TiedBlock
 from harness.models.papers import LIU_2025, ZHANG_2017
 from harness.models.slots import STAGES, ResidualFunction, with_slots
+from harness.models.tied_blocks import TiedBlock
 
 KINDS = ("poly-2", "mpoly-2", "2-way")
 

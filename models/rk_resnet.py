@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from harness.models.cards import MODELS, card
 from harness.models.layers import widen
-from harness.models.ode_block import TiedBlock
 from harness.models.ops.solvers import solver
 from harness.models.papers import LIU_2025, ZHU_2022
 from harness.models.registry import unknown
 from harness.models.slots import STAGES, ResidualFunction, with_slots
+from harness.models.tied_blocks import TiedBlock
 
 EVALUATIONS = {"midpoint": 2, "heun": 2, "heun3": 3, "rk4": 4}
 

@@ -1,3 +1,6 @@
+import copy
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,24 +9,22 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from harness.models.base import Layered, Solving
+from harness.models.base import Layered, Regularized, Solving
 from harness.models.lookup import source
 from harness.models.neural_ode import Augment, neural_ode, neural_ode_blocks, neural_ode_tied
-from harness.models.ode_block import (
-    Autonomous,
-    ODEBlock,
-    TiedBlock,
-    VectorField,
-    ode_block,
-    tied_resnet,
-)
+from harness.models.ode_block import ODEBlock, VectorField, ode_block, ode_blocks
 from harness.models.ops.solvers import solver
+from harness.models.ruthotto_haber import parabolic
 from harness.models.slots import resnet18_slot4
+from harness.models.tied_blocks import Autonomous, TiedBlock, tied_resnet
 from harness.progress import Progress
 from harness.running.execute import execute
 from harness.running.options import Options
 from harness.running.plan import plan
+from harness.running.recipes import recipe_for
+from harness.running.train import State, train
 from harness.storage.results import read
+from harness.suites.datasets import Split
 
 
 def count(model: torch.nn.Module) -> int:
@@ -200,3 +201,180 @@ def test_an_adaptive_solver_keeps_float32_under_autocast() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             found = block(z)
     assert torch.equal(found, exact) and torch.equal(block.nfe, nfe) and not block.spent.any()
+
+
+PAIRS = ("heun_euler", "bosh3", "dopri5")
+
+
+def of_all_sizes(n: int = 6) -> torch.Tensor:
+    """States that need different numbers of steps."""
+    sizes = torch.logspace(-1.5, 0.5, n, dtype=torch.float64)
+    return states(n).double() * sizes[:, None, None, None]
+
+
+def exact_block(method: str, rtol: float, **arguments: float | bool) -> ODEBlock:
+    made = ODEBlock(8, solver(method, rtol=rtol, atol=1e-3), **arguments)
+    return awake(made).double().train()
+
+
+def slopes(
+    block: ODEBlock, p: torch.Tensor, loss: Callable[[], torch.Tensor]
+) -> tuple[float, float]:
+    """The derivative of a loss in a random direction of `p`, and its finite difference."""
+    block.zero_grad()
+    loss().backward()
+    assert p.grad is not None
+    direction = torch.randn(p.shape, generator=torch.Generator().manual_seed(1)).to(p)
+    ends = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            p.add_(sign * 1e-8 * direction)
+            ends.append(float(loss()))
+            p.sub_(sign * 1e-8 * direction)
+    return float((p.grad * direction).sum()), (ends[0] - ends[1]) / 2e-8
+
+
+@pytest.mark.parametrize("method", PAIRS)
+def test_gradients_of_an_adaptive_solve_are_those_of_finite_differences(method: str) -> None:
+    # Step sizes are rounded: a change of 1e-8 leaves them as they are.
+    block, z = exact_block(method, 1e-3), of_all_sizes()
+    block(z)
+    assert block.nfe.unique().numel() >= 2, "images of different cost"
+    for p in block.f.parameters():
+        mine, found = slopes(block, p, lambda: block(z).square().sum())
+        assert mine == pytest.approx(found, rel=1e-4, abs=1e-5)
+
+
+def effort(block: ODEBlock, z: torch.Tensor) -> torch.Tensor:
+    block(z)
+    assert block.effort is not None
+    return block.effort
+
+
+@pytest.mark.parametrize("method", PAIRS)
+def test_effort_is_a_smooth_count_of_evaluations(method: str) -> None:
+    block, z = exact_block(method, 1e-12), of_all_sizes()
+    for p in block.f.parameters():
+        mine, found = slopes(block, p, lambda: effort(block, z).sum())
+        assert mine == pytest.approx(found, rel=1e-3, abs=2e-3)  # a fifth root of a small error
+    cost, smooth = [], []
+    for tol in (1e-2, 1e-4, 1e-6):
+        block.solver = solver(method, rtol=tol, atol=tol, max_nfe=10_000)
+        smooth.append(effort(block, z).detach())
+        cost.append(block.nfe)
+    found, counted = torch.stack(smooth).flatten(), torch.stack(cost).flatten().double()
+    # Less than the count: the last step is cut, and rejected steps are left out.
+    assert (found <= counted).all() and (found >= 0.25 * counted).all()
+    assert float(torch.corrcoef(torch.stack((found, counted)))[0, 1]) > 0.98
+
+
+def test_effort_of_an_image_does_not_depend_on_its_batch() -> None:
+    block, z = exact_block("bosh3", 1e-3), of_all_sizes()
+    whole = effort(block, z)
+    for i in (0, 3, 5):
+        torch.testing.assert_close(effort(block, z[i : i + 1])[0], whole[i])
+
+
+def test_a_field_of_zero_has_a_finite_gradient_of_effort() -> None:
+    block = ODEBlock(8, solver("dopri5", rtol=1e-3, atol=1e-3)).train()
+    torch.nn.init.zeros_(block.f.norms[2].weight)
+    effort(block, states()).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in block.parameters())
+
+
+def test_a_price_is_added_to_the_loss_and_lowers_the_evaluations() -> None:
+    torch.manual_seed(0)
+    model = ode_block(width=8, solver="heun_euler", penalty=0.5, stages=(3, 4)).train()
+    assert isinstance(model, Regularized)
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    model(images)
+    mean = sum(float(b.effort.detach().mean()) for b in ode_blocks(model) if b.effort is not None)
+    first = float(model.nfe.double().mean())
+    assert float(model.regularization().detach()) == pytest.approx(0.5 * mean)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(10):
+        optimizer.zero_grad()
+        model(images)
+        model.regularization().backward()
+        optimizer.step()
+    model(images)
+    assert float(model.nfe.double().mean()) < 0.9 * first
+    model.regularization()
+    copy.deepcopy(model)  # nothing of the last step is held
+
+
+def test_a_price_leaves_weight_decay_as_the_null_has_it() -> None:
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
+    split = Split(images, torch.arange(64) % 2, ("a", "b"), flip=False)
+    recipe = recipe_for(split, 1, torch.device("cpu"))
+    decay = [
+        State.start(m, recipe).optimizer.param_groups[0]["weight_decay"]
+        for m in (
+            resnet18_slot4(width=8),
+            ode_block(width=8),
+            ode_block(width=8, solver="bosh3", penalty=0.1),
+            parabolic(width=8),
+        )
+    ]
+    assert decay == [5e-4, 5e-4, 5e-4, 0.0]
+    ends = []
+    for penalty in (0.0, 0.1):
+        torch.manual_seed(0)
+        model = ode_block(num_classes=2, width=8, solver="bosh3", penalty=penalty)
+        made, history = train(model, split, recipe, seed=0, device=torch.device("cpu"))
+        ends.append(history[0]["loss"])
+        assert made(images[:2] / 255).isfinite().all()
+    assert ends[1] > ends[0] + 0.1 * 5, "at least a step's evaluations"
+
+
+def test_a_price_asks_for_an_adaptive_solver() -> None:
+    with pytest.raises(ValueError, match=r"an adaptive solver; got 0.1 with rk4. Use one of heun"):
+        ode_block(width=8, penalty=0.1)
+    with pytest.raises(ValueError, match="`penalty` must be >= 0"):
+        ode_block(width=8, penalty=-0.1, solver="bosh3")
+    model = ode_block(width=8, penalty=0.1, solver="bosh3").train()
+    model.solver = solver("rk4", num_steps=2)
+    model(torch.rand(2, 3, 32, 32))
+    with pytest.raises(ValueError, match="needs an adaptive solver; got rk4"):
+        model.regularization()
+
+
+@pytest.mark.parametrize("method", ["rk4", "dopri5"])
+def test_twice_the_time_is_the_flow_continued(method: str) -> None:
+    settings = {"num_steps": 4} if method == "rk4" else {"rtol": 1e-7, "atol": 1e-7}
+    block, z = (
+        awake(ODEBlock(8, solver(method, **settings), time=2.0)).double(),
+        2 * states(3).double(),
+    )
+    with torch.no_grad():
+        half = solver("rk4", num_steps=64)
+        wanted = half(block.f, half(block.f, z).u, 1.0, 2.0).u
+        torch.testing.assert_close(block(z), wanted, rtol=0, atol=0.02 if method == "rk4" else 1e-4)
+        assert not torch.allclose(block(z), half(block.f, z).u, atol=0.1)
+
+
+@pytest.mark.parametrize("method", ["rk4", "dopri5"])
+def test_a_learned_time_starts_as_the_given_one_and_has_a_gradient(method: str) -> None:
+    settings = {"num_steps": 2} if method == "rk4" else {"rtol": 1e-6, "atol": 1e-6}
+    given, learned = (
+        awake(ODEBlock(8, solver(method, **settings), time=1.5, learned=x)).double()
+        for x in (False, True)
+    )
+    z = 2 * states(3).double()
+    assert given.time == 1.5 and learned.time == pytest.approx(1.5)
+    torch.testing.assert_close(learned(z), given(z), rtol=1e-4, atol=1e-5)
+    assert learned.log_time is not None
+    mine, found = slopes(learned, learned.log_time, lambda: learned(z).square().sum())
+    assert mine == pytest.approx(found, rel=1e-4)
+
+
+def test_time_one_is_the_network_that_there_was() -> None:
+    model, longer = ode_block(width=8), ode_block(width=8, learn_time=True)
+    assert not [k for k in model.state_dict() if "time" in k]
+    assert count(longer) - count(model) == 1
+    block = next(ode_blocks(model))
+    z = states(4, 64)
+    assert torch.equal(block(z), block.solver(block.f, z).u)
+    for wrong in (0.0, -1.0, math.inf):
+        with pytest.raises(ValueError, match="`time` must be > 0 and finite"):
+            ode_block(width=8, time=wrong)

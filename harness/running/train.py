@@ -55,8 +55,7 @@ class State:
             model.parameters(),
             lr=recipe.peak_lr,
             momentum=recipe.momentum,
-            # A model with a penalty of its own has that in place of weight decay.
-            weight_decay=0.0 if isinstance(model, Regularized) else recipe.weight_decay,
+            weight_decay=recipe.weight_decay if is_decayed(model) else 0.0,
             nesterov=recipe.nesterov,
             fused=True,
         )
@@ -115,6 +114,11 @@ class State:
         if accuracy >= max((h["held_out"] for h in self.history[:-1]), default=0.0):
             self.best = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.history[-1]["held_out"] = accuracy
+
+
+def is_decayed(model: nn.Module) -> bool:
+    """Return whether weights decay: a penalty of a model's own stands in place of it, or beside."""
+    return not isinstance(model, Regularized) or bool(getattr(model, "decayed", False))
 
 
 def train(

@@ -14,11 +14,18 @@ Each attempted step costs one evaluation less than the method has stages, the fi
 of the step before; the start costs two, one for the first slope and one for the first step size. So
 the Dormand-Prince method takes 2 + 6 (accepted + rejected) evaluations.
 
-Gradients go through the accepted steps; step sizes count as constants. The field is evaluated in
-float32, also under autocast.
+Gradients go through the accepted steps; step sizes, and the scale of errors, count as constants.
+The field is evaluated in float32, also under autocast.
+
+What a sample costs is a whole number, and has no gradient. Its `effort` has one: where the
+controller answers a step dt with a next step dt', the step counts as dt / dt' steps,
+
+    effort_i = 2 + (stages - 1) sum over accepted steps of 1 / clip(0.9 e_i^(-1/q), 0.2, 10).
 
 Reference: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, Springer
-1993, II.4 (the controller, and the first step size).
+1993, II.4 (the controller, and the first step size). A. Pal, Y. Ma, V. Shah, C. Rackauckas, Opening
+the Blackbox, ICML 2021, https://arxiv.org/abs/2105.03918 (error estimates as a penalty: there the
+sum of dt e, which is the same for a sample of two steps and for one of twenty).
 """
 
 import math
@@ -99,6 +106,7 @@ class _Solve:
             torch.zeros(n, dtype=torch.int64, device=device) for _ in range(3)
         )
         self.spent = torch.zeros(n, dtype=torch.bool, device=device)
+        self.effort = torch.full((n,), 2.0, dtype=u.dtype, device=device)
         self.calls = 0
         self.arrived: list[tuple[Tensor, Tensor]] = []
 
@@ -113,7 +121,8 @@ class _Solve:
             which = torch.cat([w for _, w in self.arrived])
         order = torch.empty_like(which)
         order[which] = torch.arange(len(which), device=which.device)
-        return Solution(u[order], self.nfe, self.accepted, self.rejected, self.spent, self.calls)
+        counts = self.nfe, self.accepted, self.rejected, self.spent, self.calls
+        return Solution(u[order], *counts, self.effort)
 
     def evaluate(self, t: Tensor, u: Tensor) -> Tensor:
         self.calls += 1
@@ -154,9 +163,10 @@ class _Solve:
         dt = torch.where(last, remaining, self.dt)
         u_new, slope_new, error = self.stages(dt)
         self.nfe[self.which] += tableau.stages - 1
+        bound = torch.maximum(self.u.detach().abs(), u_new.detach().abs())
+        ratio = error / bound.mul_(method.rtol).add_(method.atol)
         with torch.no_grad():
-            bound = torch.maximum(self.u.detach().abs(), u_new.detach().abs())
-            e = self.norm(error.div_(bound.mul_(method.rtol).add_(method.atol)))
+            e = self.norm(ratio)
             good = e <= 1  # not where e is no number
             factor = SAFETY * e.clamp(min=1e-10) ** (-1 / tableau.controller)
             factor = factor.nan_to_num(nan=SHRINK).clamp(SHRINK, GROW)
@@ -170,6 +180,7 @@ class _Solve:
             leave = there | stuck | poor
             self.spent[self.which[leave & ~there]] = True
             all_good, any_leave = good.all(), leave.any()
+        self.add_effort(ratio, good)
         if all_good:
             self.u, self.slope = u_new, slope_new
         else:
@@ -181,6 +192,14 @@ class _Solve:
             self.arrived.append((self.u[out], self.which[out]))
             self.u, self.slope, self.which = self.u[stay], self.slope[stay], self.which[stay]
             self.t, self.dt = self.t[stay], self.dt[stay]
+
+    def add_effort(self, ratio: Tensor, good: Tensor) -> None:
+        """Count accepted steps, in units of the next step that the controller answers with."""
+        tableau = self.method.tableau
+        square = ratio.flatten(1).square().mean(1).clamp(min=1e-20)  # a root has no slope at 0
+        steps = square ** (0.5 / tableau.controller) / SAFETY
+        steps = torch.where(good, steps.clamp(1 / GROW, 1 / SHRINK), 0.0)
+        self.effort = self.effort.index_add(0, self.which, (tableau.stages - 1) * steps)
 
     def stages(self, dt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return u, f(t + dt, u) and the error estimate of one step of sizes dt (M,)."""
@@ -194,9 +213,8 @@ class _Solve:
                     u = torch.add(u, k, alpha=weight)
             slope = self.evaluate(self.t + c * dt, u)
             kept.append(slope * h)
-        with torch.no_grad():
-            error = torch.zeros_like(u)
-            for weight, k in zip(tableau.e, kept, strict=True):
-                if weight:
-                    error.add_(k.detach(), alpha=weight)
+        error = torch.zeros_like(u)
+        for weight, k in zip(tableau.e, kept, strict=True):
+            if weight:
+                error.add_(k, alpha=weight)
         return u, slope, error

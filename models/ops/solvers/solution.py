@@ -27,6 +27,7 @@ class Solution:
         spent: (N,), bool: whether the budget, or the smallest step, was reached before the end; `u`
             is then the last accepted state.
         calls: Number of calls of the vector field, for however many samples.
+        effort: (N,), float: of an adaptive solver, `nfe` as a smooth function of the field.
     """
 
     u: Tensor
@@ -35,6 +36,7 @@ class Solution:
     rejected: Tensor
     spent: Tensor
     calls: int
+    effort: Tensor | None = None
 
 
 class Solver(Protocol):

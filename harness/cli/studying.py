@@ -1,4 +1,4 @@
-"""The command that answers the project's questions: study."""
+"""The command that answers questions: study, its plan, and its check."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,15 +17,24 @@ from harness.cli.app import (
 from harness.suites.dataset_names import dataset_name
 
 if TYPE_CHECKING:
-    from harness.study.questions import Question
+    from harness.study.design import Design, Preset, Question
 
-Preset = Annotated[
+ACTIONS = ("plan", "check")
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[plan|check] [FILE.toml]",
+        help="What to do, and a study's file \\[answer; the built-in study].",
+        show_default=False,
+    ),
+]
+PresetName = Annotated[
     str | None,
-    opt.what("quick: digits, 3 seeds; cifar10: 5 seeds \\[that of the data set, or quick]."),
+    opt.what("quick: digits, 3 seeds, questions 1-4; cifar10: width 16, 10 epochs.", "--preset"),
 ]
 OtherDataset = Annotated[str | None, opt.what("In place of the preset's.")]
 Count = Annotated[int | None, opt.what("Number of seeds, in place of the preset's.")]
-Numbers = Annotated[list[str], opt.what("1, 2a, 2b, 3, 4a, 4b \\[all]; repeats.", "--question")]
+Numbers = Annotated[list[str], opt.what("1, 2a, 2b, ... \\[the preset's]; repeats.", "--question")]
 MayRun = Annotated[
     bool,
     opt.training("Train and evaluate what is missing.", "--run/--no-run", "--train/--no-train"),
@@ -38,12 +47,16 @@ Stored = Annotated[bool, opt.output("Print the answers that are stored; run noth
     epilog=opt.examples(
         "harness study --dry-run",
         "harness study --question 3 --seeds 5",
+        "harness study my.toml",
+        "harness study plan --preset cifar10",
+        "harness study check",
         "harness study --show --dataset cifar10",
     )
 )
 def study(
     context: typer.Context,
-    preset: Preset = None,
+    words: Words = None,
+    preset: PresetName = None,
     dataset: OtherDataset = None,
     seeds: Count = None,
     question: Numbers = [],
@@ -62,33 +75,57 @@ def study(
     data: opt.Data = None,
     results: opt.Results = Path("results"),
 ) -> None:
-    """Answer the four questions: run what is missing; write results/DATASET/study.json."""
+    """Answer a study's questions: run what is missing; write results/DATASET/study.json.
+
+    `plan` says which seeds, images and hours each question needs; `check` asks every question of
+    networks that cannot have what it asks for.
+    """
     given = locals()
     from harness.refusal import user_input
     from harness.storage.files import safe
     from harness.storage.results import QUICK
-    from harness.study.questions import preset_for, select_questions
-    from harness.study.schema import FILE
+    from harness.study.stored import file_of
 
-    scale, questions = preset_for(preset, dataset), select_questions(question)
-    spec, count = dataset or scale.dataset, scale.seeds if seeds is None else seeds
+    action, design = read_words(words or [])
+    scale = design.preset_for(preset, dataset)
+    questions = design.select(question or scale.questions)
+    given |= {
+        name: getattr(scale, name) if given[name] is None else given[name]
+        for name in ("dataset", "seeds", "width", "epochs", "recipe")
+    }
     with user_input():
-        name = dataset_name(spec)
+        name = dataset_name(given["dataset"])
     folder = folder_to_read(results) if stored else results
-    path = (folder / QUICK if limit else folder) / safe(name) / FILE
-    written = [] if stored else answer(context, given, questions, spec, count, path)
+    path = (folder / QUICK if limit else folder) / safe(name) / file_of(design.name)
+    if action == "plan":
+        print_plan(context, given, design, questions)
+        return
+    written = [] if stored else answer(context, given, design, scale, questions, path, action)
     if not dry_run:
-        print_study(path, questions, json)
+        print_study(path, folder, questions, json)
         print_lines(written, apart=json)
+
+
+def read_words(words: list[str]) -> "tuple[str, Design]":
+    """Return what to do, "" to answer, and the study."""
+    from harness.refusal import Refusal
+    from harness.study.design_files import built_in, read_design
+
+    action = words[0] if words and words[0] in ACTIONS else ""
+    files = words[bool(action) :]
+    if len(files) > 1:
+        raise Refusal(f"A study is one file; got {', '.join(files)}. Run them one by one.")
+    return action, read_design(Path(files[0])) if files else built_in()
 
 
 def answer(
     context: typer.Context,
     given: dict[str, Any],
-    questions: "tuple[Question, ...]",
-    dataset: str,
-    seeds: int,
+    design: "Design",
+    scale: "Preset",
+    asked: "tuple[Question, ...]",
     path: Path,
+    action: str,
 ) -> list[Path]:
     """Run what is missing; return the files that were written: answers and figures."""
     from harness.analysis import boards
@@ -96,39 +133,63 @@ def answer(
     from harness.present.forecast import forecast_sheet
     from harness.running.forecast import forecast
     from harness.running.options import resolve_device
-    from harness.study import run
+    from harness.study import history, making, run
+    from harness.study.reading import models_to_draw
     from harness.study.schema import write_study
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    work, dataset = run.list_networks(questions, dataset, seeds, options), dataset_name(dataset)
+    work = run.list_networks(asked, given["dataset"], given["seeds"], options, action == "check")
     if given["dry_run"]:
-        jobs = [network.plan(options) for network in work]
-        print_sheets([forecast_sheet(forecast(jobs, options))], given["json"])
+        jobs = [(network.plan(options), network.options(options)) for network in work]
+        steps = [step for job, own in jobs for step in forecast([job], own)]
+        print_sheets([forecast_sheet(steps)], given["json"])
         return []
+    dataset = dataset_name(given["dataset"])
+    noted = history.start(design, options.root, dataset)
     if options.may_train:
         workers = given["workers"] or run.workers_for(resolve_device(options.device))
         run.run_study(work, options, progress, workers)
-    answers = run.answer_from(questions, options.root, dataset, seeds, progress)
-    label = run.label(work[0].plan(options), options, seeds)  # with the weights of now
-    write_study(path, run.store_answers(answers, options.root, dataset, seeds, label))
+    family = design.select(sorted({*scale.questions, *(q.number for q in asked)}))
+    made = making.Making(design, family, dataset, given["seeds"], options, noted)
+    study = made.answer(work[0].plan(options), [q.number for q in asked], path, progress)
+    write_study(path, study)
     if not options.limit:  # a subset of the images enters no table
         boards.write(options.root, progress)
     figures = [
         figure
-        for suite, names in run.models_to_draw(questions).items()
+        for suite, names in models_to_draw(made.named(asked)).items()
         for figure in draw(options.root, [suite], [dataset], options.data, names)
     ]
     return [path, *figures]
 
 
-def print_study(path: Path, questions: "tuple[Question, ...]", json: bool) -> None:
+def print_plan(
+    context: typer.Context,
+    given: dict[str, Any],
+    design: "Design",
+    asked: "tuple[Question, ...]",
+) -> None:
+    """Print what each question needs."""
+    from harness.study import making, run
+    from harness.study.sheet import power_sheet
+
+    options, progress = opt.make_options(given), progress_on_stderr(context)
+    spec, seeds = given["dataset"], given["seeds"]
+    (first, *_) = run.list_networks(asked, spec, seeds, options)
+    made = making.Making(design, asked, dataset_name(spec), seeds, options, design.digest)
+    found = made.power(first.plan(options), spec, progress)
+    print_sheets([power_sheet(found)], given["json"])
+
+
+def print_study(path: Path, folder: Path, questions: "tuple[Question, ...]", json: bool) -> None:
     """Print the stored answers to these questions."""
     from dataclasses import asdict, replace
 
     from harness.present.machine import dumps
     from harness.refusal import Refusal
-    from harness.study.schema import read_study, say_stale
+    from harness.study.schema import read_study
     from harness.study.sheet import describe_study
+    from harness.study.stored import say_stale
 
     if not path.is_file():
         raise Refusal(f"There are no answers at {path}. Run `harness study --help` to see how.")
@@ -137,7 +198,7 @@ def print_study(path: Path, questions: "tuple[Question, ...]", json: bool) -> No
     study = replace(study, questions=tuple(a for a in study.questions if a.number in numbers))
     if json:
         typer.echo(dumps(asdict(study)))
-        print_lines(say_stale(study, study.stale(path.parent)), apart=True)
+        print_lines(say_stale(study, study.stale(folder)), apart=True)
     else:
-        for part in describe_study(study, path.parent):
+        for part in describe_study(study, folder):
             show(part)

@@ -9,7 +9,9 @@ from typing import Any
 from harness.analysis.groups import describe_group
 from harness.comparison.wording import bounds, chance, signed
 from harness.report.numbers import Number, convert, find_scale
-from harness.study.schema import FILE, StoredAnswer, StoredEffect, Study, read_study
+from harness.study.claims import say
+from harness.study.schema import read_study
+from harness.study.stored import FILES, StoredAnswer, StoredEffect, Study
 from harness.suites.metrics import METRICS, full_title
 
 PLACES = 6  # of where an interval is drawn; what is printed is rounded by `comparison.wording`
@@ -22,9 +24,10 @@ def read(results: Path) -> list[tuple[Study, list[str]]]:
         Refusal: One is damaged, or no study; says which question and effect.
     """
     found = []
-    for path in sorted(results.glob(f"*/{FILE}")):
-        study = read_study(path)
-        found.append((study, study.stale(path.parent)))
+    for path in sorted(results.glob(f"*/{FILES}")):
+        if not path.name.endswith(".plan.json"):
+            study = read_study(path)
+            found.append((study, study.stale(results)))
     return sorted(found, key=lambda pair: -pair[0].images)
 
 
@@ -55,7 +58,8 @@ def questions(
             {
                 "question": answer.question,
                 "answer": answer.answer,
-                "verdict": answer.verdict,
+                "verdict": say(answer.verdict, answer.margin),
+                "checks": list(answer.checks),
                 "headline": _effect(top, []) if top else None,
                 "effects": effects,
             }
@@ -76,9 +80,10 @@ def _effect(effect: StoredEffect, runs: Sequence[int]) -> dict[str, Any]:
     ]
     doubt = "; ".join([f"95 % {interval}"] * known + chances)
     less = f" less {effect.against}" if effect.against else ""
+    less += f", {effect.further}," if effect.further else ""
     return {
         "model": effect.model,
-        "against": effect.against,
+        "against": ", ".join(filter(None, (effect.against, effect.further))),
         "metric": title,
         "better": metric.sign,
         "group": describe_group(effect.group),
@@ -106,5 +111,5 @@ def _runs(
         for number, run in enumerate(runs)
         if (run["dataset"], run["suite"]) == (study.dataset, effect.suite)
         and run["model"] in (effect.model, effect.against)
-        and f"{run['path'].partition('/')[2]}.csv" in answer.runs
+        and f"{run['path']}.csv" in answer.runs
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.storage.histories import COLUMNS
-from harness.study.schema import Study
+from harness.study.stored import Study
 
 
 @dataclass(frozen=True)

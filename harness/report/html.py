@@ -18,7 +18,7 @@ from harness.report import answers, libraries, runs
 from harness.report.content import Content
 from harness.report.numbers import format_number, unit_of
 from harness.report.pictures import Pictures
-from harness.study.schema import say_stale
+from harness.study.stored import say_stale
 from harness.suites.metrics import METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"

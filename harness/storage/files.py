@@ -19,7 +19,8 @@ HOST = re.sub(r"\W", "-", platform.node())
 PUBLISHED = "published.json"  # marks a folder that commands only read
 # A name that is its own file name. One that ends like a changed name is changed as well.
 PLAIN = re.compile(r"(?!.*-[0-9a-f]{8}$)[A-Za-z0-9_]([A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?")
-NO_DATASETS = ("cells", "checkpoints", "figures", "published", "quick", "report")  # in the results
+# Folders in the results that hold no data set.
+NO_DATASETS = ("cells", "checkpoints", "figures", "published", "quick", "report", "untrained")
 # Devices on Windows, whatever follows the first dot, and folders of another use.
 TAKEN = re.compile(rf"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|{'|'.join(NO_DATASETS)}", re.I)
 

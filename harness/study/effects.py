@@ -1,32 +1,52 @@
 """What is known of one difference: samples in, effects out.
 
-A difference is of two networks, of one network's maps as they are and as a temperature would make
-them, or of a rank correlation and none.
+A difference is of two networks, of such differences before and after training, of a whole and the
+sum of its parts, or of a rank statistic and none. Networks of one seed start alike, so that they
+are compared seed by seed and image by image; see `analysis.pairs`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr
 
-from harness.analysis import Sample, difference, mean_correlation
+from harness.analysis import Differences, Sample, always_valid, contrast, difference, superiority
 from harness.analysis.collect import Key
 from harness.analysis.groups import describe_group
 from harness.comparison.wording import bounds, signed
 from harness.refusal import Refusal
-from harness.study.questions import ENOUGH, Quantity
-from harness.study.schema import StoredEffect
+from harness.study.design import Quantity
+from harness.study.stored import StoredEffect
 from harness.suites.metrics import METRICS
 
-TEMPERATURE = "a temperature of equal entropy"
 Samples = Mapping[Key, Sample]
+UNTRAINED = "less the same of untrained networks"
+SUM = "less the sum of what its parts gain"
+
+
+class Distribution(NamedTuple):
+    """Of an estimate: Student's t with `df`, and a standard error to either side of the center."""
+
+    center: float
+    below: float
+    above: float
+    df: float
+
+    @classmethod
+    def of(cls, d: Differences) -> "Distribution":
+        return cls(*(float(x) for x in (d.center, d.below, d.above, d.df)))
+
+
+UNKNOWN = Distribution(math.nan, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One difference: `model` less `against`.
+    """One difference: `model` less `against`, positive where the model has more.
 
     Args:
         quantity: What is compared.
@@ -34,9 +54,11 @@ class Effect:
         p: p value of no difference, two-sided, unadjusted.
         seeds: Number of seeds of each model, and `images` behind each.
         decides: Whether the verdict rests on it.
-        p_gain: One-sided p value of "the gain is at least `ENOUGH`"; `p_loss` likewise of a loss.
-            NaN where that makes no sense.
+        further: What else was subtracted, in words.
+        beats: Probability that one retraining of the model beats one of the other.
+        mde: The difference that would be found at 5 % with power 80 %.
         other: Value of `against`; NaN where there is none.
+        d: Its distribution, positive where the model is better.
     """
 
     model: str
@@ -49,9 +71,19 @@ class Effect:
     seeds: int
     images: int
     decides: bool
-    p_gain: float = math.nan
-    p_loss: float = math.nan
+    further: str = ""
+    beats: float = math.nan
+    mde: float = math.nan
     other: float = math.nan
+    d: Distribution = field(default=UNKNOWN, repr=False, compare=False)
+
+    def p_above(self, x: float) -> float:
+        """Return the one-sided p value of "it is better by no more than `x`"."""
+        return _tail(x - self.d.center, self.d.below, self.d.df)
+
+    def p_below(self, x: float) -> float:
+        """Return the one-sided p value of "it is better by at least `x`"."""
+        return _tail(self.d.center - x, self.d.above, self.d.df)
 
     def store(self) -> StoredEffect:
         """Return it as it is written and printed, rounded once."""
@@ -59,6 +91,7 @@ class Effect:
         return StoredEffect(
             model=self.model,
             against=self.against,
+            further=self.further,
             suite=quantity.suite,
             metric=quantity.metric,
             group=quantity.group,
@@ -67,21 +100,44 @@ class Effect:
             low=round(self.low, 6),
             high=round(self.high, 6),
             p=float(f"{self.p:.3g}"),
+            beats=round(self.beats, 3),
+            mde=round(self.mde, 6),
             seeds=self.seeds,
             images=self.images,
             decides=self.decides,
         )
 
 
+def _tail(gap: float, se: float, df: float) -> float:
+    """P(T <= gap / se); what has no error is certain."""
+    if not math.isfinite(gap) or math.isnan(se):
+        return 1.0
+    if se == 0:
+        return 0.0 if gap < 0 else 1.0
+    return float(stdtr(df, gap / se))
+
+
 @dataclass(frozen=True)
 class Numbers:
-    """The samples of one data set."""
+    """What was measured on one data set.
 
-    found: Samples
+    Args:
+        trained: Samples of trained networks, with their outcomes by seed; `untrained` likewise.
+        table: Long table of the trained ones.
+        classes: How many the data set has.
+        seeds: How many every model must have.
+        planned: Seeds at the first answer, where there are more now; 0 where none were added.
+    """
+
+    trained: Samples
+    untrained: Samples
     table: pd.DataFrame
     dataset: str
+    classes: int
+    seeds: int
+    planned: int = 0
 
-    def sample(self, quantity: Quantity, model: str) -> Sample:
+    def sample(self, quantity: Quantity, model: str, untrained: bool = False) -> Sample:
         """Return the sample of a model.
 
         Raises:
@@ -89,70 +145,73 @@ class Numbers:
         """
         suite, metric, group, variant = quantity
         key = Key(self.dataset, suite, metric, variant, group, model)
-        if key not in self.found:
+        found = self.untrained if untrained else self.trained
+        there = found[key].seeds if key in found else 0
+        if there < self.seeds:
+            bare = "untrained " * untrained
             raise Refusal(
-                f"There is no {metric} of `{model}` {describe_group(group)} on {self.dataset}, "
-                f"suite {suite}. Run `harness study` without `--no-run`."
+                f"There is no {metric}{f' ({variant})' * bool(variant)} of {bare}`{model}` "
+                f"{describe_group(group)} on {self.dataset}, suite {suite}, of {self.seeds} seeds "
+                f"({there} are there). Run `harness study` without `--no-run`."
             )
-        return self.found[key]
+        return found[key]
 
     def effect(self, quantity: Quantity, model: str, against: str, decides: bool) -> Effect:
         """Return the difference of two models."""
         a, b = (self.sample(quantity, name) for name in (model, against))
-        return _effect(a, b, quantity, (model, against), decides)
+        return self._effect(
+            difference(a, b), (a, b), quantity, (model, against), decides, beats=superiority(a, b)
+        )
 
-    def inside(self, quantity: Quantity, model: str, decides: bool) -> Effect:
-        """Return the difference of a model's maps to those of a temperature, image by image."""
-        # A temperature changes no rank: the instability of matched maps is that of the sharp ones.
-        other = "sharp" if quantity.metric == "instability" else "matched"
-        kinds = (quantity._replace(variant=kind) for kind in ("used", other))
-        # One network, its maps as they are and otherwise: paired by seed as well.
-        a, b = (replace(self.sample(kind, model), runs=()) for kind in kinds)
-        return _effect(a, b, quantity, (model, TEMPERATURE), decides, same_seeds=True)
-
-    def alone(self, quantity: Quantity, model: str, decides: bool) -> Effect | None:
-        """Return a rank correlation over seeds beside none at all; None where there is none."""
-        condition, _, level = quantity.group.rpartition(" ")
-        kept = self.table[
-            (self.table["suite"] == quantity.suite)
-            & (self.table["model"] == model)
-            & (self.table["dataset"] == self.dataset)
-            & (self.table["metric"] == quantity.metric)
-            & (self.table["variant"] == quantity.variant)
-            & (self.table["condition"] == condition)
-            & np.isclose(self.table["level"], float(level))
+    def learned(self, quantity: Quantity, model: str, against: str, decides: bool) -> Effect:
+        """Return the difference of two models less that of the same networks untrained."""
+        four = [
+            self.sample(quantity, name, untrained)
+            for untrained in (False, True)
+            for name in (model, against)
         ]
-        if kept.empty:
-            return None
-        n = int(kept["n"].min())
-        rho = mean_correlation(kept["value"], n)
-        return Effect(model, "", quantity, *rho, seeds=len(kept), images=n, decides=decides)
+        d = contrast(four, (1, -1, -1, 1))
+        return self._effect(d, four, quantity, (model, against), decides, UNTRAINED)
 
+    def interaction(
+        self, quantity: Quantity, model: str, baseline: str, parts: Sequence[str]
+    ) -> Effect:
+        """Return the gain of a model over `baseline` less the sum of its parts' gains."""
+        names = (model, *parts, baseline)
+        found = [self.sample(quantity, name) for name in names]
+        d = contrast(found, (1, *(-1 for _ in parts), len(parts) - 1))
+        return self._effect(d, found, quantity, (model, baseline), True, SUM)
 
-def _effect(
-    a: Sample,
-    b: Sample,
-    quantity: Quantity,
-    names: tuple[str, str],
-    decides: bool,
-    same_seeds: bool = False,
-) -> Effect:
-    d = difference(a, b, same_seeds=same_seeds)
-    for_better = -d if METRICS[quantity.metric].sign < 0 else d
-    return Effect(
-        *names,
-        quantity,
-        value=a.value - b.value,
-        low=float(d.low),
-        high=float(d.high),
-        p=float(d.p),
-        seeds=min(a.seeds, b.seeds),
-        images=min(a.n, b.n),
-        decides=decides,
-        p_gain=float(for_better.p_worse(-ENOUGH)),
-        p_loss=1 - float(for_better.p_worse(ENOUGH)),
-        other=b.value,
-    )
+    def _effect(
+        self,
+        d: Differences,
+        samples: Sequence[Sample],
+        quantity: Quantity,
+        names: tuple[str, str],
+        decides: bool,
+        further: str = "",
+        beats: float = math.nan,
+    ) -> Effect:
+        seeds = min(s.seeds for s in samples)
+        if self.planned:
+            d = always_valid(d, seeds, self.planned)
+        sign = METRICS[quantity.metric].sign
+        return Effect(
+            *names,
+            quantity,
+            value=float(d.value),
+            low=float(d.low),
+            high=float(d.high),
+            p=float(d.p),
+            seeds=seeds,
+            images=min(s.n for s in samples),
+            decides=decides,
+            further=further,
+            beats=1 - beats if sign < 0 else beats,
+            mde=float(d.detectable),
+            other=samples[1].value,
+            d=Distribution.of(-d if sign < 0 else d),
+        )
 
 
 def phrase(effect: Effect, against: bool = True) -> str:
@@ -164,6 +223,27 @@ def phrase(effect: Effect, against: bool = True) -> str:
     return f"{text} against {stored.against}" if against else text
 
 
+def beats(effect: Effect) -> str:
+    """Say how often one retraining of the model beats one of the other; "" where not known."""
+    if not math.isfinite(effect.beats):
+        return ""
+    return (
+        f"One retraining of {effect.model} beats one of {effect.against} with probability "
+        f"{effect.beats:.2f}."
+    )
+
+
+def found(effects: Sequence[Effect]) -> str:
+    """Say which difference would have been found."""
+    sizes = [e.mde for e in effects if np.isfinite(e.mde)]
+    if not sizes:
+        return ""
+    size = signed(effects[0].quantity.metric, max(sizes)).lstrip("+")
+    return f"A difference of {size} would have been found in 4 of 5 such studies."
+
+
 def scale(effects: Sequence[Effect]) -> str:
+    """Return what stands behind effects; one seed speaks of weights, not of a method."""
     seeds, images = effects[0].seeds, effects[0].images
-    return f"{seeds} seed{'s' * (seeds > 1)}, {images:,} images"
+    whose = f", which speaks of these weights of {effects[0].model} alone" if seeds == 1 else ""
+    return f"{seeds} seed{'s' * (seeds > 1)}, {images:,} images{whose}"

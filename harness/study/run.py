@@ -1,61 +1,86 @@
-"""Run what a study needs and is not there, and answer its questions."""
+"""Run what a study needs and is not there."""
 
 import contextlib
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
 
-from harness.analysis import boards
-from harness.analysis.collect import collect_samples
+from harness.models.lookup import source
 from harness.progress import Progress
-from harness.refusal import Failure, Refusal
+from harness.refusal import Failure, Refusal, user_input
 from harness.running.execute import execute
 from harness.running.jobs import Job
 from harness.running.options import Options
 from harness.running.plan import plan
-from harness.storage import results
-from harness.storage.files import safe
-from harness.storage.provenance import command_line, commit
-from harness.study.answers import Answer, answer_questions
-from harness.study.questions import CLEAN, Question, suites_of
-from harness.study.schema import Study, hash_runs
+from harness.storage.results import UNTRAINED
+from harness.study.design import Question, needs_of
 
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a study and the suites that it is evaluated on."""
+    """One network of a study and the suites that it is evaluated on.
+
+    Args:
+        untrained: Whether it is asked as it starts; such networks have a results folder of their
+            own.
+    """
 
     model: str
     dataset: str
     seed: int
     suites: tuple[str, ...]
+    untrained: bool = False
+
+    def options(self, options: Options) -> Options:
+        """Return the options of a study as they are for it."""
+        return untrained_options(options) if self.untrained else options
 
     def plan(self, options: Options) -> Job:
         """Check it; raises as `running.plan`."""
-        (job,) = plan([self.model], [self.dataset], [self.seed], self.suites, options)
+        own = self.options(options)
+        (job,) = plan([self.model], [self.dataset], [self.seed], self.suites, own)
         return job
 
 
+def untrained_options(options: Options) -> Options:
+    """Return the options of the same networks untrained."""
+    results = options.results / UNTRAINED
+    return replace(options, results=results, recipe="untrained", epochs=None)
+
+
+def names_of(questions: Sequence[Question]) -> dict[str, str]:
+    """Return the name in tables of each model.
+
+    Raises:
+        Refusal: There is no such model.
+    """
+    with user_input():
+        return {spec: source(spec).name for question in questions for spec in question.models}
+
+
 def list_networks(
-    questions: tuple[Question, ...], dataset: str, seeds: int, options: Options
+    questions: Sequence[Question], dataset: str, seeds: int, options: Options, check: bool = False
 ) -> list[Network]:
     """List the networks, each seed of all models before the next, and check the first seed of each.
+
+    Args:
+        check: Whether all networks are needed untrained as well.
 
     Raises:
         Refusal: There are no seeds; otherwise as `running.plan`.
     """
     if seeds < 1:
         raise Refusal(f"`--seeds` must be at least 1; got {seeds}.")
+    needs = needs_of(questions, check)
     work = [
-        Network(model, dataset, seed, suites)
+        Network(need.model, dataset, seed, need.suites, need.untrained)
         for seed in range(seeds)
-        for model, suites in suites_of(questions).items()
+        for need in needs
     ]
     for one in work:
         if one.seed == 0:
@@ -116,8 +141,8 @@ def _share(work: Sequence[Network], options: Options, workers: int, failed: list
 
 def _one(one: Network, options: Options, progress: Progress, place: str) -> None:
     job = one.plan(options)
-    progress.say(f"{place}: {job.label}.")
-    for _ in execute([job], options, progress):
+    progress.say(f"{place}: {job.label}{', untrained' * one.untrained}.")
+    for _ in execute([job], one.options(options), progress):
         pass
 
 
@@ -132,65 +157,6 @@ def _in_process(one: Network, options: Options, place: str) -> None:
 def workers_for(device: torch.device) -> int:
     """Return how many networks to train at once: one for each CPU core, up to 8; one on a GPU."""
     return min(8, os.cpu_count() or 1) if device.type == "cpu" else 1
-
-
-def answer_from(
-    questions: tuple[Question, ...], root: Path, dataset: str, seeds: int, progress: Progress
-) -> list[Answer]:
-    """Return the answers from the first `seeds` seeds in the results folder `root`.
-
-    Raises:
-        Refusal: Runs are missing.
-    """
-    suites = suites_of(questions)
-    wanted = sorted({s for of_model in suites.values() for s in of_model})
-    table = results.select(root, wanted, [dataset], list(suites))
-    needed = {"accuracy", "nfe"} | {
-        quantity.metric for q in questions for quantity in (q.quantity, *q.also)
-    }
-    table = table[table["metric"].isin(needed) & (table["seed"] < seeds)]
-    with boards.open_outcomes(root, table, progress) as outcomes:
-        found = collect_samples(table, outcomes, keep=True)
-    return answer_questions(questions, found, table, dataset)
-
-
-def models_to_draw(questions: Sequence[Question]) -> dict[str, list[str]]:
-    """Return whom to draw by suite: of the suites that decide, the models that they decide about.
-
-    Severity curves are of the questions about corruption, since few fit into one figure.
-    """
-    found: dict[str, dict[str, None]] = {}
-    for question in questions:
-        if question.quantity != CLEAN:
-            names = (question.model, *filter(None, question.rivals))
-            found.setdefault(question.quantity.suite, {}).update(dict.fromkeys(names))
-        if question.kind == "match":
-            names = (question.model, question.baseline)
-            found.setdefault("nfe", {}).update(dict.fromkeys(names))
-    return {suite: list(names) for suite, names in found.items()}
-
-
-def store_answers(
-    made: Sequence[Answer], root: Path, dataset: str, seeds: int, scale: str
-) -> Study:
-    """Return the answers as they are written, each with the files that its numbers are of.
-
-    Beside each of these lies a JSON with the same name: weights, command, commit, cells.
-    """
-    folder = root / safe(dataset)
-    stored = []
-    for answer in made:
-        runs = [
-            results.csv_path(root, dataset, suite, model, seed).relative_to(folder).as_posix()
-            for model, suites in suites_of((answer.question,)).items()
-            for suite in suites
-            for seed in range(seeds)
-        ]
-        stored.append(answer.store(runs))
-    hashes = hash_runs(folder, stored)
-    head, changed = commit()
-    source = f"{head}, changed" if head and changed else head or ""
-    return Study(scale, dataset, command_line(), source, tuple(stored), hashes)
 
 
 def label(first: Job, options: Options, seeds: int) -> str:

@@ -1,132 +1,40 @@
-"""results/DATASET/study.json, the answers of a study: how they are written, and read again.
+"""The answers of a study as they are written: results/DATASET/study.json.
 
-    {"scale": "digits, 3 seeds", "dataset": "digits", "command": "harness study", "commit": "c0",
+    {"study": "study", "design": SHA-256 of the questions, "scale": "digits, 3 seeds",
+     "dataset": "digits", "command": "harness study", "commit": "c0",
+     "notes": ["The study was changed after its first run."], "looks": [3, 5],
      "questions": [
         {"number": "1", "question": "Does a diffusion layer on feature maps improve accuracy?",
          "answer": "One sentence: the difference, its interval, on what.",
-         "verdict": "yes", "no" or "cannot tell",
-         "effects": [{"model": "pde_layer", "against": "gaussian_blur_layer", "suite": "robustness",
-                      "metric": "accuracy", "group": "clean", "variant": "", "effect": 0.004,
-                      "low": -0.001, "high": 0.009, "p": 0.12, "seeds": 5, "images": 10000,
-                      "decides": true}, ...],
-         "runs": ["robustness/pde_layer/seed0.csv", ...]}, ...],
-     "runs": {"robustness/pde_layer/seed0.csv": SHA-256 of the file's bytes, ...},
+         "verdict": one of `claims.VERDICTS`, "margin": "a point", "checks": [],
+         "effects": [{"model": "pde_layer", "against": "gaussian_blur_layer", "further": "",
+                      "suite": "robustness", "metric": "accuracy", "group": "clean", "variant": "",
+                      "effect": 0.004, "low": -0.001, "high": 0.009, "p": 0.12, "beats": 0.8,
+                      "mde": 0.005, "seeds": 5, "images": 10000, "decides": true}, ...],
+         "runs": ["digits/robustness/pde_layer/seed0.csv", ...]}, ...],
+     "runs": {"digits/robustness/pde_layer/seed0.csv": SHA-256 of the file's bytes, ...},
      "sha256": of all else}
 
-A number that is not known is null. A file may come from anybody, so that all of it is checked.
+That of a study in another file is study-NAME.json. A number that is not known is null. A file may
+come from anybody, so that all of it is checked.
 """
 
-import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.refusal import Refusal
 from harness.storage.json_files import read_json, write_json
 from harness.storage.rows import problem_of_name
+from harness.study.claims import VERDICTS
+from harness.study.stored import CURE, StoredAnswer, StoredEffect, Study
 
-FILE = "study.json"
-VERDICTS = ("yes", "no", "cannot tell")
-CURE = "Make it again with `harness study`."
 LONGEST = 2000  # characters of a text
-MAY_BE_EMPTY = ("variant", "against")  # of metrics without families; of an effect on its own
+MAY_BE_EMPTY = ("variant", "against", "further")  # an effect may stand alone
 MOST = 1000  # effects of a study, and files of an answer; more are no answer
-
-
-@dataclass(frozen=True)
-class StoredEffect:
-    """The number of `model` less that of `against`, in the metric's unit; rates are fractions.
-
-    Whoever prints it rounds the numbers here, which have six decimals, and no others.
-
-    Args:
-        effect: The difference; `low` to `high` is its 95 % interval. NaN where not known.
-        p: p value of no difference, two-sided, unadjusted.
-        decides: Whether the verdict rests on it.
-    """
-
-    model: str
-    against: str
-    suite: str
-    metric: str
-    group: str
-    variant: str
-    effect: float
-    low: float
-    high: float
-    p: float
-    seeds: int
-    images: int
-    decides: bool
-
-
-@dataclass(frozen=True)
-class StoredAnswer:
-    """The answer to one question.
-
-    Args:
-        number: Number of the question, such as "2a".
-        answer: The answer in a sentence or two.
-        runs: CSV files that its numbers come from, relative to the study.
-    """
-
-    number: str
-    question: str
-    answer: str
-    verdict: str
-    effects: tuple[StoredEffect, ...]
-    runs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Study:
-    """All answers on one data set.
-
-    Args:
-        scale: Data set, seeds, width, epochs and images, in words.
-        command: Command that made it; `commit` likewise.
-        runs: SHA-256 of each CSV that its numbers come from, by its path relative to the study.
-    """
-
-    scale: str
-    dataset: str
-    command: str
-    commit: str
-    questions: tuple[StoredAnswer, ...]
-    runs: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def images(self) -> int:
-        """The most images behind an effect."""
-        return max((e.images for answer in self.questions for e in answer.effects), default=0)
-
-    def stale(self, folder: Path) -> list[str]:
-        """Return the runs in a folder that are no longer those that the answers are of."""
-        return [path for path, known in self.runs.items() if _hash(folder / path) != known]
-
-
-def hash_runs(folder: Path, answers: Sequence[StoredAnswer]) -> dict[str, str]:
-    """Return the SHA-256 of the CSVs that answers come from, which lie below `folder`."""
-    paths = dict.fromkeys(path for answer in answers for path in answer.runs)
-    return {path: _hash(folder / path) for path in paths}
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def say_stale(study: Study, stale: Sequence[str]) -> list[str]:
-    """Say that answers are older than the runs `stale` that they come from, if there are any."""
-    if not stale:
-        return []
-    more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
-    return [
-        f"The answers on {study.dataset} are older than their results: {len(stale)} of "
-        f"{len(study.runs)} runs are not those that the answers are of ({stale[0]}{more}). {CURE}"
-    ]
 
 
 def read_study(path: Path) -> Study:
@@ -170,7 +78,6 @@ Check = Callable[[str, Any], Any]
 def _fields(content: Any, checks: Mapping[str, Check]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _Problem("it is no object")
-    content = {"variant": ""} | content  # effects of metrics without families need not have it
     for name in checks:
         if name not in content:
             raise _Problem(f"it lacks `{name}`")
@@ -230,7 +137,7 @@ def _hashes(name: str, value: Any) -> dict[str, str]:
     for path, known in value.items():
         place = PurePosixPath(path)
         if place.is_absolute() or ".." in place.parts or place.suffix != ".csv":
-            raise _Problem(f"`{name}` has {path!a}, which is no CSV beside it")
+            raise _Problem(f"`{name}` has {path!a}, which is no CSV of the results")
         if not (isinstance(known, str) and re.fullmatch("[0-9a-f]{64}", known)):
             raise _Problem(f"`{name}` has no SHA-256 of {path!a}")
     return value
@@ -264,16 +171,33 @@ def _effect(content: Any) -> StoredEffect:
     return effect
 
 
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MOST:
+        raise _Problem(f"`{name}` must be a list of at most {MOST} texts")
+    return tuple(_text(name, entry) for entry in value)
+
+
+def _counts(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > MOST:
+        raise _Problem(f"`{name}` must be a list of at most {MOST} numbers")
+    return tuple(_count(name, entry) for entry in value)
+
+
 EFFECT = (
-    dict.fromkeys(("model", "against", "suite", "metric", "group", "variant"), _name)
-    | dict.fromkeys(("effect", "low", "high", "p"), _number)
+    dict.fromkeys(("model", "against", "suite", "metric", "group", "variant", "further"), _name)
+    | dict.fromkeys(("effect", "low", "high", "p", "beats", "mde"), _number)
     | {"seeds": _count, "images": _count, "decides": _truth}
 )
 ANSWER = {"number": _text, "question": _text, "answer": _text, "verdict": _verdict} | {
     "effects": _several("effect", _effect),
-    "runs": _several("run", lambda entry: _text("path", entry)),
+    "runs": _texts,
+    "margin": _text,
+    "checks": _texts,
 }
-STUDY = dict.fromkeys(("scale", "dataset", "command", "commit"), _text) | {
+STUDY = dict.fromkeys(("scale", "dataset", "command", "commit", "design"), _text) | {
     "questions": _several("question", lambda entry: StoredAnswer(**_fields(entry, ANSWER))),
     "runs": _hashes,
+    "study": _name,
+    "notes": _texts,
+    "looks": _counts,
 }

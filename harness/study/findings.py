@@ -1,0 +1,95 @@
+"""What was found on one question: its claims, its effects, and the words for each verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.comparison.wording import signed
+from harness.study.claims import Claim, Claims
+from harness.study.design import Question
+from harness.study.effects import Effect, Numbers, beats, found, phrase, scale
+from harness.study.stored import StoredAnswer
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found.
+
+    Args:
+        words: What the sentence says by verdict; "" for any other.
+        facts: Sentences behind it.
+        margin: The smallest difference that matters, in words: "a point".
+    """
+
+    question: Question
+    claims: Claims
+    effects: tuple[Effect, ...]
+    words: Mapping[str, str]
+    facts: tuple[str, ...] = ()
+    margin: str = "a point"
+    runs: tuple[str, ...] = field(default=())
+
+    def sentence(self, verdict: str) -> str:
+        """Return the answer in words."""
+        deciding = [e for e in self.effects if e.decides]
+        said = self.words.get(verdict, self.words[""])
+        behind = f" ({scale(deciding)})" if deciding else ""
+        empty = [f"Not decided: {reason}." for reason in dict.fromkeys(self.claims.empty.values())]
+        return " ".join(filter(None, [f"{said}{behind}.", *empty, *self.facts]))
+
+    def answer(self, verdict: str, runs: Sequence[str]) -> StoredAnswer:
+        """Return the answer as it is written, with the CSV files that its numbers come from."""
+        return StoredAnswer(
+            number=self.question.number,
+            question=self.question.text,
+            answer=self.sentence(verdict),
+            verdict=verdict,
+            margin=self.margin,
+            effects=tuple(effect.store() for effect in self.effects),
+            runs=tuple(runs),
+        )
+
+
+def margin_of(question: Question) -> str:
+    """Return the margin in words, "a point", "0.5 points", "5 %"."""
+    if question.kind == "learned":
+        return f"{100 * question.margin:g} %"
+    if question.kind == "cost":
+        return f"{question.margin:g}"
+    if question.margin == 0.01:
+        return "a point"
+    return signed("accuracy", question.margin).lstrip("+")
+
+
+def doubts(deciding: Sequence[Effect]) -> tuple[str, ...]:
+    """Say how often one training beats another, and what would have been found."""
+    least = min(deciding, key=lambda e: e.value)
+    return tuple(filter(None, (beats(least), found(deciding))))
+
+
+def others(question: Question, numbers: Numbers, against: Sequence[str]) -> list[Effect]:
+    """Return what is shown beside what decides: further quantities, rivals."""
+    made = [
+        numbers.effect(w, question.model, name, False) for w in question.also for name in against
+    ]
+    return made + [
+        numbers.effect(question.decides, question.model, name, False) for name in question.rivals
+    ]
+
+
+def floor(question: Question, numbers: Numbers) -> dict[Claim, str]:
+    """Return why nothing can be claimed where the baseline is not shown to be better than chance.
+
+    Networks that know nothing are all alike.
+    """
+    quantity, name = question.decides, question.baseline
+    if quantity.metric != "accuracy" or not name:
+        return {}
+    least = numbers.sample(quantity, name).low
+    if least > 1 / numbers.classes + question.margin:
+        return {}
+    reason = f"`{name}` is not shown to be better than chance by {margin_of(question)}"
+    return dict.fromkeys(("yes", "little", "worse"), reason)
+
+
+def several(effects: Sequence[Effect]) -> str:
+    return "; ".join(phrase(e) for e in effects)

@@ -1,0 +1,52 @@
+"""How a study came about: what was planned at its first run, and when it was looked at.
+
+results/DATASET/study-NAME.plan.json holds the digest of the questions when the first run started.
+Answers say if it is another one now. They also say at how many seeds they were made: whoever looks,
+adds seeds and looks again finds a difference by chance more often than an interval says, so that
+from then on it is one that holds at any number of seeds (`analysis.always_valid`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.storage.files import safe
+from harness.storage.json_files import read_json, write_json
+from harness.study.design import Design
+from harness.study.schema import read_study
+
+CURE = "Move it elsewhere to begin the study anew."
+
+
+def start(design: Design, root: Path, dataset: str) -> str:
+    """Note what is asked before the first run; return the digest that was noted then."""
+    path = root / safe(dataset) / f"study-{safe(design.name)}.plan.json"
+    if not path.is_file():
+        write_json(path, {"study": design.name, "design": design.digest})
+    return str(read_json(path, CURE).get("design"))
+
+
+def looks_with(path: Path, seeds: int) -> tuple[int, ...]:
+    """Return the numbers of seeds at which answers were made, this time's among them."""
+    before = read_study(path).looks if path.is_file() else ()
+    return before if before and before[-1] == seeds else (*before, seeds)
+
+
+def planned_seeds(looks: Sequence[int]) -> int:
+    """Return the seeds at the first look where more were added since, else 0."""
+    return looks[0] if looks and looks[-1] > looks[0] else 0
+
+
+def notes(design: Design, noted: str, looks: Sequence[int]) -> tuple[str, ...]:
+    """Return what a reader must know, a sentence each."""
+    said = []
+    if noted != design.digest:
+        said.append(
+            f"The study was changed after its first run: {noted[:12]} then, {design.digest[:12]} "
+            "now."
+        )
+    if planned_seeds(looks):
+        said.append(
+            f"Answers were made with {' and then '.join(map(str, looks))} seeds: intervals hold "
+            "at any number of seeds, and are wider for it."
+        )
+    return tuple(said)

@@ -1,0 +1,103 @@
+"""A study's answers, made from what a results folder holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.progress import Progress
+from harness.running.jobs import Job
+from harness.running.options import Options
+from harness.storage.provenance import command_line, commit
+from harness.study import history
+from harness.study.answers import find_all, verdicts
+from harness.study.checks import check
+from harness.study.design import Design, Question
+from harness.study.effects import Numbers
+from harness.study.power import Power, power_of
+from harness.study.reading import read_numbers, runs_of
+from harness.study.run import label, names_of
+from harness.study.stored import StoredAnswer, Study, hash_runs
+
+
+@dataclass(frozen=True)
+class Making:
+    """One study at one scale.
+
+    Args:
+        family: All questions that are one family of claims, whether asked now or not.
+        dataset: The data set's name in tables.
+        noted: Digest of the study at its first run.
+    """
+
+    design: Design
+    family: Sequence[Question]
+    dataset: str
+    seeds: int
+    options: Options
+    noted: str
+
+    def named(self, questions: Sequence[Question]) -> list[Question]:
+        """Return questions with their models named as in tables."""
+        names = names_of(questions)
+        return [question.named(names) for question in questions]
+
+    def numbers(self, first: Job, planned: int, progress: Progress, seeds: int = 0) -> Numbers:
+        """Return what was measured; `seeds` as of `Numbers`, where fewer are enough."""
+        found = read_numbers(
+            self.named(self.family),
+            self.options,
+            self.dataset,
+            self.seeds,
+            len(first.split.classes),
+            planned,
+            progress,
+        )
+        return replace(found, seeds=seeds or self.seeds)
+
+    def answer(self, first: Job, wanted: Sequence[str], path: Path, progress: Progress) -> Study:
+        """Return the answers to all questions of the family that were measured.
+
+        Args:
+            first: Any network of the study, planned with its weights.
+            wanted: Numbers of the questions that must have an answer.
+            path: Where the answers will be, and were before.
+
+        Raises:
+            Refusal: A number that these need is missing.
+        """
+        looks = history.looks_with(path, self.seeds)
+        numbers = self.numbers(first, history.planned_seeds(looks), progress)
+        made = []
+        for finding, verdict in verdicts(find_all(self.named(self.family), numbers, wanted)):
+            question = finding.question
+            runs = runs_of(question, self.options, self.dataset, self.seeds)
+            progress.say(f"{question.number}: checks.")
+            said = tuple(one.sentence for one in check(question, numbers, self.options.root))
+            made.append(replace(finding.answer(verdict, runs), checks=said))
+        return self._study(first, made, looks)
+
+    def _study(self, first: Job, made: Sequence[StoredAnswer], looks: tuple[int, ...]) -> Study:
+        head, changed = commit()
+        return Study(
+            scale=label(first, self.options, self.seeds),
+            dataset=self.dataset,
+            command=command_line(),
+            commit=f"{head}, changed" if head and changed else head or "",
+            questions=tuple(made),
+            runs=hash_runs(self.options.results, made),
+            study=self.design.name,
+            design=self.design.digest,
+            notes=history.notes(self.design, self.noted, looks),
+            looks=looks,
+        )
+
+    def power(self, first: Job, spec: str, progress: Progress) -> list[Power]:
+        """Return what each question needs for 80 % power at its margin.
+
+        Args:
+            spec: The data set as it was asked for.
+        """
+        numbers = self.numbers(first, 0, progress, seeds=1)
+        return [
+            power_of(q, numbers, spec, self.options, self.seeds) for q in self.named(self.family)
+        ]

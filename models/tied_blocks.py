@@ -42,6 +42,7 @@ class UntiedBlock(nn.Module):
         super().__init__()
         if applications < 1:
             raise ValueError(f"`applications` must be at least 1; got {applications}.")
+        self.applications = applications
         self.fields = nn.ModuleList(VectorField(channels) for _ in range(applications))
 
     def forward(self, z: Tensor) -> Tensor:

@@ -296,6 +296,23 @@ NFE = Metric(
     "evaluations",
     0,
 )
+EVALUATIONS = Metric(
+    "evaluations",
+    "residual evaluations",
+    "Functions f of x + f(x) evaluated for an image, anywhere in the network: one for each block, "
+    "as many as it applies for a block of several, those of the solver for an equation.",
+    "down",
+    "evaluations",
+    0,
+)
+MACS = Metric(
+    "macs",
+    "multiply-adds",
+    "Multiply-adds of convolutions and matrix products that the whole network spends on an image.",
+    "down",
+    "multiply-adds",
+    0,
+)
 STOPPED = Metric(
     "stopped_early",
     "stopped early",
@@ -313,12 +330,46 @@ SECONDS = Metric(
     unit="s",
     low=0,
 )
-NFE_RHO = Metric(
+NFE_GAMMA = Metric(
+    "nfe_gamma",
+    "gamma of NFE",
+    "Goodman and Kruskal's gamma over images of their evaluations and how hard they are: minus "
+    "their `margin` (p(label) less the largest other probability), or the `severity` of their "
+    "noise; 1: of two images with unlike evaluations the harder one always costs more. `dealt "
+    "margin` has evaluations dealt to other images: what chance gives.",
+    low=-1,
+    high=1,
+    reference="Goodman and Kruskal 1963",
+)
+NFE_AUROC = Metric(
+    "nfe_auroc",
+    "AUROC of NFE",
+    "Share of pairs of a misclassified and a right image in which the former costs more "
+    "evaluations, ties counting half; 0.5: evaluations tell nothing of errors.",
+    low=0,
+    high=1,
+    reference="DeLong et al. 1988",
+)
+NFE_TIE = Metric(
+    "nfe_tie",
+    "equal NFE",
+    "Largest share of images with equal evaluations: where it is near 1 nothing is ordered.",
+    low=0,
+    high=1,
+)
+TRAINED_WITH = Metric(
+    "trained_with",
+    "trained with",
+    "1 for the solver, with its steps or tolerance, that the network was trained with.",
+    low=0,
+    high=1,
+)
+NFE_RHO = Metric(  # of results before version 3 of the suite
     "nfe_rho",
     "rank correlation of NFE",
     "Spearman's rho over images of their evaluations with their loss, their margin (p(label) less "
     "the largest other probability) or the severity of their noise; `dealt loss` has evaluations "
-    "dealt to other images: what chance gives.",
+    "dealt to other images: what chance gives. Ties bound it, so that `nfe_gamma` took its place.",
     low=-1,
     high=1,
     reference="Bonett and Wright 2000",
@@ -395,7 +446,8 @@ INSTABILITY = Metric(
 CONSTANT = Metric(
     "constant",
     "constant rows",
-    "Share of rows without ranks, left out of the instability.",
+    "Share of rows without ranks, left out of the instability; of `level`, share of heads that no "
+    "temperature brings to its entropy, left out of all.",
     low=0,
     high=1,
 )
@@ -409,7 +461,8 @@ ZERO = Metric(
 TAU = Metric(
     "tau",
     "temperature",
-    "Temperature at which the rows of softmax(scores / tau) have the entropy of the used map.",
+    "Temperature at which the rows of softmax(scores / tau) have the entropy of the used map; of "
+    "`level`, 0.75 log K.",
     low=0,
 )
 GAIN = Metric(
@@ -443,7 +496,8 @@ STEP_RATIO = Metric(
     "step_ratio", "step over limit", "Step size of a block over its stability limit.", low=0
 )
 
-METRICS.add(*SCORES, ERROR, TOP5, MCE, RELATIVE_MCE, NFE, STOPPED, SECONDS, NFE_RHO)
+METRICS.add(*SCORES, ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SECONDS)
+METRICS.add(NFE_GAMMA, NFE_AUROC, NFE_TIE, TRAINED_WITH, NFE_RHO)
 METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
 METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
 BUILT_IN = frozenset(METRICS)

@@ -1,22 +1,33 @@
-"""Accuracy against the number of function evaluations (NFE), and NFE against difficulty.
+"""Accuracy against what a solver costs, and whether hard images cost more.
 
 For a model with a solver: accuracy, NLL, seconds and evaluations of every image under fixed solvers
 of 1 to 16 steps and adaptive ones of tolerances 1e-1 to 1e-5. The solver that it was trained with
-does not matter here; a network that is only right with its own is no differential equation. For
-other models depth, the number of blocks evaluated, plays the part of NFE, so that they stand on
-the same axis.
+does not matter here (`trained_with` marks it); a network that is only right with its own is no
+differential equation. Other models have one cell, `depth`.
 
-Whether hard images cost more is answered by rank correlation of an image's evaluations with its
-loss and with its margin (the probability of its class less the largest other), compared with the
-same for evaluations dealt to other images, and, where every sixth image has noise of severity 0 to
-5, with the severity. Intervals of Spearman's rho are those of D. G. Bonett and T. A. Wright, Sample
-size requirements for estimating Pearson, Kendall and Spearman correlations, Psychometrika 65, 2000.
+Three axes say what an answer costs:
 
-Not measured: evaluations of the backward pass; wall time of other batch sizes than the one used.
+    nfe           evaluations of f in the solver alone, as papers count them; of models with one
+    evaluations   residual functions evaluated anywhere in the network: a block counts once, one
+                  with `applications` as often as that, a solver by its evaluations
+    macs          multiply-adds of the whole network: those of all but the solver, and for each
+                  evaluation those of one more; counted by running it with one and with two steps
+
+so that networks with and without a solver stand on the last two alike. Where several blocks have
+solvers, an evaluation costs their mean.
+
+Whether hard images cost more is answered by Goodman and Kruskal's gamma of an image's evaluations
+with minus its margin (the probability of its class less the largest other) and, where every sixth
+image has noise of severity 0 to 5, with the severity, which does not depend on the network; beside
+them the same for evaluations dealt to other images, the AUROC of evaluations for errors, and the
+largest share of images with equal evaluations (see `harness.suites.ranks`).
+
+Not measured: evaluations of the backward pass; wall time of other batch sizes than the one used;
+the difficulty of an image in the eyes of other networks, which a study takes from theirs.
 """
 
-import math
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,15 +35,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness.models.ops.solvers import Solver, solver
 from harness.suites.base import Arrays, Batch, Cell, Measurement, Setting, Subject, Suite, Tensors
 from harness.suites.catalog import SEVERITIES, SUITES
 from harness.suites.corruptions.noise import gaussian_noise
-from harness.suites.metrics import ACCURACY, NFE, NFE_RHO, NLL, SECONDS, STOPPED, variant
+from harness.suites.metrics import (
+    ACCURACY,
+    EVALUATIONS,
+    MACS,
+    NFE,
+    NFE_AUROC,
+    NFE_GAMMA,
+    NFE_TIE,
+    NLL,
+    SECONDS,
+    STOPPED,
+    TRAINED_WITH,
+    hits,
+    variant,
+)
 from harness.suites.observe import logits
+from harness.suites.ranks import auroc_by_image, gamma_by_image, interval, largest_tie
 from harness.suites.robustness import constants_of
 
 FIXED = ("euler", "midpoint", "heun", "rk4")
@@ -81,25 +107,95 @@ def cells(setting: Setting) -> tuple[Solved, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-adds of an image: `rest` + its NFE times `evaluation`."""
+
+    rest: float
+    evaluation: float = 0.0
+
+
+_COSTS: weakref.WeakKeyDictionary[nn.Module, dict[torch.Size, Cost]] = weakref.WeakKeyDictionary()
+
+
+def cost_of(subject: Subject, batch: Batch, cell: Solved) -> Cost:
+    """Return what a model costs, counted on the first batch of a size."""
+    model, size = subject.model, batch.images.shape[1:]
+    known = _COSTS.setdefault(model, {})
+    if size not in known:
+        if cell.solver is None:
+            known[size] = Cost(multiply_adds(subject, batch))
+        else:
+            (one, first), (two, second) = (_with_steps(subject, batch, k) for k in (1, 2))
+            evaluation = (two - one) / (second - first)
+            known[size] = Cost(one - first * evaluation, evaluation)
+    return known[size]
+
+
+def _with_steps(subject: Subject, batch: Batch, steps: int) -> tuple[float, float]:
+    """Multiply-adds and evaluations of an image under Euler's method."""
+    model: Any = subject.model
+    model.solver = solver("euler", num_steps=steps)
+    return multiply_adds(subject, batch), float(model.nfe.float().mean())
+
+
+def multiply_adds(subject: Subject, batch: Batch) -> float:
+    """Return the multiply-adds of convolutions and matrix products, for each image of a batch."""
+    with FlopCounterMode(display=False) as counter:
+        subject(batch)
+    return counter.get_total_flops() / 2 / len(batch)
+
+
+def fixed_evaluations(model: nn.Module) -> int:
+    """Return how many residual functions a model evaluates outside of its solvers."""
+    solving = [m for m in model.modules() if isinstance(getattr(m, "nfe", None), Tensor)]
+    # A network passes on what its blocks count.
+    inner = [m for m in solving if not any(n in solving for n in m.modules() if n is not m)]
+    if not hasattr(model, "blocks"):
+        return 0 if inner else 1
+    inside = {part for m in inner for part in m.modules()}
+    found = 0
+    for block in model.blocks().values():  # type: ignore[operator]
+        if inside.isdisjoint(block.modules()):
+            found += int(getattr(block, "applications", 1))
+    return found
+
+
+def same_setting(one: Solver, other: Solver) -> bool:
+    """Return whether two solvers take the same steps; their budgets may differ."""
+    names = ("name", "num_steps", "rtol", "atol")
+    return all(getattr(one, name, None) == getattr(other, name, None) for name in names)
+
+
 def observe(subject: Subject, batch: Batch, cell: Solved) -> Tensors:
-    """Return logits (N, num_classes), nfe (N,), and seconds (N,), the batch's shared out evenly."""
+    """Return what images cost and what the model answers.
+
+    Returns:
+        Logits (N, num_classes); evaluations, macs and seconds (N,), the batch's seconds shared out
+        evenly; with a solver also nfe (N,), and trained_with where it is that of training.
+    """
     model: Any = subject.model
     labels = batch.labels
-    if cell.solver is None:
-        before, depth = None, len(model.blocks()) if hasattr(model, "blocks") else 1
-    else:
-        before, model.solver = model.solver, cell.solver
+    own = None if cell.solver is None else model.solver
     try:
+        cost = cost_of(subject, batch, cell)
+        if own is not None:
+            model.solver = cell.solver
         start = time.perf_counter()
         found = dict(logits(subject, batch, cell))
         if batch.images.is_cuda:
             torch.cuda.synchronize(batch.images.device)
         seconds = (time.perf_counter() - start) / max(1, len(batch))
     finally:
-        if before is not None:
-            model.solver = before
-    nfe = None if cell.solver is None else model.nfe.to(labels.device)
-    found["nfe"] = torch.full_like(labels, depth) if nfe is None else nfe
+        if own is not None:
+            model.solver = own
+    nfe = torch.zeros_like(labels)
+    if own is not None:
+        nfe = found["nfe"] = model.nfe.to(labels.device)
+        if cell.solver is not None and same_setting(own, cell.solver):
+            found["trained_with"] = torch.ones_like(labels, dtype=torch.uint8)
+    found["evaluations"] = nfe + fixed_evaluations(model)
+    found["macs"] = cost.rest + cost.evaluation * nfe.double()
     found["seconds"] = torch.full(labels.shape, seconds, device=labels.device)
     return found
 
@@ -111,44 +207,50 @@ def margins(outputs: Tensor, labels: Tensor) -> Tensor:
     return own - p.scatter(1, labels[:, None], -1.0).amax(dim=1)
 
 
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float] | None:
-    """Return Spearman's rho of x and y (N,) with its 95 % interval; None where one is constant."""
-    n = len(x)
-    if n < 4 or len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
-        return None
-    rho = float(spearmanr(x, y).statistic)
-    if abs(rho) >= 1:
-        return rho, rho, rho
-    half = 1.959963984540054 * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
-
-
 def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
     outputs, labels = arrays["logits"], arrays["labels"]
-    nfe, n = arrays["nfe"].astype(float), len(arrays["labels"])
+    n = len(labels)
     for metric in (ACCURACY, NLL):
         yield cell.row(metric, metric(outputs, labels), n)
+    for metric in (EVALUATIONS, MACS, SECONDS):
+        yield cell.row(metric, float(arrays[metric.name].astype(float).mean()), n)
+    if TRAINED_WITH.name in arrays:
+        yield cell.row(TRAINED_WITH, 1.0, n)
+    if NFE.name not in arrays:
+        return
+    nfe = arrays["nfe"].astype(float)
     yield cell.row(NFE, float(nfe.mean()), n)
     yield cell.row(NFE, float(nfe.min()), n, "fewest")
     yield cell.row(NFE, float(nfe.max()), n, "most")
-    yield cell.row(SECONDS, float(arrays["seconds"].astype(float).mean()), n)
-    # In the precision of the logits: two images that both have no loss to speak of share a rank.
+    yield cell.row(NFE_TIE, largest_tie(nfe), n)
+    yield from hard_images(cell, arrays, nfe)
+
+
+def hard_images(cell: Cell, arrays: Arrays, nfe: np.ndarray) -> Iterator[Measurement]:
+    """Measure whether hard images cost more; nothing where evaluations do not vary."""
+    outputs, labels, indices = arrays["logits"], arrays["labels"], arrays["indices"]
+    # In the precision of the logits: two images that are both certain share a rank.
     z, y = torch.from_numpy(outputs).float(), torch.from_numpy(labels)
-    loss = torch.nn.functional.cross_entropy(z, y, reduction="none").numpy()
+    hard = -margins(z, y).numpy()
     # Dealt anew in an order that has nothing to do with the images: what chance gives.
-    dealt = nfe[(arrays["indices"] * 2654435761 % 2**32).argsort(kind="stable")]
-    pairs = [("loss", nfe, loss), ("margin", nfe, margins(z, y).numpy())]
-    pairs.append(("dealt loss", dealt, loss))
+    dealt = nfe[(indices * 2654435761 % 2**32).argsort(kind="stable")]
+    pairs = [("margin", nfe, hard), ("dealt margin", dealt, hard)]
     if cell.condition.endswith(MIXED):
-        pairs.append(("severity", nfe, arrays["indices"] % (len(SEVERITIES) + 1)))
-    for name, evaluations, other in pairs:
-        found = rank_correlation(evaluations, other)
-        for end, value in zip(("", "low", "high"), found or (), strict=False):
-            yield cell.row(NFE_RHO, value, n, variant(name, end))
+        pairs.append(("severity", nfe, indices % (len(SEVERITIES) + 1)))
+    for name, evaluations, difficulty in pairs:
+        values = gamma_by_image(evaluations, difficulty)
+        if values is not None:
+            for end, value in zip(("", "low", "high"), interval(values), strict=True):
+                yield cell.row(NFE_GAMMA, value, len(nfe), variant(name, end))
+    values = auroc_by_image(nfe, ~hits(outputs, labels))
+    if values is not None:  # 2 A - 1 lies in [-1, 1]
+        for end, value in zip(("", "low", "high"), interval(2 * values - 1), strict=True):
+            yield cell.row(NFE_AUROC, (1 + value) / 2, len(nfe), end)
 
 
 @SUITES.register
 def nfe() -> Suite[Solved]:
-    """Accuracy against function evaluations, and what images cost more of them."""
-    metrics = (ACCURACY, NLL, NFE, STOPPED, SECONDS, NFE_RHO)
-    return Suite(2, cells, observe=observe, measure=measure, metrics=metrics, inside=True)
+    """Accuracy against evaluations and multiply-adds, and whether hard images cost more."""
+    costs = (NFE, EVALUATIONS, MACS, STOPPED, SECONDS, TRAINED_WITH)
+    metrics = (ACCURACY, NLL, *costs, NFE_GAMMA, NFE_AUROC, NFE_TIE)
+    return Suite(3, cells, observe=observe, measure=measure, metrics=metrics, inside=True)

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr
 
 from harness.analysis.intervals import quantile, shape_of, spread, variance_parts
+from harness.suites.ranks import gamma_by_image
 
 
 class Gamma(NamedTuple):
@@ -56,7 +57,7 @@ def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
     d = np.broadcast_to(np.asarray(difficulty, float), e.shape)
     n = e.shape[1]
     tie = max(float(np.unique(row, return_counts=True)[1].max()) / n for row in e)
-    values = [v for v in map(_influence, e, d) if v is not None]
+    values = [v for v in map(gamma_by_image, e, d) if v is not None]
     if not values:
         return Gamma(*(math.nan,) * 4, tie, 0, n, math.nan)
     stack = np.stack(values)
@@ -72,33 +73,3 @@ def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
     low, high = (math.tanh(math.atanh(mean) + side * half) for side in (-1, 1))
     p = float(2 * stdtr(df, -abs(math.atanh(mean)) / se))
     return Gamma(mean, low, high, p, tie, len(stack), n, float(df))
-
-
-def _influence(e: np.ndarray, d: np.ndarray) -> np.ndarray | None:
-    """gamma + each image's influence on it, (n,); None where no pair differs in both."""
-    concordant = _lower(e, d) + _lower(-e, -d)
-    discordant = _lower(-e, d) + _lower(e, -d)
-    total = float((concordant + discordant).sum())
-    if total == 0:
-        return None
-    gamma = float((concordant - discordant).sum()) / total
-    n = len(e)
-    return gamma + 2 * n * (concordant * (1 - gamma) - discordant * (1 + gamma)) / total
-
-
-def _lower(e: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """How many images are lower than each in both, (n,)."""
-    rank = np.unique(e, return_inverse=True)[1]
-    order = np.lexsort((-rank, d))  # of equal difficulty, the lower evaluations come later
-    ranks, counts = rank[order], np.zeros(len(e), np.int64)
-    for bit in range(int(ranks.max()).bit_length()):
-        # Images with the same higher bits, in their order: those with a 0 before one with a 1.
-        group = ranks >> (bit + 1)
-        by_group = np.argsort(group, kind="stable")
-        ones = (ranks[by_group] >> bit) & 1
-        zeros = np.concatenate(([0], np.cumsum(1 - ones)))
-        start = np.searchsorted(group[by_group], group[by_group])
-        counts[by_group] += ones * (zeros[:-1] - zeros[start])
-    found = np.empty_like(counts)
-    found[order] = counts
-    return found

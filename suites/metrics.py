@@ -10,7 +10,10 @@ Arrays are NumPy's, so that a table can be read, compared and checked without Py
 
 Reference: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining Well Calibrated Probabilities Using
 Bayesian Binning, AAAI 2015 (ece); G. W. Brier, Verification of forecasts expressed in terms of
-probability, Monthly Weather Review 78(1), 1950 (brier).
+probability, Monthly Weather Review 78(1), 1950 (brier); C. A. T. Ferro, T. E. Fricker, A
+bias-corrected decomposition of the Brier score, QJRMS 138, 2012, and A. Kumar, P. Liang, T. Ma,
+Verified Uncertainty Calibration, NeurIPS 2019, https://arxiv.org/abs/1909.10155
+(squared_calibration_error).
 """
 
 import math
@@ -25,8 +28,10 @@ PerImage = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Better = Literal["up", "down", "neither"]
 
 RATE = "rate"  # the unit of a share of images: a fraction, printed in per cent
+POINTS = 100  # percentage points in 1
 BINS = 15  # of equal width, right-closed; empty ones add nothing
 BOUNDS = ("low", "high", "p10", "p90")  # last parts of a variant: ends of intervals, percentiles
+EXTREMES = ("fewest", "most")  # last parts of a variant that is no mean over images
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,10 @@ class Metric:
         of_images: (logits (N, K), labels (N,)) to (N,), whose mean the metric is; None for metrics
             that are observed otherwise.
         reference: Paper that defines it.
+        by_image: Whether it is a mean over images, so that a table of its means does not show how
+            much they depend on the choice of images.
+        biased: Whether its bias exceeds its standard error, so that it has no interval.
+        square: Whether it is a mean of squares, which is skewed over training seeds.
     """
 
     name: str
@@ -53,6 +62,13 @@ class Metric:
     high: float = math.inf
     of_images: PerImage | None = field(default=None, compare=False)
     reference: str = ""
+    by_image: bool = False
+    biased: bool = False
+    square: bool = False
+
+    def __post_init__(self) -> None:
+        if self.of_images is not None:
+            object.__setattr__(self, "by_image", not self.biased)
 
     @property
     def sign(self) -> int:
@@ -82,7 +98,8 @@ class Metric:
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, without its formula; `METRICS.declare` takes it."""
         fields = {k: v for k, v in asdict(self).items() if k != "of_images"}
-        return {k: v for k, v in fields.items() if v not in ("", math.inf, -math.inf)}
+        unsaid = ("", math.inf, -math.inf)
+        return {k: v for k, v in fields.items() if v is not False and v not in unsaid}
 
 
 def hits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -112,19 +129,41 @@ def _brier(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.square(p).sum(axis=1)
 
 
+def _gaps(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) of hit - conf, and the bin of each image's confidence."""
+    conf = softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    return hits(logits, labels) - conf, np.clip(np.ceil(conf * BINS).astype(int) - 1, 0, BINS - 1)
+
+
 def _ece(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(N,) of +-(hit - conf), the sign being that of the sum over the image's bin.
 
-    It is not what single images do, since the sign depends on all; but where no sum is near 0 the
-    signs stay, and the variance of these values over N is that of `ece`: the infinitesimal
-    jackknife, to which the bootstrap over images converges. Where a sum is near 0 its absolute
-    value varies less than that, so that the variance is too large rather than small.
+    Only their mean means something.
     """
-    conf = softmax(logits.astype(np.float64), axis=1).max(axis=1)
-    bins = np.clip(np.ceil(conf * BINS).astype(int) - 1, 0, BINS - 1)
-    gap = hits(logits, labels) - conf
-    sums = np.bincount(bins, gap, BINS)
-    return gap * np.sign(sums)[bins]
+    gap, bins = _gaps(logits, labels)
+    return gap * np.sign(np.bincount(bins, gap, BINS))[bins]
+
+
+def _squared_calibration_error(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) of 2 gap m_B - m_B² - s_B² / n_B, in points², B being the image's bin.
+
+    With m_B and s_B² the mean and the variance (over n_B - 1) of gap = hit - conf in a bin, the
+    mean of these values is
+
+        sum over bins of (n_B / N) (m_B² - s_B² / n_B),
+
+    which has no bias: m_B² exceeds the square of the expected gap by s_B² / n_B. A bin of one image
+    adds nothing. What varies from image to image is the influence of an image on this sum, so that
+    the variance of these values over N is that of their mean; for a calibrated network, where all
+    m_B are chance, it is twice that.
+    """
+    gap, bins = _gaps(logits, labels)
+    count = np.bincount(bins, minlength=BINS)
+    mean = np.bincount(bins, gap, BINS) / np.maximum(count, 1)
+    squares = np.bincount(bins, np.square(gap - mean[bins]), BINS)
+    chance = squares / np.maximum(count * (count - 1), 1)
+    mean = np.where(count > 1, mean, 0.0)
+    return POINTS**2 * (2 * gap * mean[bins] - (mean**2 + chance)[bins])
 
 
 class Metrics(dict[str, Metric]):
@@ -185,6 +224,11 @@ def parts_of(variant: str) -> list[str]:
 def is_bound(variant: str) -> bool:
     """Return whether a variant is the end of an interval, or a percentile, of another."""
     return bool(variant) and parts_of(variant)[-1] in BOUNDS
+
+
+def is_by_image(name: str, variant: str) -> bool:
+    """Return whether a number is a mean over images."""
+    return METRICS[name].by_image and parts_of(variant)[-1:] not in [[part] for part in EXTREMES]
 
 
 def span_of(name: str, variant: str) -> tuple[float, float]:
@@ -258,15 +302,30 @@ ECE = Metric(
     "ece",
     "ECE",
     "Expected calibration error: how far confidence is from accuracy, over 15 bins of equal width, "
-    "weighted by their images. Few images raise it: compare at equal numbers.",
+    "weighted by their images. Chance raises it, by .06 at 355 images and .01 at 10,000 for a "
+    "calibrated network, so that it has no interval: the squared calibration error has one.",
     "down",
     "",
     0,
     1,
     _ece,
     "Naeini et al. 2015",
+    biased=True,
 )
-SCORES = (ACCURACY, NLL, BRIER, ECE)  # measured wherever there are logits
+SQUARED_CALIBRATION_ERROR = Metric(
+    "squared_calibration_error",
+    "squared calibration error",
+    "The mean over images of the square of (accuracy - confidence) of the image's bin, of ECE's 15 "
+    "bins, less what chance adds to it. Its root is the calibration error in points; an estimate "
+    "without bias may be below 0 where that is near 0.",
+    "down",
+    "points²",
+    of_images=_squared_calibration_error,
+    reference="Ferro and Fricker 2012, Kumar et al. 2019",
+    square=True,
+)
+# Measured wherever there are logits.
+SCORES = (ACCURACY, NLL, BRIER, ECE, SQUARED_CALIBRATION_ERROR)
 
 MCE = Metric(
     "mce",
@@ -295,6 +354,7 @@ NFE = Metric(
     "down",
     "evaluations",
     0,
+    by_image=True,
 )
 EVALUATIONS = Metric(
     "evaluations",
@@ -304,6 +364,7 @@ EVALUATIONS = Metric(
     "down",
     "evaluations",
     0,
+    by_image=True,
 )
 MACS = Metric(
     "macs",
@@ -312,6 +373,7 @@ MACS = Metric(
     "down",
     "multiply-adds",
     0,
+    by_image=True,
 )
 STOPPED = Metric(
     "stopped_early",
@@ -322,6 +384,7 @@ STOPPED = Metric(
     "",
     0,
     1,
+    by_image=True,
 )
 SECONDS = Metric(
     "seconds",
@@ -329,6 +392,7 @@ SECONDS = Metric(
     "Wall time of a batch, shared out evenly; of one machine, so that nobody is ranked by it.",
     unit="s",
     low=0,
+    by_image=True,
 )
 NFE_GAMMA = Metric(
     "nfe_gamma",
@@ -382,6 +446,7 @@ ENTROPY = Metric(
     "Minus the sum of a log a; log K for a uniform row of K keys." + OF_A_MAP,
     unit="nats",
     low=0,
+    by_image=True,
 )
 CONCENTRATION = Metric(
     "concentration",
@@ -389,9 +454,15 @@ CONCENTRATION = Metric(
     "1 - entropy / log K; 0 for a uniform row." + OF_A_MAP,
     low=0,
     high=1,
+    by_image=True,
 )
 SUPPORT = Metric(
-    "support", "effective support", "exp(entropy): how many keys share a row.", unit="keys", low=1
+    "support",
+    "effective support",
+    "exp(entropy): how many keys share a row.",
+    unit="keys",
+    low=1,
+    by_image=True,
 )
 GINI = Metric(
     "gini",
@@ -399,24 +470,37 @@ GINI = Metric(
     "Inequality of a row; 0 for a uniform one." + OF_A_MAP,
     low=0,
     high=1,
+    by_image=True,
 )
 TOTAL_VARIATION = Metric(
     "total_variation",
     "total variation",
     "K / edges times the sum over neighbors of |a_u - a_v|; 0 for a uniform row." + OF_A_MAP,
     low=0,
+    by_image=True,
 )
 DIRICHLET = Metric(
     "dirichlet",
     "Dirichlet energy",
     "K² / edges times half the sum over neighbors of (a_u - a_v)²." + OF_A_MAP,
     low=0,
+    by_image=True,
 )
 BORDER = Metric(
-    "border", "border mass", "Share of a row on the outer ring of the grid.", low=0, high=1
+    "border",
+    "border mass",
+    "Share of a row on the outer ring of the grid.",
+    low=0,
+    high=1,
+    by_image=True,
 )
 SPREAD = Metric(
-    "spread", "spread", "Root mean square distance of a row from its center.", unit="tokens", low=0
+    "spread",
+    "spread",
+    "Root mean square distance of a row from its center.",
+    unit="tokens",
+    low=0,
+    by_image=True,
 )
 DISTANCE = Metric(
     "distance",
@@ -424,6 +508,7 @@ DISTANCE = Metric(
     "Mean distance of the keys from the query.",
     unit="tokens",
     low=0,
+    by_image=True,
 )
 MAP_STATISTICS = (
     ENTROPY,
@@ -442,6 +527,7 @@ INSTABILITY = Metric(
     "1 - Spearman's rank correlation of a row under the clean and under the changed image.",
     low=0,
     high=2,
+    by_image=True,
 )
 CONSTANT = Metric(
     "constant",
@@ -450,6 +536,7 @@ CONSTANT = Metric(
     "temperature brings to its entropy, left out of all.",
     low=0,
     high=1,
+    by_image=True,
 )
 ZERO = Metric(
     "zero",
@@ -457,6 +544,7 @@ ZERO = Metric(
     "Share of saliency maps without a positive place, left out.",
     low=0,
     high=1,
+    by_image=True,
 )
 TAU = Metric(
     "tau",
@@ -464,6 +552,7 @@ TAU = Metric(
     "Temperature at which the rows of softmax(scores / tau) have the entropy of the used map; of "
     "`level`, 0.75 log K.",
     low=0,
+    by_image=True,
 )
 GAIN = Metric(
     "gain",
@@ -471,29 +560,47 @@ GAIN = Metric(
     "Accuracy with the used map less that of the same network with another map in its place.",
     low=-1,
     high=1,
+    by_image=True,
 )
 
 GROWTH = Metric(
     "log10_growth",
     "growth, log10",
     "log10 of the relative change behind a block over that of the image.",
+    by_image=True,
 )
 GRADIENT_NORM = Metric(
-    "log10_gradient_norm", "gradient norm, log10", "log10 of |d loss / d h| behind a block."
+    "log10_gradient_norm",
+    "gradient norm, log10",
+    "log10 of |d loss / d h| behind a block.",
+    by_image=True,
 )
 SPECTRAL_NORM = Metric(
-    "spectral_norm", "spectral norm", "Largest singular value of a block's derivative.", low=0
+    "spectral_norm",
+    "spectral norm",
+    "Largest singular value of a block's derivative.",
+    low=0,
+    by_image=True,
 )
 SPECTRAL_RADIUS = Metric(
-    "spectral_radius", "spectral radius", "Largest |eigenvalue| of a block's derivative.", low=0
+    "spectral_radius",
+    "spectral radius",
+    "Largest |eigenvalue| of a block's derivative.",
+    low=0,
+    by_image=True,
 )
 LOG_NORM = Metric(
     "log_norm",
     "logarithmic norm",
     "Largest eigenvalue of (J + J^T) / 2, less 1; <= 0 where the flow of a block contracts.",
+    by_image=True,
 )
 STEP_RATIO = Metric(
-    "step_ratio", "step over limit", "Step size of a block over its stability limit.", low=0
+    "step_ratio",
+    "step over limit",
+    "Step size of a block over its stability limit.",
+    low=0,
+    by_image=True,
 )
 
 METRICS.add(*SCORES, ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SECONDS)

@@ -58,7 +58,10 @@ def test_mce_and_relative_mce_by_hand() -> None:
     mean = (14 * (1 - 0.3) + (1 - 0.2)) / 15
     assert found.loc["mine", "accuracy"] == pytest.approx(mean)
     assert found.loc["mine", "difference"] == pytest.approx(mean - 0.6)
-    assert found["mce[ref=theirs] low"].isna().all()
+    for name in ("mce[ref=theirs]", "relative_mce[ref=theirs]"):
+        low, value, high = (found[f"{name}{end}"] for end in (" low", "", " high"))
+        assert low["mine"] < value["mine"] < high["mine"]
+        assert low["theirs"] == value["theirs"] == high["theirs"]
 
 
 def test_published_errors_of_alexnet_are_a_reference() -> None:

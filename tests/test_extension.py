@@ -513,7 +513,7 @@ def halves(train: bool, root: Path) -> Split:
         "suites/metrics.py",
         "",
         "suites/metrics.py",
-        "SCORES = (ACCURACY, NLL, BRIER, ECE)",
+        "SCORES = (ACCURACY, NLL, BRIER, ECE, SQUARED_CALIBRATION_ERROR)",
         "",
     ),
 }

@@ -28,6 +28,7 @@ from harness.refusal import Refusal
 from harness.storage.results import COLUMNS as LONG
 from harness.storage.results import read as read_results
 from harness.suites.catalog import COMMON, FAMILIES
+from harness.suites.metrics import METRICS, Metric
 
 NOISE, BLUR = FAMILIES["noise"], FAMILIES["blur"]
 
@@ -143,15 +144,25 @@ def test_rows_hold_means_over_cells_and_seeds() -> None:
     assert row(board, "clean", "a").rank_low == 1 and row(board, "clean", "b").rank_high == 2
 
 
-def test_a_loss_is_ranked_downward_and_what_has_no_better_side_is_not() -> None:
+def test_a_loss_is_ranked_downward_and_what_has_no_better_side_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rows = [
         (m, s, "clean", 0, v + 0.001 * s) for m, v in (("a", 9.0), ("b", 1.0)) for s in range(3)
     ]
-    board = leaderboard(table(rows, "nll"))
+    board = leaderboard(table(rows, "own_loss"))
+    assert board.rank_low.isna().all() and list(board.basis) == ["seeds", "seeds"]
+    assert board.low.notna().all() and board.mde.isna().all()
+    monkeypatch.setitem(METRICS, "own_loss", Metric("own_loss", "own loss", better="down"))
+    board = leaderboard(table(rows, "own_loss"))
     assert list(board.rank_low) == [2, 1] and list(board.rank_high) == [2, 1]
-    assert list(board.basis) == ["seeds", "seeds"]
-    entropy = leaderboard(table(rows, "entropy"))
-    assert entropy.rank_low.isna().all() and entropy.mde.isna().all() and entropy.low.notna().all()
+    assert board.low.notna().all() and board.mde.notna().all()
+
+
+@pytest.mark.parametrize("metric", ["nll", "brier", "entropy", "squared_calibration_error", "ece"])
+def test_a_table_of_means_over_images_does_not_show_their_intervals(metric: str) -> None:
+    board = leaderboard(table([("a", s, "clean", 0, 0.5 + 0.001 * s) for s in range(3)], metric))
+    assert list(board.basis) == ["nothing"] and board.low.isna().all()
 
 
 def test_a_seed_without_a_cell_does_not_count_and_one_that_is_nan_is_not_hidden() -> None:
@@ -187,7 +198,9 @@ def test_images_make_intervals_narrower_and_ranks_sharper(tmp_path: Path, answer
             answered(tmp_path, model, seed, accuracy=accuracy)
     frame = read_results(tmp_path)
     stored, alone = leaderboard(frame, StoredOutcomes(tmp_path)), leaderboard(frame)
-    assert set(stored.basis) == {"images"} and set(alone.basis) == {"rates", "seeds"}
+    assert stored.low.notna().equals(stored.metric != "ece")
+    assert set(stored[stored.metric != "ece"].basis) == {"images"}
+    assert set(alone.basis) == {"rates", "nothing"}
     assert list(stored.value) == list(alone.value)
     for group in ("clean", "noise"):
         sharp, wide = row(stored, group, "good"), row(alone, group, "good")
@@ -199,7 +212,7 @@ def test_images_make_intervals_narrower_and_ranks_sharper(tmp_path: Path, answer
 def test_a_clean_suites_class_rates_are_read_from_images(tmp_path: Path, answered: Answer) -> None:
     path = answered(tmp_path, "m", suite="clean", kinds=())
     board = leaderboard(read_results(tmp_path), StoredOutcomes(tmp_path))
-    assert set(board.basis) == {"images"}
+    assert set(board[board.metric != "ece"].basis) == {"images"}
     third = row(board, "clean", "m", "class 3")
     assert third.images == 20 and (third.low, third.high) == pytest.approx(
         wilson(third.value * 20, 20), rel=0.02
@@ -264,7 +277,9 @@ def test_the_file_is_written_once_and_read_back(tmp_path: Path, answered: Answer
     assert as_csv(again) == path.read_bytes() == as_csv(board)
     assert sentence(board) == f"{len(board)} rows, models compared image by image."
     shutil.rmtree(tmp_path / "cells")
-    assert "0 of them with per-image answers. The intervals" in sentence(
+    # Hits are packed beside the CSV; losses are in cells alone.
+    hits = int((board["metric"] == "accuracy").sum())
+    assert f"{hits} of them with per-image answers. The others have wider" in sentence(
         write(tmp_path, progress())
     )
 
@@ -372,7 +387,9 @@ def test_intervals_of_a_leaderboard_are_of_its_own_runs_alone(
     before = leaderboard(read_results(results), StoredOutcomes(results))
     shutil.rmtree(results / "cells")
     with open_outcomes(results, read_results(results), progress()) as outcomes:
-        assert set(leaderboard(read_results(results), outcomes).basis) == {"images"}
+        without = leaderboard(read_results(results), outcomes)
+    names = ["value", "low", "high", "basis"]
+    pd.testing.assert_frame_equal(without[names], before[names], atol=1e-6)
     # The same numbers of other runs, such as those of weights that happen to be as good.
     table = read_results(results)
     other = table.assign(run=table["run"].where(table["model"] != "b", "another"))
@@ -380,7 +397,7 @@ def test_intervals_of_a_leaderboard_are_of_its_own_runs_alone(
         found = leaderboard(other, outcomes)
     assert list(found.value) == list(before.value)
     assert "images" not in set(found[found.model == "b"].basis)
-    assert set(found[found.model == "a"].basis) == {"images"}
+    assert set(found[(found.model == "a") & (found.metric != "ece")].basis) == {"images"}
 
 
 def test_ranks_without_cells_are_those_of_the_leaderboard_of_the_same_runs(

@@ -12,6 +12,7 @@ from harness.suites.metrics import (
     METRICS,
     NLL,
     SCORES,
+    SQUARED_CALIBRATION_ERROR,
     TOP5,
     Metric,
     Metrics,
@@ -19,6 +20,7 @@ from harness.suites.metrics import (
     full_title,
     hits,
     is_bound,
+    is_by_image,
     metric_of,
     parts_of,
     span_of,
@@ -175,3 +177,41 @@ def test_a_difference_has_another_range_than_what_it_is_of() -> None:
     assert span_of("gini", "used") == (0, 1)
     assert span_of("gini", "over matched") == (-math.inf, math.inf)
     assert span_of("nobody knows", "") == (-math.inf, math.inf)
+
+
+def squares_by_hand(gaps: list[list[float]]) -> float:
+    """Sum over bins of n_B / N times (mean² less variance of the mean), in points²."""
+    n = sum(map(len, gaps))
+    return 1e4 * sum(
+        len(gap) / n * (np.mean(gap) ** 2 - np.var(gap, ddof=1) / len(gap)) for gap in gaps
+    )
+
+
+def test_squared_calibration_error_by_hand() -> None:
+    assert SQUARED_CALIBRATION_ERROR.of_images is not None
+    logits, labels = logits_of([0.95, 0.95, 0.7, 0.7, 0.7]), np.array([0, 1, 0, 0, 1])
+    expected = squares_by_hand([[0.05, -0.95], [0.3, 0.3, -0.7]])
+    assert SQUARED_CALIBRATION_ERROR(logits, labels) == pytest.approx(expected)
+    # A bin of one image says nothing, and adds nothing.
+    alone = SQUARED_CALIBRATION_ERROR(logits_of([0.95, 0.95, 0.55]), np.array([0, 0, 0]))
+    assert alone == pytest.approx(2 / 3 * squares_by_hand([[0.05, 0.05]]))
+    assert SQUARED_CALIBRATION_ERROR(logits_of([1 - 1e-12]), np.array([1])) == 0
+
+
+def test_chance_adds_to_ece_and_not_to_the_squared_error() -> None:
+    generator, found = np.random.default_rng(0), []
+    for _ in range(400):
+        confidences = generator.uniform(0.5, 1, 355)
+        labels = (generator.random(355) > confidences).astype(int)  # calibrated
+        logits = logits_of(confidences.tolist())
+        found.append((ECE(logits, labels), SQUARED_CALIBRATION_ERROR(logits, labels)))
+    ece, squares = np.transpose(found)
+    assert ece.mean() > 0.03 and ece.min() > 0
+    assert abs(squares.mean()) < 3 * squares.std() / 20
+    assert squares.std() < 40 and (squares < 0).any()
+
+
+def test_what_is_a_mean_over_images() -> None:
+    assert is_by_image("nll", "") and is_by_image("nfe", "") and is_by_image("accuracy", "class 3")
+    assert not is_by_image("nfe", "fewest") and not is_by_image("nfe_rho", "loss")
+    assert not is_by_image("ece", "") and not is_by_image("auroc", "")

@@ -28,6 +28,7 @@ from harness.analysis.outcomes import StoredOutcomes
 from harness.progress import Progress
 from harness.storage.results import read
 from harness.suites.catalog import FAMILIES
+from harness.suites.metrics import SCORES
 
 Answer = Callable[..., Path]  # writes a run
 
@@ -70,7 +71,7 @@ def test_every_cell_and_every_level_of_a_mean_has_its_row(three: Path) -> None:
     assert rows["rain"]["condition"] == "rain" and math.isnan(rows["rain"]["level"])
     assert math.isnan(rows["noise"]["level"]) and "blur" not in rows
     assert (found.low <= found.value).all() and (found.value <= found.high).all()
-    assert set(cell_intervals(table, metric=None).metric) == {"accuracy", "nll", "brier", "ece"}
+    assert set(cell_intervals(table, metric=None).metric) == {metric.name for metric in SCORES}
 
 
 def test_validation_and_users_corruptions_enter_no_mean(three: Path) -> None:

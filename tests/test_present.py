@@ -306,7 +306,7 @@ def test_stability_says_growth_gradient_and_the_worst_block() -> None:
     (sheet,) = tables(long(rows, "stability"))
     cells = [column.text(sheet.rows[0]) for column in sheet.filled]
     assert cells == ["d", "net", "100.00", "100.00", "10.00", "3.00 (a)", "2", "100"]
-    assert sheet.rows[0]["random direction_low"] == pytest.approx(100)
+    assert sheet.rows[0]["random direction"] == pytest.approx(100)
 
 
 def test_solvers_have_a_row_for_each_setting() -> None:
@@ -317,9 +317,12 @@ def test_solvers_have_a_row_for_each_setting() -> None:
             ("accuracy", "", 0.5),
             ("nfe", "", 4.0 * level),
             ("nfe", "most", 9.0),
+            ("evaluations", "", 4.0 * level + 7),
+            ("macs", "", 1.25e8),
             ("seconds", "", 0.002),
-            ("nfe_rho", "loss", 0.25),
-            ("nfe_rho", "loss, low", 0.1),
+            ("nfe_gamma", "margin", 0.25),
+            ("nfe_gamma", "margin, low", 0.1),
+            ("nfe_tie", "", 0.875),
         )
     ]
     rows.append(("fixed", "depth", 0, "accuracy", "", 0.75))
@@ -332,7 +335,8 @@ def test_solvers_have_a_row_for_each_setting() -> None:
     line = " ".join(
         printed(sheet, 200).splitlines()[2 if sheet.rows[0]["model"] != "ode" else 1].split()
     )
-    assert line == "d ode euler 1 50.0 40.4-59.6 4.0 9 2.00 +0.25 +0.25 to +0.25 2 100"
+    numbers = "50.0 40.4-59.6 4.0 9 11.0 125.0 2.00 +0.25 +0.25 to +0.25 87.5 2 100"
+    assert line == f"d ode euler 1 {numbers}"
 
 
 def test_headline_means_leave_out_validation_corruptions() -> None:

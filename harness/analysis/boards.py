@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from harness.analysis.collect import Key, collect_samples
+from harness.analysis.collect import Key, collect_samples, known_alone
 from harness.analysis.leaderboard import (
     CHECK,
     COLUMNS,
@@ -28,7 +29,7 @@ from harness.refusal import Refusal
 from harness.storage.files import refuse_published, write_bytes
 from harness.storage.results import cells_root, read_provenances, select
 from harness.storage.rows import read_rows
-from harness.suites.metrics import is_bound
+from harness.suites.metrics import METRICS, is_bound
 
 FILE = "leaderboard.csv"
 MADE = "Make it again with `harness table --write`."
@@ -66,7 +67,7 @@ def current(table: pd.DataFrame, results: Path, progress: Progress) -> pd.DataFr
         with open_outcomes(results, part, progress) as outcomes:
             found = collect_samples(part, outcomes)
         parts.append(of_samples(found))
-        blind = {key.column for key, sample in found.items() if sample.images is None}
+        blind = {key.column for key, own in found.items() if not known_alone(key.name, own)}
         parts[-1] = _sharpen(parts[-1], blind, _stored(results))
     return pd.concat(parts, ignore_index=True) if parts else of_samples({})
 
@@ -154,13 +155,17 @@ def samples_of(board: pd.DataFrame) -> dict[Key, Sample]:
 def sentence(board: pd.DataFrame) -> str:
     """Say what the intervals of a leaderboard stand on."""
     stored = int((board["basis"] == "images").sum())
-    if stored == len(board):
+    if stored == len(board) - int(board["metric"].map(_biased).sum()):
         return f"{len(board)} rows, models compared image by image."
     return (
-        f"{len(board)} rows, {stored} of them with per-image answers. The intervals of the others "
-        "are wider, and nothing is paired: their cells are not here, or they are no means over "
-        "images."
+        f"{len(board)} rows, {stored} of them with per-image answers. The others have wider "
+        "intervals or none, and nothing is paired: their cells are not here, or they are no means "
+        "over images."
     )
+
+
+def _biased(metric: str) -> bool:
+    return METRICS[metric].biased
 
 
 def read_current(path: Path) -> pd.DataFrame:
@@ -213,4 +218,7 @@ def read(path: Path) -> pd.DataFrame:
         wrong = (frame[low] > frame[high]).to_numpy()
         if wrong.any():
             raise rows.error(int(wrong.argmax()), f"`{low}` exceeds `{high}`")
+    # An older version gave intervals, which did not cover, to metrics that have none.
+    unsure = ["low", "high", "rank_low", "rank_high", "mde"]
+    frame.loc[frame["metric"].map(_biased), unsure] = np.nan
     return frame.astype(dict.fromkeys(COUNTS, "Int64"))

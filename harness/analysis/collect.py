@@ -16,7 +16,7 @@ import pandas as pd
 
 from harness.analysis.groups import Where, groups_of, name_of, place
 from harness.analysis.sample import RATE, Sample, from_outcomes, from_table
-from harness.suites.metrics import METRICS, span_of
+from harness.suites.metrics import METRICS, is_by_image, span_of
 
 LOG = logging.getLogger(__name__)
 Groups = Mapping[str, tuple[Where, ...]]
@@ -121,7 +121,7 @@ def collect_samples(
                         keep,
                         [rows[k] for k in which],
                     )
-                    if outcomes is not None and found[key].images is None:
+                    if outcomes is not None and not known_alone(metric, found[key]):
                         own = replace(key, group=name_of(cells))
                         found[key] = _sharpen(found[key], outcomes.known(own))
     return dict(sorted(found.items(), key=lambda item: item[0].order))
@@ -149,6 +149,7 @@ def _sample(
                 limits,
                 value=float(values.mean()),
                 keep=keep,
+                square=METRICS[key.metric].square,
                 seed_names=names,
                 runs=runs,
             )
@@ -159,7 +160,13 @@ def _sample(
             key.model,
             key.group,
         )
-    return from_table(values, n, limits, seed_names=names, runs=runs)
+    by_image = METRICS[key.metric].biased or is_by_image(*key.name)
+    return from_table(values, n, limits, by_image=by_image, seed_names=names, runs=runs)
+
+
+def known_alone(metric: Name, sample: Sample) -> bool:
+    """Return whether a leaderboard says no more of a mean: it has outcomes, or no interval."""
+    return sample.images is not None or METRICS[metric[0]].biased
 
 
 def _sharpen(sample: Sample, known: Sample | None) -> Sample:

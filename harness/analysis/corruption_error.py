@@ -9,7 +9,8 @@ With E(s, c) the error at severity s of corruption c, E(0) the clean error, E_re
 CIFAR has no agreed reference, so that an mCE without its reference's name says nothing. Seeds are
 averaged before ratios are taken. Intervals are of the ratio, the reference being as uncertain as
 the model: to first order mCE varies as the mean over c of 100 (E_c - CE_c E_ref,c) / E_ref,c, which
-is a difference of two means over the same images.
+is a difference of two means over the same images. Where outcomes are not stored, the interval is
+that of the largest variance that images can have at these rates, and of images that are not paired.
 
 Reference: D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261, section 4.1.
@@ -21,12 +22,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from harness.analysis import Sample, difference, from_outcomes
+from harness.analysis import Sample, difference, from_outcomes, interval
 from harness.analysis.collect import Outcomes, collect_samples
 from harness.analysis.groups import FAMILIES, groups_of
 from harness.refusal import Refusal
 
 KINDS = FAMILIES["common"]
+ANY = (-math.inf, math.inf)
 REFERENCE = "resnet18"
 
 
@@ -77,8 +79,8 @@ def mean_corruption_error(
 
     Returns:
         `dataset`, `suite`, `model`; `mce[ref=R]` and `relative_mce[ref=R]`, each with its interval
-        as `... low` and `... high` (NaN without outcomes); `accuracy`, the mean over the 75 cells,
-        and `difference`, that less the reference's; `seeds`, `n`, and CE_c by corruption.
+        as `... low` and `... high`; `accuracy`, the mean over the 75 cells, and `difference`, that
+        less the reference's; `seeds`, `n`, and CE_c by corruption.
 
     Raises:
         Refusal: A cell of the reference is missing, or a denominator is not positive.
@@ -96,17 +98,22 @@ def mean_corruption_error(
     of: dict[str, dict[str, Sample]] = {}
     for key, sample in found.items():
         of.setdefault(key.model, {})[key.group] = sample
-    base = of[reference]
-    rows = []
+    base, rows = of[reference], []
+    rates = {model: _errors(own) for model, own in table[is_accuracy(table)].groupby("model")}
     for model, groups in of.items():
         if not {"clean", "common"} <= groups.keys():
             continue
         row: dict = {name: table[name].iloc[0] for name in ("dataset", "suite")} | {"model": model}
         for name, clean in (("mce", 0.0), ("relative_mce", 1.0)):
-            ce, low, high = _ratio(groups, base, clean)
+            ce, weights = _ratios(groups, base, clean)
+            sums = [
+                _weighted_sum(own, rates[who], w)
+                for (who, own), w in zip(((model, groups), (reference, base)), weights, strict=True)
+            ]
             column = f"{name}[ref={reference}]"
             mce = 100 * float(np.mean(list(ce.values())))
-            row |= {column: mce, f"{column} low": mce + low, f"{column} high": mce + high}
+            half = 0.0 if model == reference else _half(*sums)
+            row |= {column: mce, f"{column} low": mce - half, f"{column} high": mce + half}
             if clean == 0:
                 of_kind = ce
         whole = groups["common"]
@@ -115,10 +122,10 @@ def mean_corruption_error(
     return pd.DataFrame(rows)
 
 
-def _ratio(
+def _ratios(
     groups: dict[str, Sample], base: dict[str, Sample], clean: float
-) -> tuple[dict[str, float], float, float]:
-    """CE_c by corruption, and how far the interval of the mCE reaches below and above it.
+) -> tuple[dict[str, float], tuple[dict[str, float], dict[str, float]]]:
+    """CE_c by corruption, and the weights of errors in the mCE: the model's and the reference's.
 
     Args:
         clean: 1 to take the clean error away, 0 not to.
@@ -141,21 +148,38 @@ def _ratio(
         weights_of_base[kind] = weights[kind] * ce[kind]
     for weighted in (weights, weights_of_base):
         weighted["clean"] = -clean * sum(weighted.values())
-    one, other = _weighted_sum(groups, weights), _weighted_sum(base, weights_of_base)
-    if one is None or other is None:
-        return ce, math.nan, math.nan
-    # Both are the mCE: what their difference has is its uncertainty.
-    apart = difference(one, other, same_seeds=groups is base)
-    half = float((apart.high - apart.low) / 2)
-    return ce, -half, half
+    return ce, (weights, weights_of_base)
 
 
-def _weighted_sum(groups: dict[str, Sample], weights: dict[str, float]) -> Sample | None:
-    """The sample of a weighted sum of errors, None where outcomes are not stored for all."""
+def _errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Errors of one model, a row for each seed and a column for each cell."""
+    return 1 - table.pivot(index="seed", columns=["condition", "level"], values="value")
+
+
+def _half(one: Sample, other: Sample) -> float:
+    """Half of the interval of an mCE: both are the mCE, and their difference has its spread."""
+    apart = difference(one, other)
+    return float((apart.high - apart.low) / 2)
+
+
+def _weighted_sum(
+    groups: dict[str, Sample], errors: pd.DataFrame, weights: dict[str, float]
+) -> Sample:
+    """The sample of a weighted sum of errors, from outcomes where they are stored for all."""
     chosen = [(groups[name], w) for name, w in weights.items()]
     stacks = [(1 - s.outcomes) * w for s, w in chosen if s.outcomes is not None]
-    if len(stacks) < len(chosen) or len({s.shape for s in stacks}) > 1:
-        return None
-    seen = " ".join(s.on for s, _ in chosen)
-    outcomes = np.sum(stacks, axis=0)
-    return from_outcomes(outcomes, seen, (-math.inf, math.inf), keep=True)
+    first = chosen[0][0]
+    if len(stacks) == len(chosen) and len({s.shape for s in stacks}) == 1:
+        seen = " ".join(s.on for s, _ in chosen)
+        names = first.seed_names
+        return from_outcomes(np.sum(stacks, axis=0), seen, ANY, keep=True, seed_names=names)
+    inside = errors.columns.get_level_values("condition").isin(list(weights))
+    own = errors.loc[:, inside].dropna()
+    at = own.columns.get_level_values("condition")
+    w = np.array([weights[kind] / (at == kind).sum() for kind in at])
+    p, of_seed = own.mean().clip(0, 1), own.to_numpy() @ w
+    seeds, value = len(own), float(of_seed.mean())
+    v_seed = float(of_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    v_image = float(np.abs(w) @ np.sqrt(p * (1 - p))) ** 2 / first.n
+    low, high = interval(value, v_seed, v_image, seeds, first.n, ANY)
+    return Sample(value, low, high, seeds, first.n, "rates", v_seed=v_seed)

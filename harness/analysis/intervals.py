@@ -79,6 +79,7 @@ def interval(
     n: int,
     span: Bounds = (0.0, 1.0),
     shape: tuple[float, float] = (0.0, math.inf),
+    of_squares: float | None = None,
 ) -> Bounds:
     """Return the interval of a mean over `seeds` networks and `n` images, clipped to `span`.
 
@@ -89,12 +90,19 @@ def interval(
         span: The values that the mean can take; (0, 1) makes it a rate.
         shape: Skewness of the images' values, and the degrees of freedom of their variance; of no
             use for a rate.
+        of_squares: Of a mean of squares, the part of `v_seed` that is neither due to seed nor to
+            image. Seeds make it skewed, as chi-square is, and their own part reaches as far up as
+            on a logarithmic scale, h becoming m (exp(min(h / m, 2)) - 1) or as many times h.
     """
     if span != (0.0, 1.0):
         _, df = spread((v_seed, seeds - 1), (v_image, shape[1]))
         t, (left, right) = float(quantile(df)), skew_factors(shape[0], n)
         below = t * math.sqrt(v_seed + v_image * float(left) ** 2)
         above = t * math.sqrt(v_seed + v_image * float(right) ** 2)
+        if of_squares is not None and v_seed > of_squares and value > 0:
+            own = t * t * (v_seed - of_squares)
+            reach = min(math.sqrt(own) / value, 2.0)
+            above = math.sqrt(above**2 + own * ((math.expm1(reach) / reach) ** 2 - 1))
         return max(span[0], value - below), min(span[1], value + above)
     if v_seed + v_image <= 0:
         return wilson(value * n, n)

@@ -70,7 +70,8 @@ def of_samples(found: dict[Key, Sample]) -> pd.DataFrame:
     rows = []
     for keys in columns.values():
         here = [found[key] for key in keys]
-        low, high, mde = _rank(here, METRICS[keys[0].metric].sign)
+        metric = METRICS[keys[0].metric]
+        low, high, mde = _rank(here, 0 if metric.biased else metric.sign)
         for i, (key, sample) in enumerate(zip(keys, here, strict=True)):
             rows.append(
                 (

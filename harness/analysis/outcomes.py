@@ -52,7 +52,7 @@ def of_images(metric: Name, arrays: Mapping[str, np.ndarray]) -> Found | None:
         there = np.isfinite(values)  # what was not asked of an image, or has no value for it
         return (values[there], positions[there]) if there.any() else None
     per_image = METRICS[name].of_images
-    if "logits" not in arrays or kind or per_image is None:
+    if "logits" not in arrays or kind or per_image is None or METRICS[name].biased:
         return None
     return per_image(arrays["logits"], labels).astype(float), positions
 

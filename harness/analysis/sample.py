@@ -5,8 +5,8 @@ they are not; or from a row of a leaderboard. Its `basis` says which:
 
     images   outcomes of every image under every condition
     rates    a table of rates: the largest variance that images can have at these rates
-    seeds    a table of other means, of several seeds: images are left out
-    nothing  a table of other means of a single seed: no interval
+    seeds    a table of numbers that are no means over images, of several seeds
+    nothing  a table of other means of a single seed, or of means over images: no interval
 """
 
 from collections.abc import Sequence
@@ -60,6 +60,7 @@ def from_outcomes(
     *,
     value: float | None = None,
     keep: bool = False,
+    square: bool = False,
     seed_names: Sequence[int] = (),
     runs: Sequence[str] = (),
 ) -> Sample:
@@ -69,12 +70,14 @@ def from_outcomes(
         value: Their mean as a table has it, so that the number is the same whether or not outcomes
             are stored.
         keep: Whether to keep them by seed, as pairing by seed needs.
+        square: Whether the mean is one of squares.
     """
     seeds, n = outcomes.shape
     v_seed, v_image, v_rest = variance_parts(outcomes)
     images = outcomes.mean(axis=0)
     value = float(images.mean()) if value is None else value
-    low, high = interval(value, v_seed, v_image, seeds, n, span, _shape(images))
+    squares = v_rest if square else None
+    low, high = interval(value, v_seed, v_image, seeds, n, span, _shape(images), squares)
     return Sample(
         value=value,
         low=low,
@@ -104,25 +107,34 @@ def from_table(
     n: int,
     span: Bounds,
     *,
+    by_image: bool = False,
     seed_names: Sequence[int] = (),
     runs: Sequence[str] = (),
 ) -> Sample:
     """Return the sample of a table's `values` (S, cells).
 
     The variance of an image's mean over cells is largest if all cells have the same images wrong:
-    (mean over cells of sqrt(p (1 - p)))^2.
+    (mean over cells of sqrt(p (1 - p)))^2. The interval of a rate holds those of all variances up
+    to that: a variance between images has more degrees of freedom than one between seeds, so that
+    more of it can make an interval narrower.
+
+    Args:
+        by_image: Whether it is a mean over images, whose interval is not known unless it is a rate:
+            the table does not show how much images vary.
     """
     seeds = len(values)
     of_seed = values.mean(axis=1)
     value = float(values.mean())
     v_seed = float(of_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    basis, v_image = ("seeds" if seeds > 1 else "nothing"), 0.0
+    basis, v_image = ("seeds" if seeds > 1 and not by_image else "nothing"), 0.0
     if span == RATE:
         p = np.clip(values.mean(axis=0), 0, 1)
         basis, v_image = "rates", float(np.sqrt(p * (1 - p)).mean()) ** 2 / n
     low, high = np.nan, np.nan
     if basis != "nothing" and np.isfinite(value):
-        low, high = interval(value, v_seed, v_image, seeds, n, span)
+        shares = (1.0,) if seeds == 1 or v_image == 0 else (0.0, 0.25, 0.5, 1.0)
+        every = [interval(value, v_seed, share * v_image, seeds, n, span) for share in shares]
+        low, high = min(low for low, _ in every), max(high for _, high in every)
     return Sample(
         value=value,
         low=low,

@@ -72,10 +72,12 @@ def solved(models: Sequence[str]) -> pd.DataFrame:
         for level in ((1, 4, 16) if cost < 14 else (0.1, 1e-3, 1e-5))
         for metric, value in (
             ("accuracy", 0.6 - (0.3 / level if name == "euler" else 0)),
-            ("nfe", cost * level if cost < 14 else 14 - np.log10(level)),
+            ("evaluations", 7 + (cost * level if cost < 14 else 14 - np.log10(level))),
+            ("macs", 1e7 * (9 + (cost * level if cost < 14 else 14 - np.log10(level)))),
         )
     ]
-    depth = [("depth", 0, "accuracy", "", 0.62), ("depth", 0, "nfe", "", 8)]
+    costs = (("accuracy", 0.62), ("evaluations", 8), ("macs", 2e8))
+    depth = [("depth", 0, metric, "", value) for metric, value in costs]
     fixed = [f"fixed{i}" for i in range(len(models))]
     long = pd.concat([measured(models, "nfe", cells), measured(fixed, "nfe", depth)])
     return cell_intervals(long, metric=None)
@@ -84,6 +86,11 @@ def solved(models: Sequence[str]) -> pd.DataFrame:
 def of_nfe(models: Sequence[str], size: Size | None) -> Figure:
     numbers = solved(models[:20])
     return nfe_curve(numbers, Looks(numbers["model"].unique()), size)
+
+
+def of_multiply_adds(models: Sequence[str], size: Size | None) -> Figure:
+    numbers = solved(models[:20])
+    return nfe_curve(numbers, Looks(numbers["model"].unique()), size, "macs")
 
 
 def of_solvers(models: Sequence[str], size: Size | None) -> Figure:
@@ -177,6 +184,7 @@ def texts_of(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
         of_severity,
         of_differences,
         of_nfe,
+        of_multiply_adds,
         of_solvers,
         of_maps,
         of_instability,

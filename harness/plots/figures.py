@@ -72,13 +72,16 @@ def robustness_figures(part: Part) -> dict[str, Figure]:
 
 
 def nfe_figures(part: Part) -> dict[str, Figure]:
-    """Accuracy against evaluations, solver by solver, and what images cost."""
-    kept = part.rows["metric"].isin(["accuracy", "nfe"]) & (part.rows["variant"] == "")
+    """Accuracy against evaluations and multiply-adds, solver by solver, and what images cost."""
+    shown = ["accuracy", "nfe", "evaluations", "macs", "trained_with"]
+    kept = part.rows["metric"].isin(shown) & (part.rows["variant"] == "")
     numbers = intervals_of(part.samples(part.rows[kept]))
     models = solved(costs(numbers))["model"].nunique()
     if models == 0:
         return {}
     figures = {"": nfe_curve(numbers, part.looks, part.size)}
+    if (numbers["metric"] == "macs").any():
+        figures["-multiply-adds"] = nfe_curve(numbers, part.looks, part.size, "macs")
     if models > 1:
         figures["-matrix"] = solver_matrix(numbers, part.size)
     return figures | with_images(part)

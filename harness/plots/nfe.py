@@ -1,4 +1,4 @@
-"""Accuracy against function evaluations, as figures: numbers in, Figure out."""
+"""Accuracy against evaluations and multiply-adds, as figures: numbers in, Figure out."""
 
 import math
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from harness.plots.labels import label_ends, short
@@ -17,16 +18,31 @@ REFERENCES = 3  # models without a solver in a panel
 # Darker is of higher order; adaptive solvers are dashed. No model's color means a solver.
 FIXED = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#062a54")
 ADAPTIVE = ("#fd8d3c", "#a63603", "#5c1d02")
-POINTS = 100
+POINTS, MILLION = 100, 1e6
+ACROSS = {
+    "nfe": "function evaluations of an image, mean",
+    "evaluations": "residual functions evaluated, whole network",
+    "macs": "multiply-adds of an image, whole network, millions",
+}
 
 
-def costs(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each (model, condition, level): accuracy with its interval, and `nfe`."""
+def axis_of(numbers: pd.DataFrame) -> str:
+    """Return the metric that evaluations are read from; results of earlier versions have `nfe`."""
+    return "evaluations" if (numbers["metric"] == "evaluations").any() else "nfe"
+
+
+def costs(numbers: pd.DataFrame, axis: str = "") -> pd.DataFrame:
+    """Return a row for each (model, condition, level): accuracy with its interval, and `cost`.
+
+    Args:
+        axis: Metric of the cost; by default that of `axis_of`.
+    """
     key = ["model", "condition", "level"]
     kept = numbers[numbers["variant"] == ""]
-    nfe = kept[kept["metric"] == "nfe"].set_index(key)["value"].rename("nfe")
+    cost = kept[kept["metric"] == (axis or axis_of(numbers))].set_index(key)["value"]
     accuracy = kept[kept["metric"] == "accuracy"]
-    return accuracy[[*key, "value", "low", "high"]].join(nfe, on=key)
+    found = accuracy[[*key, "value", "low", "high"]].join(cost.rename("cost"), on=key)
+    return found.dropna(subset=["cost"])
 
 
 def solved(table: pd.DataFrame) -> pd.DataFrame:
@@ -35,22 +51,29 @@ def solved(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled
-def nfe_curve(numbers: pd.DataFrame, looks: Looks, size: Size | None = None) -> Figure:
-    """How does accuracy depend on the evaluations that a solver spends?
+def nfe_curve(
+    numbers: pd.DataFrame, looks: Looks, size: Size | None = None, axis: str = ""
+) -> Figure:
+    """How does accuracy depend on what a solver spends?
 
     One panel for each model with a solver, a line for each solver, from its coarsest setting to its
     finest. All of them evaluate one network, so that one interval tells how sure its accuracy is:
     the band is that of the setting with the most evaluations, 95 % over seeds and images; settings
     outside have bars of their own. Models without a solver are gray lines, with a cross at their
-    depth: the baseline, the best and the worst.
+    cost: the baseline, the best and the worst.
 
     Args:
-        numbers: Accuracy and nfe in one data set, as of `analysis.numbers.intervals_of`.
+        numbers: Accuracy and costs in one data set, as of `analysis.numbers.intervals_of`.
+        axis: "evaluations" of residual functions in the whole network, or "macs", its multiply-adds
+            in millions; by default the former.
 
     Raises:
         ValueError: No model has a solver.
     """
-    table = costs(numbers)
+    axis = axis or axis_of(numbers)
+    table = costs(numbers, axis)
+    if axis == "macs":
+        table = table.assign(cost=table["cost"] / MILLION)
     lines, fixed = solved(table), table[table["condition"] == DEPTH]
     if lines.empty:
         raise ValueError(
@@ -61,36 +84,43 @@ def nfe_curve(numbers: pd.DataFrame, looks: Looks, size: Size | None = None) -> 
     figure, axes = panels(
         len(models), size, least=1.1, height=1.5, beside=1.2, above=0.75, sharex=True, sharey=True
     )
-    for axis, model in zip(axes, models, strict=True):
-        draw_solvers(axis, lines[lines["model"] == model], styles)
-        axis.set_title(short(model))
-        axis.grid()
-        axis.set_xscale("log", base=2)
-        draw_references(axis, references(fixed, looks.baseline))
-        axis.yaxis.set_major_formatter(FuncFormatter(percent))
-    ticks = [2.0**k for k in range(1 + math.ceil(math.log2(max(2.0, table["nfe"].max()))))]
-    axes[0].xaxis.set_major_locator(FixedLocator(ticks[:: 1 + (len(ticks) > 8)]))
+    for panel, model in zip(axes, models, strict=True):
+        draw_solvers(panel, lines[lines["model"] == model], styles)
+        panel.set_title(short(model))
+        panel.grid()
+        panel.set_xscale("log", base=2)
+        draw_references(panel, references(fixed, looks.baseline))
+        panel.yaxis.set_major_formatter(FuncFormatter(percent))
+    axes[0].xaxis.set_major_locator(FixedLocator(doubling(table["cost"])))
     axes[0].xaxis.set_minor_locator(NullLocator())
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    figure.supxlabel("function evaluations of an image, mean\nbars and bands: 95 % intervals")
+    figure.supxlabel(f"{ACROSS[axis]}\nbars and bands: 95 % intervals")
     figure.supylabel("accuracy")
     handles, names = axes[0].get_legend_handles_labels()
     columns = len(names) if figure.get_figwidth() > PAGE / 2 else 3
     figure.legend(handles, names, loc="outside upper left", ncols=columns, columnspacing=1)
     figure.set_label(
-        "Accuracy against function evaluations, a line a solver; the band is the 95 % interval of "
-        "the finest setting."
+        f"Accuracy against {ACROSS[axis]}, a line a solver; the band is the 95 % interval of the "
+        "finest setting."
     )
     return figure
 
 
+def doubling(costs: pd.Series) -> list[float]:
+    """Return at most eight marks from the smallest cost to the largest, doubling if few suffice."""
+    first = math.floor(math.log2(max(1.0, costs.min())))
+    last = math.ceil(math.log2(max(2.0, costs.max())))
+    marks = [2.0**k for k in range(first, last + 1)]
+    return marks[:: 1 + (len(marks) > 8)]
+
+
 def solver_styles(lines: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return how each solver is drawn: fixed ones first, adaptive ones have levels below 1."""
-    least = lines.groupby("condition")[["level", "nfe"]].min().reset_index()
+    least = lines.groupby("condition")[["level", "cost"]].min().reset_index()
     least["adaptive"] = least["level"] < 1
     styles: dict[str, dict[str, Any]] = {}
     places = {True: 0, False: 0}
-    ordered = least.sort_values(["adaptive", "nfe", "condition"])
+    ordered = least.sort_values(["adaptive", "cost", "condition"])
     for i, (name, adaptive) in enumerate(
         zip(ordered["condition"], ordered["adaptive"], strict=True)
     ):
@@ -106,13 +136,13 @@ def solver_styles(lines: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def draw_solvers(axis: Any, lines: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> None:
     """Draw the lines of one model's solvers, and the band of the finest setting."""
-    finest = lines.sort_values("nfe").iloc[-1]
+    finest = lines.sort_values("cost").iloc[-1]
     axis.axhspan(finest["low"], finest["high"], color=GRAY, alpha=0.13, linewidth=0, zorder=0)
     for i, (name, style) in enumerate(styles.items()):
-        line = lines[lines["condition"] == name].sort_values("nfe")
-        axis.plot(line["nfe"], line["value"], label=name, **style)
+        line = lines[lines["condition"] == name].sort_values("cost")
+        axis.plot(line["cost"], line["value"], label=name, **style)
         outside = line[(line["value"] < finest["low"]) | (line["value"] > finest["high"])]
-        at = outside["nfe"] * 1.03 ** (i - len(styles) / 2)  # bars of one NFE stand side by side
+        at = outside["cost"] * 1.03 ** (i - len(styles) / 2)  # bars of one cost stand side by side
         axis.vlines(at, outside["low"], outside["high"], color=style["color"], linewidth=0.7)
 
 
@@ -130,8 +160,8 @@ def draw_references(axis: Any, fixed: pd.DataFrame) -> None:
     ends = {}
     for row in fixed.to_dict("records"):
         axis.axhline(row["value"], color=GRAY, linewidth=0.7, linestyle=":", zorder=1)
-        axis.plot(row["nfe"], row["value"], "x", color=GRAY, zorder=2)
-        axis.vlines(row["nfe"], row["low"], row["high"], color=GRAY, linewidth=0.7, zorder=1)
+        axis.plot(row["cost"], row["value"], "x", color=GRAY, zorder=2)
+        axis.vlines(row["cost"], row["low"], row["high"], color=GRAY, linewidth=0.7, zorder=1)
         ends[row["model"]] = axis.get_xlim()[1], row["value"]
     if axis.get_subplotspec().is_last_col():
         label_ends(axis, ends, dict.fromkeys(ends, GRAY))
@@ -141,15 +171,19 @@ def draw_references(axis: Any, fixed: pd.DataFrame) -> None:
 def solver_matrix(numbers: pd.DataFrame, size: Size | None = None) -> Figure:
     """Does a network that was trained with one solver answer alike with another?
 
-    Rows are models, as trained; a panel for each solver that evaluates them, a column for each of
-    its settings; cells are accuracies in points less the model's best. A network that solves a
+    Rows are models, as trained, with the best accuracy of each; a panel for each solver that
+    evaluates them, a column for each of its settings; cells are accuracies in points less the
+    model's best, framed where the network was trained with it. A network that solves a
     differential equation has small numbers but for the coarsest settings.
 
     Args:
-        numbers: As of `nfe_curve`.
+        numbers: As of `nfe_curve`; `trained_with` frames cells.
     """
     lines = solved(costs(numbers))
-    lines["loss"] = POINTS * (lines["value"] - lines.groupby("model")["value"].transform("max"))
+    best = lines.groupby("model")["value"].max()
+    lines["loss"] = POINTS * (lines["value"] - lines["model"].map(best))
+    trained = numbers[numbers["metric"] == "trained_with"]
+    own = set(trained[["model", "condition", "level"]].itertuples(index=False, name=None))
     models, solvers = in_order(lines["model"]), list(solver_styles(lines))
     norm = Normalize(1.15 * min(-1.0, lines["loss"].min()), 0)
     figure, axes = panels(
@@ -162,20 +196,33 @@ def solver_matrix(numbers: pd.DataFrame, size: Size | None = None) -> Figure:
         levels = sorted(map(float, wide.columns))
         adaptive = levels[0] < 1
         levels = levels[::-1] if adaptive else levels  # the coarsest first
-        wide = wide.reindex(index=models, columns=levels)
-        axis.imshow(wide, cmap="Blues_r", aspect="auto", norm=norm)
-        for (i, j), value in np.ndenumerate(wide.to_numpy()):
-            if np.isfinite(value):
-                ink = "white" if norm(value) < 0.5 else "black"
-                axis.text(j, i, loss(value), ha="center", va="center", color=ink, fontsize=5)
-        axis.set_xticks(range(len(levels)), [setting(level) for level in levels], fontsize=5)
-        axis.set_yticks(range(len(models)), [short(m) for m in models])
+        draw_losses(axis, wide.reindex(index=models, columns=levels), norm)
+        for i, j in np.ndindex(len(models), len(levels)):
+            if (models[i], name, levels[j]) in own:
+                frame = Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, linewidth=1)
+                axis.add_patch(frame)
+        axis.set_yticks(range(len(models)), [f"{short(m)}  {POINTS * best[m]:.1f}" for m in models])
         axis.set_title(f"{name}, {'tolerance' if adaptive else 'steps'}", fontsize=7)
-        axis.spines[:].set_visible(False)
-        axis.tick_params(length=0)
-    figure.supxlabel("accuracy less the model's best, points, by solver and setting")
-    figure.set_label("Accuracy with each solver less that with the model's own best, in points.")
+    figure.supxlabel(
+        "accuracy less the model's best (beside its name), points\nframed: as it was trained"
+    )
+    figure.set_label(
+        "Accuracy with each solver less that with the model's own best, in points; the setting of "
+        "its training is framed."
+    )
     return figure
+
+
+def draw_losses(axis: Any, wide: pd.DataFrame, norm: Normalize) -> None:
+    """Draw differences in points, by model and setting."""
+    axis.imshow(wide, cmap="Blues_r", aspect="auto", norm=norm)
+    for (i, j), value in np.ndenumerate(wide.to_numpy()):
+        if np.isfinite(value):
+            ink = "white" if norm(value) < 0.5 else "black"
+            axis.text(j, i, loss(value), ha="center", va="center", color=ink, fontsize=5)
+    axis.set_xticks(range(len(wide.columns)), [setting(float(x)) for x in wide.columns], fontsize=5)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
 
 
 def loss(points: float) -> str:

@@ -24,9 +24,9 @@ STATISTICS = ("entropy", "support", "gini", "total_variation", "dirichlet", "bor
 METRICS = (*STATISTICS, "accuracy", "instability")
 KINDS, OVER = ("used", "sharp", "matched"), "over matched"
 EXPLAINED = (
-    "used: the map that weights the values; sharp: softmax(scores), nothing diffused; matched: a "
-    "temperature of the same entropy; level: one of 0.75 log K, which compares different networks; "
-    "over matched: used less matched, what diffusion itself does."
+    "used: the map that weights the values; sharp: softmax(scores); matched: at a temperature of "
+    "equal entropy; level: at one of 0.75 log K, to compare networks; over matched: used less "
+    "matched."
 )
 ROWS = 40  # that a terminal shows
 NUMBER, SIGNED = by_metric(PERCENT, fixed(3)), by_metric(fixed(1, 100, "+"), fixed(3, 1, "+"))

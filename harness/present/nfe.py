@@ -17,18 +17,22 @@ from harness.present.sheet import (
 
 ROWS = 40  # that a terminal shows
 NOTE = (
-    "setting: steps of a fixed solver, tolerance of an adaptive one; rho: rank correlation of the "
-    "evaluations of an image with its loss; stopped early: of these images the solution "
-    "is unfinished."
+    "setting: steps of a fixed solver, tolerance of an adaptive one; NFE: of the solver; "
+    "evaluations and MACs: of the whole network; gamma: of NFE and how hard an image is (minus its "
+    "margin); equal: largest share of images of one NFE; stopped early: their solution is "
+    "unfinished."
 )
 SHOWN = {  # key: metric and variant
     "accuracy": ("accuracy", ""),
     "nfe": ("nfe", ""),
     "fewest": ("nfe", "fewest"),
     "most": ("nfe", "most"),
+    "evaluations": ("evaluations", ""),
+    "macs": ("macs", ""),
     "stopped_early": ("stopped_early", ""),
     "seconds": ("seconds", ""),
-    "rho": ("nfe_rho", "loss"),
+    "gamma": ("nfe_gamma", "margin"),
+    "tie": ("nfe_tie", ""),
 }
 COLUMNS = (
     DATASET,
@@ -39,9 +43,12 @@ COLUMNS = (
     number("nfe", "NFE", fixed(1), drop=2),
     number("fewest", "fewest", fixed(0), drop=5),
     number("most", "most", fixed(0), drop=5),
-    number("stopped_early", "stopped early %", PERCENT, drop=3),
-    number("seconds", "ms an image", fixed(2, 1000), drop=7),
-    number("rho", "rho", fixed(2, 1, "+"), drop=4, interval=6),
+    number("evaluations", "evaluations", fixed(1), drop=8),
+    number("macs", "MACs / M", fixed(1, 1e-6), drop=3),
+    number("stopped_early", "stopped early %", PERCENT, drop=4),
+    number("seconds", "ms an image", fixed(2, 1000), drop=9),
+    number("gamma", "gamma", fixed(2, 1, "+"), drop=6, interval=7),
+    number("tie", "equal %", PERCENT, drop=6),
     *COUNTS,
 )
 

@@ -58,7 +58,7 @@ def test_an_interval_of_nothing_is_refused() -> None:
 
 def test_a_t_interval_against_a_printed_table() -> None:
     # All variance between 5 seeds: 4 degrees of freedom, t = 2.776.
-    low, high = interval(0.5, v_seed=0.01**2, v_image=0.0, seeds=5, n=100)
+    low, high = interval(0.5, v_seed=0.01**2, v_image=0.0, seeds=5, n=10**6)
     assert (high - low) / 2 == pytest.approx(0.02776, abs=1e-5)
     # All variance between 10,000 images: nearly the normal quantile.
     low, high = interval(0.5, 0.0, 0.01**2, seeds=1, n=10_000, span=(0, math.inf))

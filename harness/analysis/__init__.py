@@ -5,6 +5,7 @@ sample            what is known of one mean: its interval, its images, its seeds
 collect           a long table to samples
 outcomes          the answers to single images, from stored cells, for `collect`
 intervals, pairs  the formulas: of one mean, of the difference of two
+seeds             what training seeds add to a difference
 contrasts         the formula of a weighted sum of several means
 sequences         intervals that hold although seeds were added after a look
 power             parts of a difference's variance, seeds and images needed, superiority

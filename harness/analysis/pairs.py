@@ -1,16 +1,23 @@
 """Difference of two models' means: its interval, its test, and the detectable difference.
 
 Models see the same images, so images are paired wherever per-image outcomes are stored: what
-varies is the image's difference of outcomes, mostly zero. Seeds count as independent: two methods
-of one seed share the order of the training images and the initial values of the parameters that
-both have, which makes their difference vary less than is said, never more. Only the same model,
-trained again with the same seeds, is paired by seed (`same_seeds`), as a gate needs it.
+varies is the image's difference of outcomes, mostly zero. Networks of one seed share the order of
+the training images, their crops and flips, and the initial values of the parameters that both have:
+where outcomes are kept by seed, and the seeds are the same, they are pairs as well, at every number
+of seeds. This was chosen by simulation (tests/test_bench_statistics.py), for 2 to 10 seeds that
+share 0 to 90 % of their variance, of equal and of unequal variances. Both ways cover the truth, and
+pairs find more from 30 % on: with three seeds, 60 % shared and twice the images' standard error, 57
+against 39 % of differences, with ten 85 against 63. Where nothing is shared they find less, since
+fewer degrees of freedom are left: 50 against 62 % with three seeds, 84 against 87 with ten. An
+additive model of all networks of a study has more of them, but covers a pair whose variances are
+above the average at 81 to 86 %.
 
 - One network each: the interval is Bonett and Price's, which adds one image to either side; for a
   mean over cells those two images have the size of a typical difference, and the skewness of the
   differences makes it lopsided. The plain interval covers 89 % at 360 images. One cell is tested by
   McNemar's exact test.
-- Several seeds: the estimate -+ t sqrt(V), V = V_seed(a) + V_seed(b) + V_image; see `intervals`.
+- Several seeds: the estimate -+ t sqrt(V), V = V_seed + V_image. V_seed is that of the seeds'
+  differences where they are pairs, else V_seed(a) + V_seed(b); see `intervals`.
 - Outcomes that are not stored: the two intervals are combined as if the images were different ones,
   which is wider.
 
@@ -26,7 +33,6 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,9 +47,9 @@ from harness.analysis.intervals import (
     shape_of,
     skew_factors,
     spread,
-    variance_parts,
 )
 from harness.analysis.sample import RATE, Sample
+from harness.analysis.seeds import SeedParts, seeds_of_pairs
 
 POWER = 0.8
 ROUNDED = 1e-6  # a leaderboard has six decimals
@@ -176,12 +182,16 @@ def pairwise(samples: Sequence[Sample], *, same_seeds: bool = False) -> Differen
         psi=np.full(shape, np.nan),
     )
     for same in _by_images(samples).values():
-        stack = np.stack([np.asarray(samples[i].images) for i in same])
+        here = [samples[i] for i in same]
+        stack, seeds = (
+            np.stack([np.asarray(s.images) for s in here]),
+            seeds_of_pairs(here, same_seeds),
+        )
         for place, i in enumerate(same):
             others = same[place + 1 :]
             if others:
-                seeds = [_seed_parts(samples[i], samples[j], same_seeds) for j in others]
-                _pair(found, samples, i, others, stack[place] - stack[place + 1 :], seeds)
+                own = SeedParts(*(part[place, place + 1 :] for part in seeds))
+                _pair(found, samples, i, others, stack[place] - stack[place + 1 :], own)
     return found
 
 
@@ -199,45 +209,6 @@ def difference(a: Sample, b: Sample, *, same_seeds: bool = False) -> Differences
     return found
 
 
-class _SeedParts(NamedTuple):
-    """What seeds add to the variance of a difference: (variance, degrees of freedom) twice.
-
-    Args:
-        rest: Part of them that is neither due to seed nor to image.
-        equal: Whether all outcomes are equal, seed by seed.
-    """
-
-    first: tuple[float, float]
-    second: tuple[float, float]
-    rest: float
-    equal: bool
-
-
-def _seed_parts(a: Sample, b: Sample, same_seeds: bool) -> _SeedParts:
-    """The parts of a difference, of its seeds' differences if they are pairs."""
-    d = seed_differences(a, b, same_seeds) if a.seeds > 1 else None
-    if d is None:
-        alike = a.seeds == b.seeds == 1
-        return _SeedParts(
-            (a.v_seed, a.seeds - 1), (b.v_seed, b.seeds - 1), a.v_rest + b.v_rest, alike
-        )
-    v_seed, _, v_rest = variance_parts(d)
-    return _SeedParts((v_seed, a.seeds - 1), (0.0, 1), v_rest, not d.any())
-
-
-def seed_differences(a: Sample, b: Sample, same_seeds: bool = False) -> np.ndarray | None:
-    """Return the differences (S, n) of samples on the same images with the same seeds, else None.
-
-    Args:
-        same_seeds: Seeds without names are the same.
-    """
-    if a.outcomes is None or b.outcomes is None or a.outcomes.shape != b.outcomes.shape:
-        return None
-    if a.seed_names != b.seed_names or not (a.seed_names or same_seeds):
-        return None
-    return np.subtract(a.outcomes, b.outcomes, dtype=float)
-
-
 def _by_images(samples: Sequence[Sample]) -> dict[str, list[int]]:
     """Positions of the samples on the same images."""
     same = defaultdict(list)
@@ -253,27 +224,28 @@ def _pair(
     i: int,
     others: list[int],
     d: np.ndarray,
-    of_seeds: Sequence[_SeedParts],
+    of_seeds: SeedParts,
 ) -> None:
     """Fill row and column `i` of `found` from the images' differences `d` (len(others), n)."""
     a, them = samples[i], [samples[j] for j in others]
     n, rate = d.shape[1], a.span == RATE
     mean, v, psi = moments(d, rate)
-    first, second = (np.array([getattr(s, k) for s in of_seeds]).T for k in ("first", "second"))
-    v_image = np.maximum(0.0, v - np.array([s.rest for s in of_seeds]))
+    first, second, rest, nothing = of_seeds
+    v_image = np.maximum(0.0, v - rest)
     binary = np.array([a.binary and s.binary for s in them])
     skew, freedom = shape_of(d)
     # Bonett and Price's interval of hits and misses needs no correction.
     skew, freedom = np.where(binary, 0.0, skew), np.where(binary, np.inf, freedom)
-    _, df = spread((first[0], first[1]), (second[0], second[1]), (v_image, freedom))
+    seeds = np.array([s.seeds for s in them])
+    _, df = spread((first, a.seeds - 1), (second, seeds - 1), (v_image, freedom))
     left, right = skew_factors(skew, n)
-    below, above = (np.sqrt(first[0] + second[0] + v_image * f**2) for f in (left, right))
-    alone = np.array([a.seeds == s.seeds == 1 for s in them])
+    below, above = (np.sqrt(first + second + v_image * f**2) for f in (left, right))
+    alone = (seeds == 1) & (a.seeds == 1)
     center = np.where(alone, mean, found.value[i, others])
     b, c = np.count_nonzero(d > 0, axis=1), np.count_nonzero(d < 0, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stdtr(df, -np.abs(center) / np.where(center > 0, below, above))
-    equal = np.array([s.equal for s in of_seeds]) & ((b + c) == 0)
+    equal = nothing & ((b + c) == 0)
     p = np.where(equal, 1.0, np.where(binary, mcnemar(b, c), np.nan_to_num(p, nan=1.0)))
     row = {
         "center": center,

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from harness.analysis.intervals import quantile, spread, variance_parts
-from harness.analysis.pairs import POWER, seed_differences
+from harness.analysis.pairs import POWER
 from harness.analysis.sample import Sample
 
 MOST_SEEDS, MOST_IMAGES = 1000, 10**9
@@ -57,7 +57,7 @@ def parts_of_difference(a: Sample, b: Sample) -> Parts:
     if a.images is None or b.images is None or a.on != b.on or len(a.images) != len(b.images):
         return Parts(math.nan, math.nan, math.nan)
     n, seeds = len(a.images), min(a.seeds, b.seeds)
-    d = seed_differences(a, b)
+    d = _differences(a, b)
     if d is not None:
         v_seed, v_image, v_rest = variance_parts(d)
     else:
@@ -70,6 +70,15 @@ def parts_of_difference(a: Sample, b: Sample) -> Parts:
         math.sqrt(v_image * n),
         math.sqrt(v_rest * seeds * n),
     )
+
+
+def _differences(a: Sample, b: Sample) -> np.ndarray | None:
+    """The differences (S, n) of samples on the same images with the same seeds, else None."""
+    if a.outcomes is None or b.outcomes is None or a.outcomes.shape != b.outcomes.shape:
+        return None
+    if a.seed_names != b.seed_names or not a.seed_names:
+        return None
+    return np.subtract(a.outcomes, b.outcomes, dtype=float)
 
 
 def _power(parts: Parts, seeds: int, n: float, margin: float) -> bool:

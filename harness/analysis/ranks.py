@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr
 
-from harness.analysis.intervals import quantile, shape_of, spread, variance_parts
+from harness.analysis.intervals import quantile, shape_of, spread, variance_parts, wilson
 from harness.suites.ranks import gamma_by_image
 
 
@@ -63,13 +63,22 @@ def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
     stack = np.stack(values)
     v_seed, v_image, _ = variance_parts(stack)
     mean = float(stack.mean())
-    _, freedom = shape_of(stack.mean(axis=0))
-    v, df = spread((v_seed, len(stack) - 1), (v_image, freedom))
-    if v == 0 or abs(mean) >= 1:
-        return Gamma(mean, mean, mean, float(mean == 0), tie, len(stack), n, float(df))
+    known = tie, len(stack), n
+    # As many images say something of gamma as are not in the largest tie.
+    telling = max(2.0, n * (1 - tie))
+    if v_seed + v_image == 0 or abs(mean) >= 1:
+        return _certain(mean, telling, known)
+    freedom = min(float(shape_of(stack.mean(axis=0))[1]), telling - 1)
+    v, df = spread((v_seed, len(stack) - 1), (v_image * telling / (telling - 1), freedom))
     # Fisher's transformation keeps the interval inside [-1, 1].
-    se = math.sqrt(float(v)) / (1 - mean**2)
+    center, se = math.atanh(mean), math.sqrt(float(v)) / (1 - mean**2)
     half = float(quantile(df)) * se
-    low, high = (math.tanh(math.atanh(mean) + side * half) for side in (-1, 1))
-    p = float(2 * stdtr(df, -abs(math.atanh(mean)) / se))
-    return Gamma(mean, low, high, p, tie, len(stack), n, float(df))
+    low, high = math.tanh(center - half), math.tanh(center + half)
+    return Gamma(mean, low, high, float(2 * stdtr(df, -abs(center) / se)), *known, float(df))
+
+
+def _certain(mean: float, telling: float, known: tuple[float, int, int]) -> Gamma:
+    """A gamma of -1 or 1 in every seed, or without variance: as many coins fell the same way."""
+    reach = 2 * (1 - wilson(telling, telling)[0])
+    low, high = max(-1.0, mean - reach), min(1.0, mean + reach)
+    return Gamma(mean, low, high, min(1.0, 2 * 0.5 ** (telling * abs(mean))), *known, math.inf)

@@ -3,9 +3,12 @@
 A study that is answered again and again, whenever a seed is added, gets many chances of a false
 alarm. Here the level of a look at S seeds is divided by
 
-    f(S) = SPENT sqrt(S / planned),
+    f(S) = SPENT S / planned,
 
-which was chosen by simulation so that all later looks together, at every number of seeds, keep 5 %.
+which was chosen by simulation so that all looks after the planned one together, at every number of
+seeds up to six times as many, keep 5 % (3.1 to 5.1; without it 15 to 24). The planned look and all
+later ones together have 6 to 8 %. The price: at ten seeds of three planned, an interval is 1.6
+times as wide.
 """
 
 from dataclasses import replace
@@ -15,7 +18,7 @@ import numpy as np
 from harness.analysis.intervals import quantile
 from harness.analysis.pairs import Differences
 
-SPENT = 2.0  # found by simulation, tests/test_bench_statistics.py
+SPENT = 3.0  # found by simulation, tests/test_bench_statistics.py
 
 
 def always_valid(d: Differences, seeds: int, planned: int) -> Differences:
@@ -28,7 +31,7 @@ def always_valid(d: Differences, seeds: int, planned: int) -> Differences:
     """
     if seeds <= planned:
         return d
-    shrunk = SPENT * (seeds / max(planned, 1)) ** 0.5
+    shrunk = SPENT * seeds / max(planned, 1)
     wider = quantile(d.df, 1 - 0.025 / shrunk) / quantile(d.df)
     p = np.minimum(1.0, d.p * shrunk)
     return replace(d, below=d.below * wider, above=d.above * wider, p=p)

@@ -152,6 +152,31 @@ def test_accuracy_is_drawn_against_evaluations_where_they_are_counted() -> None:
     assert suite["at"] == {"0": [4.0, 8.0, 128.0, 23.0, 21.0]}
 
 
+def test_costs_of_the_whole_network_are_axes_where_they_are_counted() -> None:
+    rows = nfe_rows("a", (0.1, 0.001))
+    rows += [
+        (*row[:4], name, of(row[5]))
+        for row in rows
+        if row[4] == "nfe"
+        for name, of in (("evaluations", lambda v: v + 7), ("macs", lambda v: 1e7 * (v + 7)))
+    ]
+    rows += [("b", 0, "depth", 0, name, v) for name, v in (("accuracy", 0.8), ("evaluations", 8.0))]
+    (suite,) = curves(table(*rows, suite="nfe"), PLACE)
+    first, second = suite["axes"]
+    assert suite["x"] == first["x"] == "residual evaluations" and suite["log"]
+    assert (
+        suite["at"]
+        == first["at"]
+        == {
+            "0": [11.0, 15.0, 135.0, 30.0, 28.0, None],
+            "1": [None] * 5 + [8.0],
+        }
+    )
+    assert second["x"] == "multiply-adds, millions"
+    assert second["at"] == {"0": [110.0, 150.0, 1350.0, 300.0, 280.0, None]}
+    assert [m["metric"] for m in suite["metrics"]] == ["accuracy"]
+
+
 def test_models_without_a_solver_stand_beside_every_curve() -> None:
     depth = [("b", 0, "depth", 0, name, v) for name, v in (("accuracy", 0.8), ("nfe", 8.0))]
     mixed = [("a", 0, "dopri5, gaussian_noise 0-5", 0.001, "accuracy", 0.7)]

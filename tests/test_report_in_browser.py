@@ -83,12 +83,12 @@ def folder(told_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     effect = {"model": "pde_aug", "against": "resnet18", "suite": "robustness", "decides": True}
     effect |= {"metric": "accuracy", "group": "clean"}
     effect |= {"effect": -0.01, "low": -0.03, "high": 0.01, "p": 0.4, "seeds": 2, "images": 1000}
-    question = {"number": "1", "question": "Is it?", "verdict": "no", "answer": "No."}
-    runs = [f"robustness/{m}/seed{s}.csv" for m in ("pde_aug", "resnet18") for s in (0, 1)]
+    question = {"number": "1", "question": "Is it?", "verdict": "worse", "answer": "No."}
+    runs = [f"d/robustness/{m}/seed{s}.csv" for m in ("pde_aug", "resnet18") for s in (0, 1)]
     question |= {"effects": [effect], "runs": runs}
     study = {"scale": "d, 5 seeds", "command": "harness study", "commit": "c0ffee"}
     study |= {"dataset": "d", "questions": [question]}
-    files = {path: hashlib.sha256((results / "d" / path).read_bytes()).hexdigest() for path in runs}
+    files = {path: hashlib.sha256((results / path).read_bytes()).hexdigest() for path in runs}
     write_json(results / "d" / "study.json", study | {"runs": files})
     for seed in (0, 1):
         path = results / "checkpoints" / "d" / "pde_aug" / f"seed{seed}.json"
@@ -263,7 +263,7 @@ def test_accuracy_is_drawn_against_evaluations(shown: Any, tmp_path: Path) -> No
         measured = [
             Measurement(condition, level, metric, "", value, 1000)
             for condition, level, nfe, accuracy in cells
-            for metric, value in (("accuracy", accuracy), ("nfe", nfe))
+            for metric, value in (("accuracy", accuracy), ("evaluations", nfe), ("macs", 3e6 * nfe))
         ]
         write(path, key, measured, TOLD)
 
@@ -283,6 +283,11 @@ def test_accuracy_is_drawn_against_evaluations(shown: Any, tmp_path: Path) -> No
     captions = [c.text for c in browser.find_elements(By.CSS_SELECTOR, "#curves figcaption")]
     assert captions == ["euler", "dopri5"]
     drawn(browser)
+    Select(find(browser, "#curves .across")).select_by_visible_text("multiply-adds, millions")
+    drawn(browser)
+    assert find(browser, "#curves .x").text == "multiply-adds, millions"
+    texts = [t.text for t in find(browser, "#curves .chart").find_elements(By.TAG_NAME, "text")]
+    assert {"4", "8", "16", "32"} <= set(texts) and "1" not in texts
 
 
 def test_training_is_drawn_once_it_is_opened(open_page: WebDriver) -> None:

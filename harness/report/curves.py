@@ -2,8 +2,9 @@
 
 A suite's curves are drawn in one panel for each condition, a line for each model, from the mean
 over seeds at each level. Where a suite has the clean test set, every curve starts there, at level
-0; where it has the metric `nfe`, that is the horizontal axis in place of the level, and models
-without a solver are points at their depth beside every curve.
+0; where it counts what an image costs, evaluations or multiply-adds of the whole network are the
+horizontal axis in place of the level, as the reader chooses, and models without a solver are points
+beside every curve.
 
 Intervals are those of the leaderboard, over seeds and images.
 """
@@ -11,6 +12,7 @@ Intervals are those of the leaderboard, over seeds and images.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -24,8 +26,11 @@ from harness.report.runs import Place, numbers_of
 from harness.suites.metrics import METRICS, is_bound
 
 DEPTH = "depth"  # the condition of a model without a solver
-NFE = ("nfe", "")
+# What may lie on the axis in place of the level; `nfe` where a suite does not count the others.
+COSTS = (("evaluations", ""), ("macs", ""))
+OLDER = (("nfe", ""),)
 RATIO = 16  # of the largest to the smallest level, from where on an axis is logarithmic
+DOUBLED, MILLION = 4, 1e6  # the same of costs, which double with steps; in which MACs are given
 Cell = tuple[str, float]  # condition and level
 # By model, metric and cell: value, low, high, and the keys of the runs behind them.
 Intervals = dict[tuple[str, Name, Cell], tuple[float, float, float, tuple[str, ...]]]
@@ -50,9 +55,10 @@ def curves(
         Of each suite its names, `conditions`, `cells` as [condition, level], `x` (the title of the
         axis) and whether it is `log`, `seeds`, and `metrics`: of each its names, decimals, and for
         each model [value, low, high] of every cell, flat, and where these are not of all its runs
-        here `runs`, the numbers of theirs by cell; with `nfe` also `at`, where each cell is
-        on the axis, and `everywhere`, the number of the condition that belongs beside all others,
-        if there is one.
+        here `runs`, the numbers of theirs by cell; with costs also `axes`, of each its title `x`,
+        whether it is `log`, and `at`, where each cell is on it (`x`, `log` and `at` of the suite
+        are those of the first), and `everywhere`, the number of the condition that belongs beside
+        all others, if there is one.
     """
     left_out = {v for v in table["variant"].unique() if is_bound(v) or is_of_class(v)}
     table = table[~table["variant"].isin(left_out)]
@@ -108,32 +114,42 @@ def _suite(
     if levels := sorted({level for _, _, (c, level) in intervals if c == MEAN}):
         cells = cells + [(MEAN, level) for level in [0.0] * starts + levels]
     names = list(dict.fromkeys(part[["metric", "variant"]].itertuples(index=False, name=None)))
-    depth = [pair for pair in _pairs(part) if pair[0] == DEPTH and NFE in names]
+    costs = [name for name in COSTS if name in names] or [name for name in OLDER if name in names]
+    depth = [pair for pair in _pairs(part) if pair[0] == DEPTH and costs]
     cells = cells + [pair for pair in depth if pair not in cells]
     metrics = [_metric(name, cells, intervals, place, runs_of) for name in names]
-    at = {
-        model: line[::3]
-        for metric in metrics
-        if (metric["metric"], metric["variant"]) == NFE
-        for model, line in metric["models"].items()
-    }
-    numbers = [v for line in at.values() for v in line if v] or [level for _, level in cells]
+    axes = [_axis(m) for cost in costs for m in metrics if (m["metric"], m["variant"]) == cost]
     conditions = list(dict.fromkeys(c for c, _ in cells))
     corrupted = {c for c, _ in _pairs(part)} - {CLEAN}
     shared = len(shared_corruptions(part))
     mean = "mean of all" if shared == len(corrupted) else f"mean of {shared} common"
-    title = METRICS["nfe"].title if at else "severity" if severities else "level"
-    others = [m for m in metrics if (m["metric"], m["variant"]) != NFE]
+    title = "severity" if severities else "level"
+    levels = [level for _, level in cells]
+    first = {"x": title + " (0: clean)" * starts, "log": _spans(levels), "at": None}
+    others = [m for m in metrics if (m["metric"], m["variant"]) not in (*costs, *OLDER)]
     return {
         "conditions": [mean if c == MEAN else c for c in conditions],
         "cells": [[conditions.index(c), level] for c, level in cells],
-        "x": title + (" (0: clean)" if starts and not at else ""),
-        "log": min(numbers) > 0 and max(numbers) / min(numbers) >= RATIO,
-        "at": at or None,
+        **(axes[0] if axes else first),
+        "axes": axes,
         "everywhere": conditions.index(DEPTH) if depth else None,
         "seeds": int(part["seed"].nunique()),
         "metrics": others or metrics,
     }
+
+
+def _axis(metric: dict[str, Any]) -> dict[str, Any]:
+    """The axis on which the costs of a metric lie."""
+    title, unit = metric["title"], 1.0
+    if metric["metric"] == "macs":
+        title, unit = f"{title}, millions", MILLION
+    at = {m: [v and v / unit for v in line[::3]] for m, line in metric["models"].items()}
+    return {"x": title, "log": _spans([v for v in chain(*at.values()) if v], DOUBLED), "at": at}
+
+
+def _spans(numbers: Sequence[float], ratio: float = RATIO) -> bool:
+    """Whether a logarithmic axis shows them better."""
+    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= ratio
 
 
 def _metric(

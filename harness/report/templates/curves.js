@@ -41,7 +41,7 @@ function spec(suite, { metric, rows, up, across }) {
       { mark: { type: "line", clip: true, strokeWidth: 1.6 }, encoding: { x, y: y("value"), color, detail: { field: "line" }, strokeDash: { field: "dash", scale: null }, order: { field: "level" } } },
       { mark: { type: "point", filled: true, size: many ? 6 : 26, opacity: 1, clip: true, cursor: "pointer" }, encoding: { x, y: y("value"), color, shape: { field: "shape", scale: null }, tooltip: [
         { field: "model_name", title: "model" }, { field: "condition_name", title: "condition" }, { field: "level", title: severity ? "severity" : suite.x === "epoch" ? "epoch" : "level" },
-        ...(suite.at ? [{ field: "x", title: "NFE", format: ".4~g" }] : []), { field: "value", title: withUnit(metric), format: `.${metric.places}f` }, { field: "interval", title: suite.x === "epoch" ? "seeds" : "95 %" },
+        ...(suite.at ? [{ field: "x", title: suite.x, format: ".4~g" }] : []), { field: "value", title: withUnit(metric), format: `.${metric.places}f` }, { field: "interval", title: suite.x === "epoch" ? "seeds" : "95 %" },
       ] } },
       { transform: [{ filter: "datum.label" }], mark: { type: "text", align: "right", baseline: "top", dx: -4, dy: 3, fontSize: 10, limit: 110 }, encoding: { x, y: y("value"), text: { field: "label" }, color: { value: "var(--muted)" } } },
     ],
@@ -108,6 +108,12 @@ class Suite {
     };
     choose(opening.metric, opening.variant);
     for (const menu of [metric, variant, facet]) menu.addEventListener("change", () => { choose(metric.value, variant.value); this.draw(); });
+    const across = this.section.querySelector("select.across");
+    across?.addEventListener("change", () => {
+      Object.assign(this.facts, this.facts.axes[Number(across.value)]);
+      this.section.querySelector(".x").textContent = this.facts.x;
+      this.draw();
+    });
     this.numbers.addEventListener("toggle", () => this.tabulate());
     this.section.querySelector("form").hidden = false;
   }

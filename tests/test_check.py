@@ -1,5 +1,6 @@
 """The gate: four verdicts, five exit codes, and what it writes."""
 
+import json
 import math
 import re
 import shutil
@@ -338,6 +339,68 @@ def test_seeds_that_one_side_lacks_are_left_out(
     assert result.exit_code == 0, result.output
     left_out = [line.split(" is in")[0] for line in result.stdout.splitlines()[:2]]
     assert left_out == [f"m on d, robustness: seed {seed}" for seed in (0, 2)]
+
+
+def test_a_plan_says_which_margin_an_unchanged_model_passes_at(
+    answered: Answer, tmp_path: Path
+) -> None:
+    base, new = tmp_path / "base", tmp_path / "new"
+    for seed in range(4):
+        answered(base, "m", seed, n=400)
+    shutil.rmtree(base / "cells")  # as in a clone
+    result = check("--plan", "--baseline", base, "--margin", "accuracy=0.2", "--json")
+    rows = json.loads(result.stdout)
+    assert result.exit_code == 0 and {row["group"] for row in rows} == {"clean", "noise"}
+    assert all(0 < row["reach"] < 0.1 and row["paired"] for row in rows)
+    said = result.stderr.split("`")[1]  # --margin accuracy=M
+    for seed in range(4, 8):
+        answered(new, "m", seed, n=400)
+    assert check("--baseline", base, "--results", new, *said.split()).exit_code == 0
+    near = check("--plan", "--baseline", base, "--margin", "accuracy=0.003", "--json")
+    (clean, _) = json.loads(near.stdout)
+    assert near.exit_code == 3 and clean["verdict"] == "inconclusive"
+    assert f"it needs about {clean['needed_seeds']:,.0f} seeds of either side" in clean["reason"]
+    many = json.loads(check("--plan", "--baseline", base, "--seeds", 40, "--json").stdout)
+    assert all(a["reach"] < b["reach"] for a, b in zip(many, rows, strict=True))
+
+
+def test_a_plan_says_what_it_lacks(answered: Answer, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    answered(base, "m", n=400)
+    alone = check("--plan", "--baseline", base)
+    assert alone.exit_code == 3 and "one training seed does not say how much" in " ".join(
+        alone.stdout.split()
+    )
+    answered(base, "m", 1, n=400)
+    paired = json.loads(check("--plan", "--baseline", base, "--json").stdout)
+    CliRunner().invoke(app, ["table", "--write", "--results", str(base)])
+    board = check("--plan", "--baseline", base / "leaderboard.csv", "--json")
+    rows = json.loads(board.stdout)
+    assert board.exit_code == 3 and "nothing is paired" in rows[0]["reason"]
+    assert not rows[0]["paired"] and paired[0]["paired"]
+    nothing = check("--plan", "--baseline", base, "--suite", "robustness", "--dataset", "e")
+    assert nothing.exit_code == 2 and "no dataset" in nothing.stderr
+
+
+def test_digits_have_a_margin_that_can_be_reached(answered: Answer, tmp_path: Path) -> None:
+    for seed in range(2):
+        answered(tmp_path / "base", "m", seed, dataset="digits", accuracy=0.97)
+    rows = json.loads(check("--plan", "--baseline", tmp_path / "base", "--json").stdout)
+    assert {row["margin"] for row in rows} == {0.05}
+    said = ("--margin", "accuracy=0.005")  # as by default elsewhere, but asked for
+    rows = json.loads(check("--plan", "--baseline", tmp_path / "base", *said, "--json").stdout)
+    assert {row["margin"] for row in rows} == {0.005}
+
+
+def test_too_few_seeds_say_how_many_would_do(answered: Answer, tmp_path: Path) -> None:
+    for seed in range(6):
+        folder = tmp_path / ("base" if seed < 3 else "new")
+        answered(folder, "m", seed, n=400, accuracy=0.9 + 0.02 * (seed % 3 - 1))
+    sides = ("--baseline", tmp_path / "base", "--results", tmp_path / "new")
+    result = check(*sides, "--margin", "accuracy/noise=0.02")
+    text = " ".join(result.stdout.split())
+    found = re.search("3 seeds are too few; about ([0-9,]+) of either side would do", text)
+    assert result.exit_code == 3 and found and 3 < int(found[1]) < 100
 
 
 def test_one_seed_speaks_of_its_weights(answered: Answer, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def compare(
 @app.command(
     epilog=opt.examples(
         "harness check --baseline main/results --margin accuracy=0.01",
+        "harness check --baseline main/results --plan --seeds 5",
         "harness check --baseline leaderboard.csv --config gate.toml --junit check.xml",
     )
 )
@@ -93,27 +94,40 @@ def check(
     suites: opt.Suites = [],
     datasets: opt.Datasets = [],
     models: opt.Models = [],
+    plan: Annotated[
+        bool, opt.what("Only say which margins are within reach, before anything is trained.")
+    ] = False,
+    seeds: Annotated[
+        int,
+        opt.what("With --plan: seeds of the new results \\[as many as the baseline has]."),
+    ] = 0,
     junit: Annotated[Path | None, opt.output("Write JUnit XML there.")] = None,
     markdown: Annotated[Path | None, opt.output("Write a Markdown summary there.")] = None,
     json: opt.Json = False,
     results: opt.Results = Path("results"),
 ) -> None:
     """Check results against a baseline: 0 pass, 1 worse, 3 inconclusive, 4 missing, 2 misuse."""
-    from harness.comparison import gate, summaries
+    from harness.comparison import gate, planning, summaries
     from harness.comparison.compare import refuse_inputs, write_report
-    from harness.comparison.guards import CODES, expectation, overall, remarks
+    from harness.comparison.guards import CODES, INCONCLUSIVE, PASS, expectation, overall, remarks
     from harness.comparison.names import read_better
-    from harness.present.comparison import check_table
+    from harness.present.comparison import check_table, plan_table
 
     for path in (junit, markdown):
         refuse_inputs(path, (baseline, results))
     names = {"suite": suites, "dataset": datasets, "model": models}
+    margins, progress = gate.read_margins(margin, config), progress_on_stderr(context)
+    if plan:
+        plans = gate.plan(baseline, margins, names, seeds, progress, read_better(better))
+        print_sheets([plan_table(plans)], json)
+        print_lines(planning.describe(plans), apart=json)
+        raise typer.Exit(CODES[INCONCLUSIVE if any(p.reason for p in plans) else PASS])
     guards, left_out = gate.check(
         results,
         baseline,
-        gate.read_margins(margin, config),
+        margins,
         names,
-        progress_on_stderr(context),
+        progress,
         better=read_better(better),
     )
     print_lines([*left_out, *(expectation(guard) for guard in guards)], apart=json)

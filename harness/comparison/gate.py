@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.analysis import Sample
 from harness.analysis.collect import Key
 from harness.analysis.comparability import Made, find_notes, list_words, rename
 from harness.comparison.guards import Guard, Margins, judge, select_guards
 from harness.comparison.names import UNSAID, Better, read_name, write_name
+from harness.comparison.planning import Plan, plan_checks
 from harness.comparison.sides import (
     Side,
     made_by,
@@ -23,6 +25,8 @@ from harness.refusal import Refusal
 from harness.storage.results import KEY
 
 DEFAULT = {("accuracy", "", ""): 0.005}
+# By default where 0.005 is out of reach: of 355 images, five seeds of either side.
+DEFAULT_OF = {"digits": 0.05}
 EXAMPLE = (
     "Write it as in `[margin]`, `accuracy = 0.005`, "
     '`"accuracy/noise" = 0.01`, `"accuracy(class 3)" = 0.02`.'
@@ -111,10 +115,42 @@ def check(
     now, before, left_out = of_shared_seeds(now, before)
     mine, theirs = made_by(now), made_by(before)
     of_before = samples_of(before, progress)
-    guards = select_guards(of_before, margins, better)
+    guards = _guards(of_before, margins, better)
     of_now = samples_of(now, progress)
     notes = _differences(now, mine, theirs)
     return judge(of_now, of_before, guards, _others(mine, theirs, guards), better), left_out + notes
+
+
+def plan(
+    baseline: Path,
+    margins: Margins,
+    names: Mapping[str, Sequence[str]],
+    seeds: int,
+    progress: Progress,
+    better: Better = UNSAID,
+) -> list[Plan]:
+    """Return which margins are within reach of new results, before there are any.
+
+    Args:
+        margins: As `read_margins` returns them.
+        names: As in `check`.
+        seeds: Of the new results; 0 for as many as the baseline has.
+
+    Raises:
+        Refusal: As `check`.
+    """
+    metrics = list(dict.fromkeys(write_name(*name[:2]) for name in margins))
+    before = open_side(baseline, whole=True).only(**names).of_metrics(metrics)
+    samples = samples_of(before, progress)
+    return plan_checks(samples, _guards(samples, margins, better), seeds, better)
+
+
+def _guards(baseline: Mapping[Key, Sample], margins: Margins, better: Better) -> dict[Key, float]:
+    """What is guarded; where no margin was given, by the default of its data set."""
+    found = select_guards(baseline, margins, better)
+    if margins is not DEFAULT:
+        return found
+    return {k: DEFAULT_OF.get(k.dataset.partition("[")[0], m) for k, m in found.items()}
 
 
 def _differences(now: Side, mine: Made, theirs: Made) -> list[str]:

@@ -12,14 +12,24 @@ margin of a guard, one metric in one group of conditions:
 guard to pass, so that it is not made easier by many of them, and is not adjusted.
 
 A model of one name and seed in both is the same model trained again with the same order of images
-and the same initialization, so that its seeds are paired.
+and the same initialization, so that its seeds are paired. With other seeds images alone are paired.
+Which margin is within reach of new results, `planning` says before there are any.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from harness.analysis import Differences, Sample, difference, holm, images_needed, quantile
+from harness.analysis import (
+    Differences,
+    Sample,
+    difference,
+    holm,
+    images_needed,
+    parts_of_difference,
+    quantile,
+    seeds_needed,
+)
 from harness.analysis.collect import Key
 from harness.analysis.families import LEVEL
 from harness.analysis.groups import describe_group, headline
@@ -42,6 +52,7 @@ class Guard:
         mde: The difference that would be found with power 80 %.
         needed: Images at which "pass" has power 80 % if nothing changed; 0 where no number of
             images is enough.
+        needed_seeds: Seeds of either side at which it has; 0 likewise, and with one seed.
     """
 
     key: Key
@@ -57,6 +68,7 @@ class Guard:
     mde: float = math.nan
     images: int = 0
     needed: int = 0
+    needed_seeds: int = 0
     seeds: tuple[int, int] = (0, 0)
     paired: bool = False
     identical: bool = False
@@ -173,6 +185,7 @@ def _measure(
         p_worse=float(d.p_worse(margin)),
         mde=float(d.detectable),
         needed=_needed(d, new.n, margin),
+        needed_seeds=_needed_seeds(new, baseline, margin),
         paired=bool(d.paired),
         identical=bool(d.identical),
     )
@@ -194,6 +207,15 @@ def _needed(d: Differences, n: int, margin: float) -> int:
     return math.ceil(of_images * n / left)
 
 
+def _needed_seeds(new: Sample, baseline: Sample, margin: float) -> int:
+    """Seeds at which a pass has power 80 % if nothing changed; 0 if no number does, or unknown."""
+    parts = parts_of_difference(new, baseline)
+    if margin == 0 or not math.isfinite(parts.sd_seed):
+        return 0
+    found = seeds_needed(parts.sd_seed, parts.sd_image, new.n, margin, parts.sd_rest)
+    return int(found) if math.isfinite(found) else 0
+
+
 def _short(guard: Guard) -> str:
     if guard.reason:
         return guard.reason
@@ -201,6 +223,9 @@ def _short(guard: Guard) -> str:
         return "at a margin of 0 only equal outcomes pass"
     if guard.reachable:
         return "the difference lies too near to the margin"
+    if guard.needed_seeds > min(guard.seeds):
+        few = f"{min(guard.seeds)} seeds are too few"
+        return f"{few}; about {guard.needed_seeds:,} of either side would do, or a larger margin"
     if guard.needed:
         return f"{guard.images} images are too few; about {guard.needed:,} would do"
     return "the seeds differ too much; more of them are needed, or a larger margin"

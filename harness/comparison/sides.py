@@ -58,14 +58,18 @@ class Side:
         """Return what has these names, such as `suite=["clean"]`; an empty list keeps all.
 
         Raises:
-            Refusal: A name is not there.
+            Refusal: A name is not there, or nothing has all of them.
         """
         for column, wanted in names.items():
             there = set(self.rows[column].unique()) if wanted else set()
             for name in wanted:
                 if name not in there:
                     raise unknown(f"{column} in {self.path}", name, there)
-        return self.among({column: wanted for column, wanted in names.items() if wanted})
+        found = self.among({column: wanted for column, wanted in names.items() if wanted})
+        if found.rows.empty and not self.rows.empty:
+            asked = ", ".join(", ".join(wanted) for wanted in names.values() if wanted)
+            raise Refusal(f"{self.path} has no results of {asked} together. Leave one out.")
+        return found
 
     def of_metrics(self, wanted: Sequence[str]) -> "Side":
         """Return what has these names of metrics, written as `comparison.names` says.

@@ -1,5 +1,6 @@
 """Comparisons and checks, a row for each difference."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -7,6 +8,7 @@ import pandas as pd
 
 from harness.comparison.guards import Guard
 from harness.comparison.names import write_name
+from harness.comparison.planning import Plan, round_up
 from harness.comparison.wording import chance
 from harness.present.board import ROWS, rows_of
 from harness.present.sheet import (
@@ -71,6 +73,34 @@ def check_table(guards: Sequence[Guard]) -> Sheet:
         Column("reason", "", drop=3, prose=True),
     ]
     return Sheet(columns, rows, (), "check")
+
+
+def plan_table(plans: Sequence[Plan]) -> Sheet:
+    """Return which margins are within reach."""
+    rows = [
+        asdict(plan.key) | asdict(plan) | {"verdict": plan.verdict, "reason": plan.reason}
+        for plan in plans
+    ]
+    for row in rows:
+        del row["key"], row["problem"]
+    columns = [
+        DATASET,
+        Column("suite", "suite", drop=7),
+        MODEL,
+        Column("metric", "metric", lambda name, row: write_name(name, row["variant"])),
+        Column("group", "condition"),
+        number("baseline", "before", fixed(4), drop=5),
+        number("margin", "margin", lambda value, row: f"{value:g}"),
+        number("reach", "within reach", _within),
+        number("seeds", "new seeds", lambda value, row: str(value), drop=6),
+        number("images", "n", lambda value, row: str(value), drop=6),
+        Column("reason", "", drop=3, prose=True),
+    ]
+    return Sheet(columns, rows, (), "plan")
+
+
+def _within(value: float, row: Row) -> str:
+    return "" if math.isnan(value) else f"{round_up(value):g}"
 
 
 def as_row(guard: Guard) -> Row:

@@ -80,7 +80,7 @@ def collect_samples(
     outcomes: Outcomes | None = None,
     *,
     grouping: Grouping = groups_of,
-    keep: bool = False,
+    keep: bool = True,
 ) -> dict[Key, Sample]:
     """Return a sample for each (dataset, suite, metric, group, model), in the leaderboard's order.
 
@@ -89,7 +89,7 @@ def collect_samples(
         outcomes: Where per-image outcomes come from; without it intervals are wider and nothing is
             paired.
         grouping: Cells to groups of them.
-        keep: Whether samples keep their outcomes by seed.
+        keep: Whether samples keep their outcomes by seed, which pairs models of the same seeds.
     """
     found: dict[Key, Sample] = {}
     for names, part in table.groupby(["dataset", "suite"]):

@@ -89,7 +89,7 @@ def from_outcomes(
         v_seed=v_seed,
         v_rest=v_rest,
         images=images,
-        outcomes=outcomes if keep else None,
+        outcomes=outcomes.astype(np.float32) if keep else None,
         binary=seeds == 1 and span == RATE and bool(np.isin(images, (0, 1)).all()),
         on=on,
         seed_names=tuple(seed_names),

@@ -2,7 +2,9 @@
 
 import io
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -351,6 +353,16 @@ def test_headline_means_leave_out_validation_corruptions() -> None:
     row = calibration.rows[0]
     assert row["nll_corrupted"] == pytest.approx(0.7) and row["nll_ratio"] == pytest.approx(1.4)
     assert row["ece_corrupted"] == pytest.approx(0.3) and row["brier"] is None
+    assert "ece_ratio" not in row and row["nll_ratio_low"] != row["nll_ratio_low"]  # no cells
+    assert not calibration.notes
+    squares = [("net", c, s, "squared_calibration_error", "", v) for c, s, v in
+               (("clean", 0, -0.5), ("fog", 1, 49.0))]  # fmt: skip
+    calibration = tables(long(rows + squares, "robustness"), detail=True)[2]
+    row = calibration.rows[0]
+    assert (row["calibration"], row["calibration_corrupted"]) == (0, pytest.approx(7))
+    assert "root mean square of accuracy less confidence" in calibration.notes[0]
+    ends = [means.rows[0][f"relative{end}"] for end in ("_low", "", "_high")]
+    assert ends[0] < ends[1] < ends[2] and ends[1] == pytest.approx(0.7 / 0.9)
     rain = [("net", "rain", 1, "accuracy", "", 0.25)]
     row = tables(long(rows + rain, "robustness"))[1].rows[0]
     assert row["corrupted"] == pytest.approx(0.7) and row["rain 1"] == 0.25
@@ -437,3 +449,24 @@ def test_tables_are_read_without_what_trains_and_draws(module: str, heavy: str) 
     code = f"import sys, {module}; print([m for m in {heavy.split()} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_ratios_and_calibration_have_intervals_from_images(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
+    answered(tmp_path, "m", 0, bits=False)
+    sheets = {s.name: s for s in suite_tables(tmp_path, "robustness", [], [], QUIET, detail=True)}
+    paired = sheets["summary"].rows[0]
+    row = sheets["calibration"].rows[0]
+    for key in ("nll", "nll_corrupted", "nll_ratio", "brier_ratio", "calibration"):
+        assert row[f"{key}_low"] < row[key] < row[f"{key}_high"]
+    assert row["ece"] > 0 and math.isnan(row["ece_low"])
+    shutil.rmtree(tmp_path / "cells")
+    (alone,) = [
+        s.rows[0]
+        for s in suite_tables(tmp_path, "robustness", [], [], QUIET)
+        if s.name == "summary"
+    ]
+    assert alone["relative"] == paired["relative"]
+    assert alone["relative_low"] < paired["relative_low"] < paired["relative"]
+    assert alone["relative_high"] > paired["relative_high"] > paired["relative"]

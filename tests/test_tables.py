@@ -161,4 +161,4 @@ def test_nothing_to_make_again_is_said(tmp_path: Path, answered: Callable[..., P
     shutil.rmtree(tmp_path / "cells")
     said = words(table("--results", tmp_path, "--rescore"))
     assert f"{path} stays as it is: its cell `clean 0` is not here. 0 tables are what" in said
-    assert len(read(tmp_path)) == 64
+    assert len(read(tmp_path)) == 80

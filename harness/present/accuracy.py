@@ -13,6 +13,15 @@ from harness.analysis.groups import CORRUPTED, ORDER, describe_group, with_corru
 from harness.analysis.leaderboard import of_samples
 from harness.analysis.means import by_condition
 from harness.present.board import board_sheets, rows_of
+from harness.present.calibration import (
+    CALIBRATION,
+    OVER,
+    SCORES,
+    SQUARED,
+    calibration,
+    calibration_sheet,
+    ratio_of,
+)
 from harness.present.request import Means, Request, by_run, counts, estimate
 from harness.present.sheet import (
     COUNTS,
@@ -33,9 +42,7 @@ from harness.storage.results import order_models
 from harness.suites.catalog import COMMON, FAMILIES
 from harness.suites.metrics import METRICS
 
-SCORES = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}
 SINGLE = 6  # tables of single corruptions that are printed at once
-OVER = "corrupted_over"  # key of what a mean is over, where others are over something else
 NAMED = 12  # models in a sentence of ranks
 Runs = dict[tuple[str, str], Means]
 Unequal = Mapping[Model, tuple[str, str]]  # as of `unequal_means`
@@ -46,10 +53,13 @@ def accuracy_sheets(request: Request) -> list[Sheet]:
     frame = request.frame[request.frame["variant"] == ""]
     accuracy = frame[frame["metric"] == "accuracy"]
     found = request.samples(accuracy, with_corrupted)
-    # No interval of the other scores is printed, and without cells their means are the same.
-    others = collect_samples(frame[frame["metric"] != "accuracy"], grouping=with_corrupted)
+    clean, rest = set(frame["condition"]) == {"clean"}, frame[frame["metric"] != "accuracy"]
+    if clean or request.detail:
+        others = request.samples(rest, with_corrupted)
+    else:  # where no other score is printed, without cells, which take long to read
+        others = collect_samples(rest, grouping=with_corrupted)
     runs = by_run(found | others)
-    if set(frame["condition"]) == {"clean"}:
+    if clean:
         return [clean_sheet(request, runs)]
     board = of_samples({key: s for key, s in found.items() if key.group != CORRUPTED})
     if not any(key.group == CORRUPTED for key in found):
@@ -59,7 +69,9 @@ def accuracy_sheets(request: Request) -> list[Sheet]:
     if request.detail or len(runs) == 1:
         sheets = severity_sheets(request, accuracy) + sheets
     if request.detail:
-        sheets.append(calibration_sheet(request, runs))
+        unequal = unequal_means(request.frame)
+        own = [(names | _over(names, unequal), _means(runs, names)) for names, _ in request.runs()]
+        sheets.append(calibration_sheet(own, _stars(unequal)))
     return sheets + mce_sheets(request, accuracy)
 
 
@@ -69,17 +81,20 @@ def clean_sheet(request: Request, runs: Runs) -> Sheet:
     for names, _ in request.runs():
         of = {m: s for (m, _, group), s in _means(runs, names).items() if group == "clean"}
         accuracy = of.pop("accuracy", None)
-        scores = {metric: sample.value for metric, sample in of.items()}
+        scores = calibration("calibration", of.pop(SQUARED, None))
+        for score, sample in of.items():
+            scores |= estimate(score, sample)
         rows.append(names | estimate("accuracy", accuracy) | scores | counts(accuracy))
     columns = [
         DATASET,
         MODEL,
         number("accuracy", "accuracy %", PERCENT, interval=2),
         number("top5", "top-5 %", PERCENT, drop=7),
-        *(number(m, title, fixed(3), drop=4) for m, title in SCORES.items()),
+        *(number(m, title, fixed(3), drop=4, interval=6) for m, title in SCORES.items()),
+        number("calibration", CALIBRATION, fixed(1), drop=4, interval=6),
     ]
     added = {m for row in rows for m in row if m in METRICS} - {c.key for c in columns}
-    for metric in map(METRICS.__getitem__, sorted(added)):
+    for metric in (METRICS[name] for name in sorted(added)):
         title, form = (f"{metric.title} %", PERCENT) if metric.is_rate else (metric.title, fixed(3))
         columns.append(number(metric.name, title, form, drop=3))
     return Sheet([*columns, *COUNTS], rows, (), "clean")
@@ -102,9 +117,7 @@ def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:
         of = {group: s for (m, _, group), s in _means(runs, names).items() if m == "accuracy"}
         clean, corrupted = of.get("clean"), of.get(CORRUPTED)
         row = names | estimate("clean", clean) | estimate("corrupted", corrupted)
-        row["relative"] = (
-            corrupted.value / clean.value if corrupted and clean and clean.value else None
-        )
+        row |= ratio_of("relative", corrupted, clean)
         for family in families:
             row |= estimate(family, of.get(family))
         rank = ranked[ranked["dataset"].eq(names["dataset"]) & ranked["model"].eq(names["model"])]
@@ -116,7 +129,7 @@ def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:
         MODEL,
         number("clean", "clean %", PERCENT, drop=3),
         number("corrupted", "corrupted %", PERCENT, interval=2, over=OVER),
-        number("relative", "relative %", PERCENT, drop=7, over=OVER),
+        number("relative", "relative %", PERCENT, drop=7, interval=8, over=OVER),
         *(number(f, f"{f} %", PERCENT, drop=6 if f == "validation" else 5) for f in families),
         *COUNTS,
     ]
@@ -227,30 +240,6 @@ def severity_sheet(
         number("mean", "mean", PERCENT),
     ]
     return Sheet(columns, rows, (), "severity", total=True)
-
-
-def calibration_sheet(request: Request, runs: Runs) -> Sheet:
-    """Return proper scores and calibration: clean, under corruption, and the ratio."""
-    rows, unequal = [], unequal_means(request.frame)
-    for names, _ in request.runs():
-        of, row = _means(runs, names), names | _over(names, unequal)
-        for score in SCORES:
-            clean, corrupted = (of.get((score, "", g)) for g in ("clean", CORRUPTED))
-            row |= {
-                score: clean and clean.value,
-                f"{score}_corrupted": corrupted and corrupted.value,
-            }
-            if clean and corrupted and clean.value:
-                row[f"{score}_ratio"] = corrupted.value / clean.value
-        rows.append(row)
-    columns = [DATASET, MODEL]
-    for drop, (score, title) in zip((3, 7, 5), SCORES.items(), strict=True):
-        columns += [
-            number(score, f"{title} clean", fixed(3), drop),
-            number(f"{score}_corrupted", f"{title} corrupted", fixed(3), drop, over=OVER),
-            number(f"{score}_ratio", f"{title} ratio", fixed(2), drop + 1, over=OVER),
-        ]
-    return Sheet(columns, rows, _stars(unequal), "calibration")
 
 
 def mce_sheets(request: Request, accuracy: pd.DataFrame) -> list[Sheet]:

@@ -39,7 +39,7 @@ class Request:
     def samples(self, part: pd.DataFrame, grouping: Grouping = groups_of) -> dict[Key, Sample]:
         """Return the means of a part of the rows, with the leaderboard's intervals."""
         with open_outcomes(self.results, part, self.progress) as outcomes:
-            return collect_samples(part, outcomes, grouping=grouping)
+            return collect_samples(part, outcomes, grouping=grouping, keep=True)
 
     def runs(self) -> Iterator[tuple[Row, pd.DataFrame]]:
         """Give what names the rows of each data set and model, and these rows."""

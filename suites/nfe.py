@@ -237,14 +237,17 @@ def hard_images(cell: Cell, arrays: Arrays, nfe: np.ndarray) -> Iterator[Measure
     pairs = [("margin", nfe, hard), ("dealt margin", dealt, hard)]
     if cell.condition.endswith(MIXED):
         pairs.append(("severity", nfe, indices % (len(SEVERITIES) + 1)))
+    telling = len(nfe) * (1 - largest_tie(nfe))
     for name, evaluations, difficulty in pairs:
         values = gamma_by_image(evaluations, difficulty)
         if values is not None:
-            for end, value in zip(("", "low", "high"), interval(values), strict=True):
+            for end, value in zip(("", "low", "high"), interval(values, telling), strict=True):
                 yield cell.row(NFE_GAMMA, value, len(nfe), variant(name, end))
-    values = auroc_by_image(nfe, ~hits(outputs, labels))
+    wrong = ~hits(outputs, labels)
+    values = auroc_by_image(nfe, wrong)
     if values is not None:  # 2 A - 1 lies in [-1, 1]
-        for end, value in zip(("", "low", "high"), interval(2 * values - 1), strict=True):
+        telling = min(telling, wrong.sum(), (~wrong).sum())
+        for end, value in zip(("", "low", "high"), interval(2 * values - 1, telling), strict=True):
             yield cell.row(NFE_AUROC, (1 + value) / 2, len(nfe), end)
 
 

@@ -22,6 +22,7 @@ Comparing the areas under two or more correlated ROC curves, Biometrics 44, 1988
 import math
 
 import numpy as np
+from scipy.special import stdtrit
 
 HALF_95 = 1.959963984540054
 
@@ -56,16 +57,20 @@ def auroc_by_image(evaluations: np.ndarray, wrong: np.ndarray) -> np.ndarray | N
     return auroc + found
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
+def interval(values: np.ndarray, telling: float) -> tuple[float, float, float]:
     """Return the mean of values (n,) with its 95 % interval, by Fisher's transformation in [-1, 1].
 
-    The mean alone, three times, where nothing varies or it is at an end.
+    Args:
+        telling: Number of images that say something: of n those that are not in the largest tie.
+            Where all say the same, the interval is that of as many coins that fell alike.
     """
-    mean = float(values.mean())
+    mean, telling = float(values.mean()), max(2.0, telling)
     se = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     if se == 0 or abs(mean) >= 1 - 1e-12:
-        return mean, mean, mean
-    half = HALF_95 * se / (1 - mean**2)
+        reach = 2 * HALF_95**2 / (telling + HALF_95**2)  # Wilson's
+        return mean, max(-1.0, mean - reach), min(1.0, mean + reach)
+    se *= math.sqrt(telling / (telling - 1))
+    half = float(stdtrit(telling - 1, 0.975)) * se / (1 - mean**2)
     return mean, math.tanh(math.atanh(mean) - half), math.tanh(math.atanh(mean) + half)
 
 

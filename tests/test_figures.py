@@ -16,7 +16,7 @@ from harness.analysis.numbers import cell_differences, cell_intervals
 from harness.plots.attention import attention_statistics, instability_curve
 from harness.plots.figures import draw
 from harness.plots.generic import metric_figure
-from harness.plots.labels import END, short
+from harness.plots.labels import END, short, tell_apart
 from harness.plots.nfe import nfe_curve, solver_matrix
 from harness.plots.severity import difference_figure, severity_curve
 from harness.plots.stability import growth_curves
@@ -250,6 +250,12 @@ def test_long_names_keep_both_ends() -> None:
         len(short(name)) == 24 and short(name).startswith("a_model") and short(name).endswith("own")
     )
     assert short("pde_aug") == "pde_aug"
+    steps = [f"ode_block(num_steps={k}, solver='euler')" for k in (1, 8)]
+    assert [short(name) for name in steps] == ["ode_block(1, euler)", "ode_block(8, euler)"]
+    assert tell_apart(steps) == ["ode_block(1, euler)", "ode_block(8, euler)"]
+    alike = [f"ode_block(atol=0.01, penalty={p}, rtol=0.01, solver='dopri5')" for p in (0.1, 0.2)]
+    assert len({short(name) for name in alike}) == 1
+    assert tell_apart(alike) == [f"ode_block(0.01, {p}, 0.01, dopri5)" for p in (0.1, 0.2)]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Names at the ends of lines, in place of a legend."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,26 @@ from scipy.optimize import isotonic_regression
 END = "_name at the end of a line"
 LONGEST = 24  # characters of a name beside a line
 SMALLEST = 4.5  # points
+NAMED = re.compile(r"\b\w+=")  # what an argument is called
 
 
 def short(name: str, longest: int = LONGEST) -> str:
-    """Return a name with its middle left out where it is too long."""
+    """Return a name that fits: without the names of its arguments, or without its middle."""
+    if len(name) <= longest:
+        return name
+    model, arguments, rest = name.partition("(")
+    name = model + arguments + NAMED.sub("", rest).replace("'", "")
     if len(name) <= longest:
         return name
     tail = longest // 2 - 1
     return f"{name[: longest - tail - 1]}\u2026{name[-tail:]}"
+
+
+def tell_apart(names: Sequence[str], longest: int = LONGEST) -> list[str]:
+    """Return short names; where two of them are equal, longer ones."""
+    found = [short(name, longest) for name in names]
+    whole = len(set(found)) == len(set(names)) or longest >= max(map(len, names))
+    return found if whole else tell_apart(names, longest + LONGEST)
 
 
 def label_ends(

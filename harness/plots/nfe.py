@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from harness.plots.labels import label_ends, short
+from harness.plots.labels import label_ends, tell_apart
 from harness.plots.style import GRAY, MARKERS, PAGE, Looks, Size, in_order, panels, percent, styled
 
 DEPTH = "depth"  # the condition of a model without a solver
@@ -84,9 +84,9 @@ def nfe_curve(
     figure, axes = panels(
         len(models), size, least=1.1, height=1.5, beside=1.2, above=0.75, sharex=True, sharey=True
     )
-    for panel, model in zip(axes, models, strict=True):
+    for panel, model, name in zip(axes, models, tell_apart(models), strict=True):
         draw_solvers(panel, lines[lines["model"] == model], styles)
-        panel.set_title(short(model))
+        panel.set_title(name)
         panel.grid()
         panel.set_xscale("log", base=2)
         draw_references(panel, references(fixed, looks.baseline))
@@ -142,7 +142,7 @@ def draw_solvers(axis: Any, lines: pd.DataFrame, styles: dict[str, dict[str, Any
         line = lines[lines["condition"] == name].sort_values("cost")
         axis.plot(line["cost"], line["value"], label=name, **style)
         outside = line[(line["value"] < finest["low"]) | (line["value"] > finest["high"])]
-        at = outside["cost"] * 1.03 ** (i - len(styles) / 2)  # bars of one cost stand side by side
+        at = outside["cost"] * 1.008 ** (i - len(styles) / 2)  # bars of one cost stand side by side
         axis.vlines(at, outside["low"], outside["high"], color=style["color"], linewidth=0.7)
 
 
@@ -185,6 +185,9 @@ def solver_matrix(numbers: pd.DataFrame, size: Size | None = None) -> Figure:
     trained = numbers[numbers["metric"] == "trained_with"]
     own = set(trained[["model", "condition", "level"]].itertuples(index=False, name=None))
     models, solvers = in_order(lines["model"]), list(solver_styles(lines))
+    labels = [
+        f"{s}  {POINTS * best[m]:.1f}" for m, s in zip(models, tell_apart(models), strict=True)
+    ]
     norm = Normalize(1.15 * min(-1.0, lines["loss"].min()), 0)
     figure, axes = panels(
         len(solvers), size, least=0.95, height=0.3 + 0.17 * len(models), beside=1.2, sharey=True
@@ -201,7 +204,7 @@ def solver_matrix(numbers: pd.DataFrame, size: Size | None = None) -> Figure:
             if (models[i], name, levels[j]) in own:
                 frame = Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, linewidth=1)
                 axis.add_patch(frame)
-        axis.set_yticks(range(len(models)), [f"{short(m)}  {POINTS * best[m]:.1f}" for m in models])
+        axis.set_yticks(range(len(models)), labels)
         axis.set_title(f"{name}, {'tolerance' if adaptive else 'steps'}", fontsize=7)
     figure.supxlabel(
         "accuracy less the model's best (beside its name), points\nframed: as it was trained"

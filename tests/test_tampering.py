@@ -27,14 +27,8 @@ from harness.cli import app
 from harness.report import html
 from harness.storage import results
 from harness.storage.published import publish
-from harness.study.schema import (
-    FILE,
-    StoredAnswer,
-    StoredEffect,
-    Study,
-    hash_runs,
-    write_study,
-)
+from harness.study.schema import write_study
+from harness.study.stored import FILE, StoredAnswer, StoredEffect, Study, hash_runs
 from harness.suites.base import Measurement
 
 MODELS = """
@@ -50,7 +44,10 @@ RUN = (
     "--suite clean --suite robustness --corruption brightness --epochs 1 --seed 0 --seed 1 "
     "--model mine.py:first --model mine.py:second"
 )
-RUNS = ("clean/first/seed0.csv", "clean/first/seed1.csv", "robustness/second/seed0.csv")
+RUNS = tuple(
+    f"digits/{run}.csv"
+    for run in ("clean/first/seed0", "clean/first/seed1", "robustness/second/seed0")
+)
 EFFECT = StoredEffect(
     "first", "second", "clean", "accuracy", "clean", "", 0.4, 0.3, 0.5, 0.01, 2, 355, True
 )
@@ -81,6 +78,8 @@ KINDS = {
     "run": Kind("digits/*/*/seed*.json", READING, 12),
     "run without cells": Kind("digits/*/*/seed*.json", READING, 8, cells=False),
     "cell": Kind("cells/*/*", READING, 16),
+    "hits": Kind("digits/*/*/seed*.bits", READING, 2),
+    "hits without cells": Kind("digits/*/*/seed*.bits", READING, 12, cells=False),
     "leaderboard": Kind("leaderboard.csv", BOARD, 6),
     "leaderboard without cells": Kind("leaderboard.csv", BOARD, 10, cells=False),
     "study": Kind("digits/study.json", ("study", "report"), 8),
@@ -150,7 +149,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             done = CliRunner().invoke(app, command.split(), catch_exceptions=False)
             assert done.exit_code == 0, done.output
         answer = StoredAnswer("1", "Is it?", "It is.", "yes", (EFFECT,), RUNS)
-        hashes = hash_runs(Path("results/digits"), [answer])
+        hashes = hash_runs(Path("results"), [answer])
         study = Study("digits, 2 seeds", "digits", "harness study", "c0", (answer,), hashes)
         write_study(Path("results/digits") / FILE, study)
         shutil.copytree("results", "before")
@@ -304,7 +303,7 @@ def test_no_change_of_a_file_shows_wrong_numbers_without_a_word(
                 Path(f"{root} cells").rename(Path(root, "cells"))
 
 
-@pytest.mark.parametrize("name", ["table", "run", "cell", "training", "weights"])
+@pytest.mark.parametrize("name", ["table", "run", "cell", "hits", "training", "weights"])
 def test_running_again_mends_what_was_changed_or_refuses(
     mine: Path, name: str, pytestconfig: pytest.Config
 ) -> None:
@@ -400,6 +399,28 @@ def test_a_digit_in_a_table_without_cells_is_found(mine: Path) -> None:
         other = f"{float(value) + 0.000001:.6f}"
         path.write_text("".join([*lines[:i], lines[i].replace(value, other, 1), *lines[i + 1 :]]))
         assert_refused("is not the table that its JSON vouches for")
+
+
+def test_hits_of_another_run_are_refused_and_mended(mine: Path) -> None:
+    truth = ask("table")
+    first, second = (mine / f"digits/robustness/first/seed{seed}.bits" for seed in (0, 1))
+    for cells in (True, False):
+        move({first: second, second: first})
+        if not cells:
+            (mine / "cells").rename(mine / "cells apart")
+            readers = ("table", "compare", "check", "report")
+            assert_refused("seed[01].bits is not what its JSON vouches for", readers=readers)
+            (mine / "cells apart").rename(mine / "cells")
+        run("run", *RUN.split())
+        assert ask("table") == truth
+        assert first.read_bytes() != second.read_bytes()
+
+
+def test_hits_that_are_gone_are_said(mine: Path) -> None:
+    shutil.rmtree(mine / "cells")
+    (mine / "digits/robustness/first/seed0.bits").unlink()
+    for reader in READING:
+        assert "seed0.bits is not there, though its JSON" in " ".join(ask(reader).sentences.split())
 
 
 def test_a_run_stopped_between_its_two_files_shows_nothing_and_is_mended(

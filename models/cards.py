@@ -26,7 +26,7 @@ class Card:
 
     Args:
         family: "baseline", "touchpoint", "partial differential equation", "review",
-            "convection-diffusion" or "null".
+            "convection-diffusion", "null" or "rival".
         equation: The update in one line, in the letters of the paper.
         papers: Papers that it comes from; none for what is ours alone.
         nulls: Names of the trivial models that would explain the same gain.

@@ -129,7 +129,13 @@ class GraphClassifier(nn.Module):
     "convection-diffusion",
     "transductive: z <- z - step L z over the graph of a batch",
     (WANG_DIFF,),
-    ("diff_resnet_steps0", "knn_features", "resnet18"),
+    (
+        "diff_resnet_steps0",
+        "knn_features",
+        "label_propagation_features",
+        "diff_resnet_random_graph",
+        "resnet18",
+    ),
 )
 def diff_resnet(
     num_classes: int = 10,
@@ -161,6 +167,21 @@ def diff_resnet_steps0(num_classes: int = 10, width: int = 64) -> nn.Module:
 def knn_features(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `diff_resnet`: one mean over neighbors."""
     return GraphClassifier(num_classes, width, neighbor_mean, probabilities=False)
+
+
+@MODELS.register
+@card("null", "transductive: z <- 0.9 P z + 0.1 z(0)")
+def label_propagation_features(num_classes: int = 10, width: int = 64) -> nn.Module:
+    """Null model of `diff_resnet`: label propagation of the features on the same graph."""
+    return GraphClassifier(num_classes, width, label_propagation, probabilities=False)
+
+
+@MODELS.register
+@card("null", "transductive: z <- z - step L z over a random graph")
+def diff_resnet_random_graph(num_classes: int = 10, width: int = 64) -> nn.Module:
+    """Null model of `diff_resnet`: the same diffusion between samples taken at random."""
+    spread = shuffle(diffusion(graph.STEPS, graph.STEP))
+    return GraphClassifier(num_classes, width, spread, probabilities=False)
 
 
 @MODELS.register

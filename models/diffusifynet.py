@@ -8,7 +8,10 @@
 in the order stem - stages 1 to 3 - layer - attention - first block of stage 4 - ODE block - head.
 Discretizations and limits are those of the four models. Every touchpoint can be switched off, or
 replaced by the null that would explain its gain: the 2^4 grid of on and off is `GRID`. With
-everything off it is ResNet-18 with a plain slot in stage 4, weight for weight.
+everything off it is ResNet-18 with a plain slot in stage 4, weight for weight. What stands at a
+touchpoint has one name in all networks of the grid (`layer3.layer`, `layer3.2`, `layer4.1`), for
+attention and block that of the model that has it alone: networks of one seed share its initial
+values.
 
 Reference: When Physics Teaches Vision (DiffusifyNet), 2026, https://diffusify.in. Deviations: the
 page fixes the order CNN - PDE layer - attention - ODE block - pooling and nothing else; see the
@@ -27,8 +30,8 @@ from harness.models.augmix import augmix
 from harness.models.base import AttentionMap, Rule
 from harness.models.cards import MODELS, card
 from harness.models.matched_aug import as_strong, matched_blur
-from harness.models.ode_block import ODEBlock, choose_solver
-from harness.models.ops.solvers import Solver
+from harness.models.ode_block import ODEBlock
+from harness.models.ops.solvers import Solver, solver
 from harness.models.papers import DIFFUSIFYNET
 from harness.models.pde_attention import (
     Attention,
@@ -43,19 +46,22 @@ from harness.models.pde_layer import (
     STEPS,
     AnisotropicLayer,
     DepthwiseConvLayer,
+    DepthwiseHeatLayer,
     GaussianBlurLayer,
     PDELayer,
 )
 from harness.models.registry import unknown
 from harness.models.resnet import SmallImageResNet
-from harness.models.slots import EulerSlot, bound, insert
-from harness.models.tied_blocks import Autonomous, TiedBlock
+from harness.models.slots import EulerSlot, bound
+from harness.models.tied_blocks import Autonomous, TiedBlock, UntiedBlock
 
 OFF = "off"
 LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "pde_layer": PDELayer,
     "pde_layer_aniso": AnisotropicLayer,
     "gaussian_blur_layer": lambda c: GaussianBlurLayer(c, (2 * STEPS * START) ** 0.5, True),
+    "pde_layer_frozen": lambda c: PDELayer(c, learned=False),
+    "depthwise_heat_layer": DepthwiseHeatLayer,
     "depthwise_conv_layer": DepthwiseConvLayer,
 }
 ATTENTIONS: dict[str, Callable[[int], Attention]] = {
@@ -72,7 +78,10 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "augmix_like_aug": augmix,
 }
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
-    "ode_block": lambda c: ODEBlock(c, choose_solver("rk4", 2, 1e-3, 1e-3, 200)),
+    "ode_block": lambda c: ODEBlock(c, solver("rk4", num_steps=2)),
+    "one_step": lambda c: ODEBlock(c, solver("euler", num_steps=1)),
+    "tied_steps": lambda c: ODEBlock(c, solver("euler", num_steps=8)),
+    "untied_resnet": lambda c: UntiedBlock(c, 8),
     "tied_resnet": lambda c: TiedBlock(Autonomous(c), 8, 1.0),
     "resnet18_slot4": EulerSlot,
 }
@@ -113,9 +122,10 @@ class DiffusifyNet(SmallImageResNet):
         stage4: Any = self.net.layer4
         stage4[1] = block(8 * width)
         bound(self, width)
-        for touchpoint in (layer, attention):
+        stage3: Any = self.net.layer3
+        for name, touchpoint in (("layer", layer), ("2", attention)):
             if touchpoint is not None:
-                insert(self, 3, touchpoint(4 * width))
+                stage3.add_module(name, touchpoint(4 * width))
 
     @torch.no_grad()
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -174,13 +184,25 @@ def diffusifynet(
     augmentation: str = "pde_aug",
     block: str = "ode_block",
 ) -> nn.Module:
-    """All four touchpoints; without attention it has 2 % fewer weights.
+    """All four touchpoints; without attention it has 2 % fewer weights, and 8 evaluations or 1.
+
+    The 2^4 grid: each of the four arguments as it is, or "off"; as a model's name for instance
+
+        diffusifynet                                              all on
+        diffusifynet(layer='off')                                 the layer left out
+        diffusifynet(attention='off', block='off', layer='off')   augmentation alone
+        diffusifynet(attention='off', augmentation='off', block='off', layer='off')
+
+    The last one is `resnet18_slot4`. `diffusifynet_nulls` has the null of each touchpoint; one
+    null alone is `diffusifynet(layer='gaussian_blur_layer')`, `attention='plain_attention'`,
+    `augmentation='matched_blur_aug'` or `block='one_step'`.
 
     Args:
         layer: "pde_layer", "pde_layer_aniso", one of their nulls, or "off".
         attention: "pde_attention", one of its nulls, or "off".
         augmentation: "pde_aug", one of its nulls, or "off".
-        block: "ode_block", "tied_resnet", or "off" for the plain slot.
+        block: "ode_block"; its f in one Euler step, "one_step", or in eight of 1/8, "tied_steps";
+            "untied_resnet", "tied_resnet", or "off" for the plain slot.
     """
     return DiffusifyNet(
         num_classes,
@@ -193,14 +215,14 @@ def diffusifynet(
 
 
 @MODELS.register
-@card("null", "blur, plain attention and a tied block in place of four equations")
+@card("null", "blur, plain attention and one step of f in place of four equations")
 def diffusifynet_nulls(num_classes: int = 10, width: int = 64) -> nn.Module:
-    """Null model of `diffusifynet`: at every touchpoint its null."""
+    """Null model of `diffusifynet`: at every touchpoint its null; 1 evaluation of the block."""
     return diffusifynet(
         num_classes,
         width,
         "gaussian_blur_layer",
         "plain_attention",
         "matched_blur_aug",
-        "tied_resnet",
+        "one_step",
     )

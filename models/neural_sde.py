@@ -6,13 +6,19 @@
     multiplicative    G = sigma h
     jump              h <- h + f dt + sigma h Z J,  Z = +-1,  J ~ Bernoulli(rate dt), every element
 
+and, for nulls, with the output variance of additive noise where f is nothing, as at the start:
+
+    dropout           h <- dropout(h) + f dt,  of variance sigma^2 dt in the mean over an image
+    feature_noise     h <- h + sigma xi behind the last step, and none before
+
 On dX = lam X dt + mu X dB the steps are stable in mean square iff |1 + dt lam|^2 + dt mu^2 < 1. In
 slot form f is the function of the plain slot, and the second block of each stage takes 4 steps of
 1/4 with it. The preset is one such block of 10 steps of 1/10 between stem and head, with f of three
 pairs of norm and convolution that see t. In training the noise comes from torch's generator. In
 evaluation there is none, but for `neural_sde_noisy`, which is averaged over draws: its noise is a
-function of (seed, draw, image, step), so that an image's is the same in every batch. Nulls: no
-noise, noise on the images, dropout.
+function of (seed, draw, image, step), so that an image's is the same in every batch. Noise on the
+images, `input_noise_aug`, is a rival and no null: at sigma = 0.1 it is gaussian_noise of severity 5
+as the test set of 32 pixels has it, so that a gain under that corruption shows training on it.
 
 Reference: X. Liu, T. Xiao, S. Si, Q. Cao, S. Kumar, C.-J. Hsieh, Neural SDE: Stabilizing Neural ODE
 Networks with Stochastic Noise, https://arxiv.org/abs/1906.02355. Deviations: the slot form; sigma
@@ -26,6 +32,7 @@ from torch import Tensor, nn
 
 from harness.models.augmented import Augmented
 from harness.models.cards import MODELS, card
+from harness.models.equal_variance import MATCHED_AT_THE_START, dropout
 from harness.models.layers import widen
 from harness.models.neural_ode import StemAndHead
 from harness.models.ops import philox
@@ -34,7 +41,7 @@ from harness.models.papers import LIU_2019, LIU_2025
 from harness.models.resnet import SmallImageResNet, resnet18
 from harness.models.slots import STAGES, ResidualFunction, group_norm, with_slots
 
-NOISES = ("additive", "multiplicative", "jump")
+NOISES = ("additive", "multiplicative", "jump", "dropout", "feature_noise")
 STEPS, SIGMA, RATE = 4, 0.1, 0.1
 
 
@@ -68,7 +75,7 @@ class SDEBlock(nn.Module):
 
     Args:
         f: `(t, h)` to the drift.
-        kind: "additive", "multiplicative" or "jump".
+        kind: "additive", "multiplicative", "jump", "dropout" or "feature_noise".
         sigma: Strength of the noise, >= 0.
         rate: Rate of the jumps, for each element and unit of time.
         place: Distinguishes the noise of this block.
@@ -97,14 +104,19 @@ class SDEBlock(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         h, dt = widen(h), 1 / self.steps
-        noise = Noise() if self.training else self.noise
+        noise = (Noise() if self.training else self.noise) if self.sigma else None
         for step in range(self.steps):
             drift = dt * self.f(step * dt, h)
-            h = h + drift + (self.kick(h, dt, noise, step) if noise and self.sigma else 0.0)
+            h = h + drift + (self.kick(h, dt, noise, step) if noise else 0.0)
         return h
 
-    def kick(self, h: Tensor, dt: float, noise: Noise, step: int) -> Tensor:
+    def kick(self, h: Tensor, dt: float, noise: Noise, step: int) -> Tensor | float:
         """Return G sqrt(dt) xi, or the jumps, of one step."""
+        if self.kind == "feature_noise":
+            last = step == self.steps - 1
+            return self.sigma * noise.normal(h, self.place, step) if last else 0.0
+        if self.kind == "dropout":
+            return dropout(h, self.sigma**2 * dt, noise.uniform(h, self.place, step)) - h
         if self.kind == "jump":
             u = noise.uniform(h, self.place, step)  # below rate dt a jump, below half of it down
             jump = (u < self.rate * dt).to(h.dtype) - 2 * (u < 0.5 * self.rate * dt).to(h.dtype)
@@ -141,17 +153,6 @@ class Drift(nn.Module):
             h = torch.relu(norm(h))
             h = conv(torch.cat((h, channel(t, h)), dim=1))
         return self.norms[3](h)
-
-
-class Dropped(nn.Module):
-    """x + dropout(f(x))."""
-
-    def __init__(self, channels: int, p: float) -> None:
-        super().__init__()
-        self.f, self.dropout = ResidualFunction(channels), nn.Dropout(p)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.dropout(self.f(x))
 
 
 class NoisyResNet(SmallImageResNet):
@@ -192,7 +193,7 @@ def sde_slots(
     "review",
     "h <- h + f(h) dt + G sqrt(dt) xi",
     (LIU_2019, LIU_2025),
-    ("neural_sde_plain", "input_noise_aug", "dropout_slot", "resnet18_slot"),
+    ("neural_sde_plain", "neural_sde_dropout", "neural_sde_feature_noise", "resnet18_slot"),
 )
 def neural_sde(
     num_classes: int = 10,
@@ -233,16 +234,40 @@ def neural_sde_noisy(
 
 
 @MODELS.register
-@card("null", "h <- h + f(h) dt")
+@card("null", "h <- h + f(h) dt", matched=("mean", "evaluations", "parameters"))
 def neural_sde_plain(num_classes: int = 10, width: int = 64, steps: int = STEPS) -> nn.Module:
     """Null model of `neural_sde`: the same steps without noise."""
     return sde_slots(num_classes, width, steps, "additive", 0.0, 0.0)
 
 
 @MODELS.register
-@card("null", "image <- image + sigma xi")
+@card("null", "h <- dropout(h) + f(h) dt, of variance sigma^2 dt", matched=MATCHED_AT_THE_START)
+def neural_sde_dropout(num_classes: int = 10, width: int = 64, sigma: float = SIGMA) -> nn.Module:
+    """Null model of `neural_sde`: dropout of the state in every step, of equal variance.
+
+    Args:
+        sigma: Strength of the noise that it equals.
+    """
+    return sde_slots(num_classes, width, STEPS, "dropout", sigma, 0.0)
+
+
+@MODELS.register
+@card("null", "h <- h + f(h) dt, then h <- h + sigma xi", matched=MATCHED_AT_THE_START)
+def neural_sde_feature_noise(
+    num_classes: int = 10, width: int = 64, sigma: float = SIGMA
+) -> nn.Module:
+    """Null model of `neural_sde`: all noise at once, on the features that a slot gives.
+
+    Args:
+        sigma: Strength of the noise that it equals.
+    """
+    return sde_slots(num_classes, width, STEPS, "feature_noise", sigma, 0.0)
+
+
+@MODELS.register
+@card("rival", "image <- image + sigma xi")
 def input_noise_aug(num_classes: int = 10, width: int = 64, sigma: float = 0.1) -> nn.Module:
-    """Null model of `neural_sde`: noise on the training images; 1 of its evaluations a slot.
+    """Rival of `neural_sde`, no null: trained on the noise of the test set, gaussian_noise 5.
 
     Args:
         sigma: Standard deviation of the noise on [0, 1].
@@ -253,17 +278,6 @@ def input_noise_aug(num_classes: int = 10, width: int = 64, sigma: float = 0.1) 
         return (images + sigma * xi.to(images)).clamp(0, 1)
 
     return Augmented(resnet18(num_classes, width), noisy)
-
-
-@MODELS.register
-@card("null", "x <- x + dropout(f(x))")
-def dropout_slot(num_classes: int = 10, width: int = 64, p: float = 0.1) -> nn.Module:
-    """Null model of `neural_sde`: plain slots with dropout; 1 of its evaluations a slot.
-
-    Args:
-        p: Share of elements that are dropped.
-    """
-    return with_slots(num_classes, width, STAGES, lambda c: Dropped(c, p))
 
 
 @MODELS.register

@@ -4,10 +4,12 @@
 
 The backward pass has a fresh b in place of a ("shake"), a itself ("keep") or 1/2 ("even"); draws
 are made for each image, or for the batch. Read as a stochastic differential equation:
-dX = (f1 + f2) / 2 dt + (1 / sqrt(12)) (f1 - f2) dB, of forward shake. The null is even in both
-directions. The preset is "26 2x32d": three stages of four blocks of 32, 64 and 128 channels,
-branches ReLU - conv3x3 - BN - ReLU - conv3x3 - BN; where the shape changes the shortcut is ReLU and
-two 1x1 convolutions, one of every second pixel, one of those shifted by a pixel, side by side.
+dX = (f1 + f2) / 2 dt + (1 / sqrt(12)) (f1 - f2) dB, of forward shake. The first null is even in
+both directions; the others add to it dropout of (f1 + f2) / 2, or Gaussian noise, of the variance
+mean((f1 - f2)^2) / 12 of forward shake, image by image, and have ordinary gradients. The preset is
+"26 2x32d": three stages of four blocks of 32, 64 and 128 channels, branches ReLU - conv3x3 - BN -
+ReLU - conv3x3 - BN; where the shape changes the shortcut is ReLU and two 1x1 convolutions, one of
+every second pixel, one of those shifted by a pixel, side by side.
 
 Reference: X. Gastaldi, Shake-Shake regularization, https://arxiv.org/abs/1705.07485. Deviations: in
 slot form the branches are those of the plain slot.
@@ -19,11 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.cards import MODELS, card
+from harness.models.equal_variance import MATCHED, by_name, mean_square
 from harness.models.layers import Normalize
 from harness.models.papers import GASTALDI_2017, LIU_2025
 from harness.models.slots import STAGES, ResidualFunction, with_slots
 
-MODES = ("shake", "keep", "even")
+FORWARDS = ("shake", "even", "dropout", "feature_noise")
+BACKWARDS = ("shake", "keep", "even")
 
 
 class Mix(torch.autograd.Function):
@@ -44,7 +48,8 @@ class Shake(nn.Module):
     """(y1, y2) to their mixture.
 
     Args:
-        forwards: "shake" or "even".
+        forwards: "shake" or "even"; "dropout" or "feature_noise" for "even" with noise of the
+            variance of "shake".
         backwards: "shake", "keep" or "even".
         per_image: Whether each image has draws of its own.
     """
@@ -54,8 +59,8 @@ class Shake(nn.Module):
     ) -> None:
         super().__init__()
         for name, mode, known in (
-            ("forwards", forwards, ("shake", "even")),
-            ("backwards", backwards, MODES),
+            ("forwards", forwards, FORWARDS),
+            ("backwards", backwards, BACKWARDS),
         ):
             if mode not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {mode!r}.")
@@ -70,6 +75,8 @@ class Shake(nn.Module):
     def forward(self, y1: Tensor, y2: Tensor) -> Tensor:
         if not self.training:
             return 0.5 * (y1 + y2)
+        if self.forwards in ("dropout", "feature_noise"):
+            return by_name(self.forwards)(0.5 * (y1 + y2), mean_square(y1 - y2) / 12)
         a = self.draw(y1, self.forwards)
         b = a if self.backwards == "keep" else self.draw(y1, self.backwards)
         return Mix.apply(y1, y2, a, b)
@@ -164,7 +171,7 @@ def slots(num_classes: int, width: int, shake: Shake) -> nn.Module:
     "review",
     "x <- x + a f1(x) + (1 - a) f2(x), a ~ U(0, 1)",
     (GASTALDI_2017, LIU_2025),
-    ("shake_shake_even", "resnet18_slot"),
+    ("shake_shake_even", "shake_shake_dropout", "shake_shake_feature_noise", "resnet18_slot"),
 )
 def shake_shake(
     num_classes: int = 10,
@@ -184,10 +191,24 @@ def shake_shake(
 
 
 @MODELS.register
-@card("null", "x <- x + (f1(x) + f2(x)) / 2")
+@card("null", "x <- x + (f1(x) + f2(x)) / 2", matched=("mean", "evaluations", "parameters"))
 def shake_shake_even(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `shake_shake`: the same branches, evenly mixed."""
     return slots(num_classes, width, Shake("even", "even"))
+
+
+@MODELS.register
+@card("null", "x <- x + dropout((f1(x) + f2(x)) / 2)", matched=MATCHED)
+def shake_shake_dropout(num_classes: int = 10, width: int = 64) -> nn.Module:
+    """Null model of `shake_shake`: dropout of the even mixture, of equal variance."""
+    return slots(num_classes, width, Shake("dropout", "even"))
+
+
+@MODELS.register
+@card("null", "x <- x + (f1 + f2) / 2 + s xi, s^2 = mean((f1 - f2)^2) / 12", matched=MATCHED)
+def shake_shake_feature_noise(num_classes: int = 10, width: int = 64) -> nn.Module:
+    """Null model of `shake_shake`: Gaussian noise on the even mixture, of equal variance."""
+    return slots(num_classes, width, Shake("feature_noise", "even"))
 
 
 @MODELS.register

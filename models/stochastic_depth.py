@@ -7,7 +7,9 @@
 
 Read as a stochastic differential equation: dX = p f dt + sqrt(p (1 - p)) f dB. The first null has
 its drift without its noise; the second has noise of equal mean and variance in every element, but
-independent ones. In slot form L = 4; the preset has 110 layers, L = 54, with ReLU behind each sum.
+independent ones; the third is p f(x) with Gaussian noise of the same variance in the mean over an
+image. Slots start as the identity, without any noise. In slot form L = 4; the preset has 110
+layers, L = 54, with ReLU behind each sum.
 
 Reference: G. Huang, Y. Sun, Z. Liu, D. Sedra, K. Weinberger, Deep Networks with Stochastic Depth,
 ECCV 2016, https://arxiv.org/abs/1603.09382. Deviations: no ReLU behind the sum in the slots.
@@ -17,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.cards import MODELS, card
+from harness.models.equal_variance import MATCHED, feature_noise, mean_square
 from harness.models.papers import HUANG_2016, LIU_2025
 from harness.models.s20 import S20, Averaged, Residual
 from harness.models.slots import STAGES, ResidualFunction, with_slots
 
-STYLES = ("huang", "timm", "mean", "dropout")
+STYLES = ("huang", "timm", "mean", "dropout", "feature_noise")
 
 
 def keep_probability(index: int, count: int, last: float, style: str = "huang") -> float:
@@ -36,7 +39,8 @@ class Kept(nn.Module):
 
     Args:
         keep: Probability p.
-        style: "huang", "timm", "mean" for p f(x) always, "dropout" for a b in every element.
+        style: "huang", "timm", "mean" for p f(x) always, "dropout" for a b in every element,
+            "feature_noise" for p f(x) with noise of the variance of b f(x).
     """
 
     def __init__(self, keep: float, style: str = "huang") -> None:
@@ -50,6 +54,9 @@ class Kept(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         if not self.training or self.style == "mean":
             return y if self.style == "timm" else self.keep * y
+        if self.style == "feature_noise":
+            variance = self.keep * (1 - self.keep) * mean_square(y)
+            return feature_noise(self.keep * y, variance, torch.randn_like(y))
         shape = {
             "huang": (1,) * y.ndim,
             "timm": (len(y),) + (1,) * (y.ndim - 1),
@@ -80,7 +87,12 @@ def slots(num_classes: int, width: int, last: float, style: str) -> nn.Module:
     "review",
     "x <- x + b f(x), b ~ Bernoulli(p_l)",
     (HUANG_2016, LIU_2025),
-    ("stochastic_depth_mean", "stochastic_depth_dropout", "resnet18_slot"),
+    (
+        "stochastic_depth_mean",
+        "stochastic_depth_dropout",
+        "stochastic_depth_feature_noise",
+        "resnet18_slot",
+    ),
 )
 def stochastic_depth(
     num_classes: int = 10, width: int = 64, last: float = 0.5, style: str = "huang"
@@ -95,19 +107,28 @@ def stochastic_depth(
 
 
 @MODELS.register
-@card("null", "x <- x + p_l f(x)")
+@card("null", "x <- x + p_l f(x)", matched=("mean", "evaluations", "parameters"))
 def stochastic_depth_mean(num_classes: int = 10, width: int = 64, last: float = 0.5) -> nn.Module:
     """Null model of `stochastic_depth`: its mean, without noise."""
     return slots(num_classes, width, last, "mean")
 
 
 @MODELS.register
-@card("null", "x <- x + b f(x), b ~ Bernoulli(p_l) in every element")
+@card("null", "x <- x + b f(x), b ~ Bernoulli(p_l) in every element", matched=MATCHED)
 def stochastic_depth_dropout(
     num_classes: int = 10, width: int = 64, last: float = 0.5
 ) -> nn.Module:
     """Null model of `stochastic_depth`: dropout of the same mean and variance."""
     return slots(num_classes, width, last, "dropout")
+
+
+@MODELS.register
+@card("null", "x <- x + p_l f(x) + s xi, s^2 = p_l (1 - p_l) mean(f(x)^2)", matched=MATCHED)
+def stochastic_depth_feature_noise(
+    num_classes: int = 10, width: int = 64, last: float = 0.5
+) -> nn.Module:
+    """Null model of `stochastic_depth`: Gaussian noise of the same variance, image by image."""
+    return slots(num_classes, width, last, "feature_noise")
 
 
 @MODELS.register

@@ -100,8 +100,8 @@ class TestModel:
     def test_its_card_and_its_file_say_what_it_is(self, name: str) -> None:
         card, text = card_of(MODELS[name]), inspect.getmodule(MODELS[name]).__doc__
         assert card.equation and card.family != "other"
-        assert card.papers or card.family == "null"
-        assert card.nulls or card.family in ("baseline", "null")
+        assert card.papers or card.family in ("null", "rival")
+        assert card.nulls or card.family in ("baseline", "null", "rival")
         assert all(null in MODELS for null in card.nulls)
         assert "Reference" in text and "Deviations:" in text
         assert "=" in text or "<-" in text

@@ -32,7 +32,7 @@ from harness.storage.json_files import write_json
 from harness.storage.published import publish
 from harness.storage.results import COLUMNS
 from harness.storage.sources import describe_source
-from harness.study.schema import FILE
+from harness.study.stored import FILE
 
 Folder = Callable[..., Path]  # writes a results folder
 MODELS = ["resnet18", "pde_aug", "timm/some-net"]
@@ -75,8 +75,8 @@ def write_study(results: Path, *effects: list[dict], dataset: str = "d", **chang
     """A study of a question for each list of effects."""
     questions = [
         {"number": str(i), "question": f"Question {i}?", "answer": "So.", "effects": of}
-        | {"verdict": ("cannot tell", "yes", "no")[i % 3]}
-        | {"runs": [f"robustness/{m}/seed{s}.csv" for m in "ab" for s in (0, 1)]}
+        | {"verdict": ("cannot tell", "yes", "no relevant gain")[i % 3]}
+        | {"runs": [f"{dataset}/robustness/{m}/seed{s}.csv" for m in "ab" for s in (0, 1)]}
         | changed
         for i, of in enumerate(effects)
     ]
@@ -88,7 +88,7 @@ def write_study(results: Path, *effects: list[dict], dataset: str = "d", **chang
     paths: set[str] = set()
     for question in questions:
         paths.update(question["runs"])
-    there = {path: results / dataset / path for path in paths}
+    there = {path: results / path for path in paths}
     hashes = {p: digest(at.read_bytes() if at.is_file() else b"") for p, at in there.items()}
     told |= {"dataset": dataset, "questions": questions, "runs": hashes}
     write_json(results / dataset / FILE, told)

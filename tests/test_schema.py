@@ -9,16 +9,8 @@ import pytest
 
 from harness.refusal import Refusal
 from harness.storage.json_files import as_bytes
-from harness.study.schema import (
-    FILE,
-    StoredAnswer,
-    StoredEffect,
-    Study,
-    hash_runs,
-    read_study,
-    say_stale,
-    write_study,
-)
+from harness.study.schema import read_study, write_study
+from harness.study.stored import FILE, StoredAnswer, StoredEffect, Study, hash_runs, say_stale
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "published"
 EFFECT = {
@@ -36,7 +28,12 @@ EFFECT = {
     "images": 10_000,
     "decides": True,
 }
-ANSWER: dict[str, object] = {"number": "1", "question": "Is it?", "answer": "So.", "verdict": "no"}
+ANSWER: dict[str, object] = {
+    "number": "1",
+    "question": "Is it?",
+    "answer": "So.",
+    "verdict": "worse",
+}
 ANSWER |= {"effects": [], "runs": ["a.csv"]}
 STUDY: dict[str, object] = {"scale": "d, 5 seeds", "dataset": "d", "command": "harness study"}
 STUDY |= {"commit": "c0", "runs": {"a.csv": "0" * 64}}
@@ -57,14 +54,14 @@ def with_effect(**changed: object) -> str:
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     effect = StoredEffect(**EFFECT)
-    answer = StoredAnswer("1", "Is it?", "So.", "no", (effect,), ("a.csv",))
+    answer = StoredAnswer("1", "Is it?", "So.", "worse", (effect,), ("a.csv",))
     study = Study("d, 5 seeds", "d", "harness study", "c0", (answer,), {"a.csv": "0" * 64})
     write_study(tmp_path / FILE, study)
     assert read_study(tmp_path / FILE) == study and study.images == 10_000
 
 
 def test_answers_whose_runs_have_changed_are_older_than_them(tmp_path: Path) -> None:
-    answer = StoredAnswer("1", "Is it?", "So.", "no", (), ("s/m/seed0.csv", "s/m/seed1.csv"))
+    answer = StoredAnswer("1", "Is it?", "So.", "worse", (), ("s/m/seed0.csv", "s/m/seed1.csv"))
     for path in map(tmp_path.joinpath, answer.runs):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name)
@@ -82,7 +79,7 @@ def test_answers_whose_runs_have_changed_are_older_than_them(tmp_path: Path) -> 
 
 def test_a_number_that_is_not_known_is_null(tmp_path: Path) -> None:
     effect = replace(StoredEffect(**EFFECT), p=math.nan, low=math.nan)
-    answer = StoredAnswer("1", "Is it?", "So.", "no", (effect,), ())
+    answer = StoredAnswer("1", "Is it?", "So.", "worse", (effect,), ())
     write_study(tmp_path / FILE, Study("", "d", "", "", (answer,)))
     content = json.loads((tmp_path / FILE).read_text())["questions"][0]["effects"][0]
     assert content["p"] is None and content["low"] is None and content["high"] == 0.047
@@ -100,7 +97,7 @@ def test_the_committed_studies_are_written_as_they_are(tmp_path: Path) -> None:
     for dataset in ("digits", "cifar10"):
         path = RESULTS / dataset / FILE
         study = read_study(path)
-        assert study.stale(path.parent) == []
+        assert study.stale(RESULTS) == []
         write_study(tmp_path / FILE, study)
         assert (tmp_path / FILE).read_bytes() == path.read_bytes()
 
@@ -118,18 +115,18 @@ def test_the_committed_studies_are_written_as_they_are(tmp_path: Path) -> None:
         (signed(STUDY | {"scale": 3, "questions": []}), "`scale` must be text"),
         (study_of(ANSWER | {"runs": ["b.csv"]}), "`runs` lacks 'b.csv'"),
         (study_of(runs=["a.csv"]), "`runs` must be an object"),
-        (study_of(runs={"../a.csv": "0" * 64}), "'../a.csv', which is no CSV beside it"),
+        (study_of(runs={"../a.csv": "0" * 64}), "'../a.csv', which is no CSV of the results"),
         (study_of(runs={"a.csv": "yes"}), "`runs` has no SHA-256 of 'a.csv'"),
         (study_of("yes"), "question 1: it is no object"),
         (study_of({"number": "1", "question": "q"}), "question 1: it lacks `answer`"),
         (
             study_of(ANSWER | {"verdict": "maybe"}),
-            "must be one of yes, no, cannot tell; got",
+            "must be one of yes, yes, by less than a point, no relevant gain, worse, cannot tell",
         ),
         (study_of(ANSWER | {"question": "q" * 3000}), "3000 characters, more than"),
         (study_of(ANSWER | {"effects": ""}), "`effects` must be a list"),
         (study_of(ANSWER | {"effects": [1]}), "question 1: effect 1: it is no object"),
-        (study_of(ANSWER | {"runs": [3]}), "run 1: `path` must be text"),
+        (study_of(ANSWER | {"runs": [3]}), "question 1: `runs` must be text"),
         (study_of(ANSWER | {"effects": [EFFECT] * 1001}), "it has more than 1000 effects"),
         (study_of(*[ANSWER | {"effects": [EFFECT] * 501}] * 2), "it has more than 1000 effects"),
         (with_effect(model=["a"]), "effect 1: `model` must be text"),

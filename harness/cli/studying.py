@@ -149,9 +149,10 @@ def answer(
     if options.may_train:
         workers = given["workers"] or run.workers_for(resolve_device(options.device))
         run.run_study(work, options, progress, workers)
-    family = design.select(sorted({*scale.questions, *(q.number for q in asked)}))
+    numbers = [q.number for q in asked]
+    family = design.select([*scale.questions, *numbers] if scale.questions else [])
     made = making.Making(design, family, dataset, given["seeds"], options, noted)
-    study = made.answer(work[0].plan(options), [q.number for q in asked], path, progress)
+    study = made.answer(work[0].plan(options), numbers, path, progress)
     write_study(path, study)
     if not options.limit:  # a subset of the images enters no table
         boards.write(options.root, progress)

@@ -9,12 +9,14 @@ from typing import Any
 from harness.analysis.groups import describe_group
 from harness.comparison.wording import bounds, chance, signed
 from harness.report.numbers import Number, convert, find_scale
-from harness.study.claims import say
+from harness.study.claims import NO, SLIGHT, UNCLEAR, WORSE, YES, say
 from harness.study.schema import read_study
 from harness.study.stored import FILES, StoredAnswer, StoredEffect, Study
 from harness.suites.metrics import METRICS, full_title
 
 PLACES = 6  # of where an interval is drawn; what is printed is rounded by `comparison.wording`
+
+TONES = {YES: "yes", SLIGHT: "yes", NO: "no", WORSE: "no", UNCLEAR: "unsure"}
 
 
 def read(results: Path) -> list[tuple[Study, list[str]]]:
@@ -59,6 +61,7 @@ def questions(
                 "question": answer.question,
                 "answer": answer.answer,
                 "verdict": say(answer.verdict, answer.margin),
+                "tone": TONES[answer.verdict],
                 "checks": list(answer.checks),
                 "headline": _effect(top, []) if top else None,
                 "effects": effects,

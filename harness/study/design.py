@@ -49,6 +49,7 @@ class Question:
         also: Further quantities that are shown, and decide nothing.
         margin: The smallest difference that matters: a rate; for "learned" a share of the null's
             value; for "cost" a rank statistic.
+        curves: Whether accuracy against evaluations is measured too, and said of a match.
     """
 
     number: str
@@ -62,6 +63,7 @@ class Question:
     parts: tuple[str, ...] = ()
     also: tuple[Quantity, ...] = ()
     margin: float = 0.01
+    curves: bool = False
 
     @property
     def against(self) -> tuple[str, ...]:
@@ -207,6 +209,6 @@ def _pairs(question: Question) -> Iterator[tuple[str, str]]:
         for quantity in question.also:
             if quantity.suite not in INSIDE or model == question.model:
                 yield model, quantity.suite
-    if question.kind == "match":  # where fixed layers stand on the axis of evaluations
+    if question.curves:  # where fixed layers stand on the axis of evaluations
         for model in (question.model, *question.against):
             yield model, "nfe"

@@ -156,6 +156,9 @@ def _question(place: _Place, table: Any) -> Question:
     margin = table.get("margin", MARGINS[kind])
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1:
         raise place.refuse("margin", f"`margin` must be a number in (0, 1); got {margin!r}.")
+    curves = table.get("curves", False)
+    if not isinstance(curves, bool):
+        raise place.refuse("curves", f"`curves` must be true or false; got {curves!r}.")
     return Question(
         number=_name(place, "number", table["number"]),
         text=_text(place, "text", table["text"]),
@@ -168,6 +171,7 @@ def _question(place: _Place, table: Any) -> Question:
         parts=models("parts"),
         also=tuple(_quantity(place, "also", one) for one in also),
         margin=float(margin),
+        curves=curves,
     )
 
 

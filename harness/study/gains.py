@@ -91,7 +91,7 @@ def match(question: Question, numbers: Numbers) -> Finding:
         "": f"Inconclusive: a loss of {margin} is neither shown nor ruled out: {phrase(own)}",
     }
     beside = f"Beside its nulls: {several(nulls)}." if nulls else ""
-    facts = (beside, *doubts([own]), fewest(question, numbers))
+    facts = (beside, *doubts([own]), fewest(question, numbers) if question.curves else "")
     return Finding(question, claims, (own, *nulls, *shown), words, facts, margin)
 
 
@@ -140,7 +140,7 @@ def fewest(question: Question, numbers: Numbers) -> str:
     kept = table[
         (table["suite"] == "nfe")
         & (table["dataset"] == numbers.dataset)
-        & table["metric"].isin(["accuracy", "nfe", "macs"])
+        & table["metric"].isin(["accuracy", "evaluations", "macs"])
         & (table["variant"] == "")
         & ~table["condition"].str.contains(",")
     ]
@@ -153,18 +153,20 @@ def fewest(question: Question, numbers: Numbers) -> str:
     fixed, own = wide.loc[question.baseline].iloc[0], wide.xs(question.model)
     assert isinstance(own, pd.DataFrame)
     target = float(fixed["accuracy"])
-    near = own[own["accuracy"] >= target - question.margin].sort_values("nfe", kind="stable")
+    near = own[own["accuracy"] >= target - question.margin].sort_values(
+        "evaluations", kind="stable"
+    )
     has = f"{100 * target:.1f} %{_cost(fixed)}"
     if near.empty:
         best = own.sort_values("accuracy").iloc[-1]
         return (
             f"No solver comes within {margin_of(question)} of the {has} of the fixed layers; the "
-            f"best has {100 * best['accuracy']:.1f} % at {best['nfe']:g} evaluations."
+            f"best has {100 * best['accuracy']:.1f} % at {best['evaluations']:g} evaluations."
         )
     (name, level), row = near.index[0], near.iloc[0]
-    plural = "" if row["nfe"] == 1 else "s"
+    plural = "" if row["evaluations"] == 1 else "s"
     return (
-        f"With {row['nfe']:.3g} evaluation{plural} an image ({name} {level:g}) it reaches "
+        f"With {row['evaluations']:.3g} evaluation{plural} an image ({name} {level:g}) it reaches "
         f"{100 * row['accuracy']:.1f} %{_cost(row)}, where the fixed layers have {has}."
     )
 

@@ -99,5 +99,6 @@ class Making:
         """
         numbers = self.numbers(first, 0, progress, seeds=1)
         return [
-            power_of(q, numbers, spec, self.options, self.seeds) for q in self.named(self.family)
+            power_of(question, asked, numbers, spec, self.options, self.seeds)
+            for asked, question in zip(self.family, self.named(self.family), strict=True)
         ]

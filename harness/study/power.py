@@ -17,7 +17,7 @@ from harness.running.forecast import forecast
 from harness.running.options import Options
 from harness.study.design import Question, needs_of
 from harness.study.effects import Numbers
-from harness.study.run import Network, untrained_options
+from harness.study.run import Network
 
 PILOT = 2  # seeds that show a variance between seeds
 
@@ -48,18 +48,24 @@ class Power:
 
 
 def power_of(
-    question: Question, numbers: Numbers, dataset: str, options: Options, planned: int
+    question: Question,
+    asked: Question,
+    numbers: Numbers,
+    dataset: str,
+    options: Options,
+    planned: int,
 ) -> Power:
     """Return what a question needs.
 
     Args:
+        question: Its models named as in tables; `asked` as for `--model`.
         dataset: As it was asked for.
         planned: Seeds to train where nothing is known yet.
     """
     pairs = [pair for name in question.against if (pair := _pair(question, numbers, name))]
     pairs = [pair for pair in pairs if pair[1].seeds >= PILOT]
     if not pairs:
-        networks, hours = _cost(question, dataset, options, 0, planned)
+        networks, hours = _cost(asked, dataset, options, 0, planned)
         return Power(question, networks=networks, hours=hours)
     found = []
     for name, a, b, margin in pairs:
@@ -78,7 +84,7 @@ def power_of(
         )
     worst = max(found, key=lambda p: (p.needed, p.sd_seed))
     most = int(worst.needed) if math.isfinite(worst.needed) else worst.seeds
-    networks, hours = _cost(question, dataset, options, worst.seeds, most)
+    networks, hours = _cost(asked, dataset, options, worst.seeds, most)
     return replace(worst, networks=networks, hours=hours)
 
 
@@ -146,8 +152,8 @@ def _cost(
     seconds, count = 0.0, 0
     for need in needs_of((question,)):
         network = Network(need.model, dataset, wanted - 1, need.suites, need.untrained)
-        own = untrained_options(options) if need.untrained else options
-        steps = [step.seconds for step in forecast([network.plan(options)], own)]
+        planned = forecast([network.plan(options)], network.options(options))
+        steps = [step.seconds for step in planned]
         seconds += sum(math.nan if s is None else s for s in steps)
         count += not need.untrained
     more = wanted - there

@@ -14,7 +14,13 @@ from harness.study.design import Quantity, Question, needs_of
 from harness.study.effects import Numbers, Samples
 from harness.study.run import untrained_options
 
-CURVES = ("accuracy", "nfe", "macs", "nll")  # of the suite `nfe`, under all its conditions
+CURVES = (
+    "accuracy",
+    "nfe",
+    "evaluations",
+    "macs",
+    "nll",
+)  # of the suite `nfe`, under all its conditions
 
 
 def read_numbers(
@@ -83,7 +89,7 @@ def models_to_draw(questions: Sequence[Question]) -> dict[str, list[str]]:
         if question.decides.group != "clean" or question.decides.suite == "attention":
             names = (question.model, *question.against)
             found.setdefault(question.decides.suite, {}).update(dict.fromkeys(names))
-        if question.kind == "match":
+        if question.curves:
             names = (question.model, question.baseline)
             found.setdefault("nfe", {}).update(dict.fromkeys(names))
     return {suite: list(names) for suite, names in found.items()}

@@ -37,8 +37,11 @@ class Network:
     untrained: bool = False
 
     def options(self, options: Options) -> Options:
-        """Return the options of a study as they are for it."""
-        return untrained_options(options) if self.untrained else options
+        """Return the options of a study as they are for it: a width for whom has one to choose."""
+        with user_input():
+            scalable = source(self.model).scalable
+        own = untrained_options(options) if self.untrained else options
+        return own if scalable else replace(own, width=None)
 
     def plan(self, options: Options) -> Job:
         """Check it; raises as `running.plan`."""

@@ -22,7 +22,7 @@ come from anybody, so that all of it is checked.
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,7 +45,7 @@ def read_study(path: Path) -> Study:
     """
     content = read_json(path, CURE)
     try:
-        study = Study(**_fields(content, STUDY))
+        study = Study(**_fields(content, STUDY, Study))
         if sum(len(answer.effects) for answer in study.questions) > MOST:
             raise _Problem(f"it has more than {MOST} effects")
         if missing := {r for answer in study.questions for r in answer.runs} - study.runs.keys():
@@ -75,13 +75,15 @@ class _Problem(Exception):
 Check = Callable[[str, Any], Any]
 
 
-def _fields(content: Any, checks: Mapping[str, Check]) -> dict[str, Any]:
+def _fields(content: Any, checks: Mapping[str, Check], kind: type) -> dict[str, Any]:
+    """The fields of a table; those that have a default need not be there."""
     if not isinstance(content, dict):
         raise _Problem("it is no object")
+    optional = {f.name for f in fields(kind) if (f.default, f.default_factory) != (MISSING,) * 2}
     for name in checks:
-        if name not in content:
+        if name not in content and name not in optional:
             raise _Problem(f"it lacks `{name}`")
-    return {name: check(name, content[name]) for name, check in checks.items()}
+    return {name: check(name, content[name]) for name, check in checks.items() if name in content}
 
 
 def _text(name: str, value: Any) -> str:
@@ -163,12 +165,16 @@ def _several(kind: str, make: Callable[[Any], Any]) -> Check:
 
 
 def _effect(content: Any) -> StoredEffect:
-    effect = StoredEffect(**_fields(content, EFFECT))
+    effect = StoredEffect(**_fields(content, EFFECT, StoredEffect))
     if effect.low > effect.high:
         raise _Problem(f"`low` exceeds `high`: {effect.low:g}, {effect.high:g}")
     if effect.p < 0 or effect.p > 1:
         raise _Problem(f"`p` must lie in [0, 1]; got {effect.p:g}")
     return effect
+
+
+def _answer(content: Any) -> StoredAnswer:
+    return StoredAnswer(**_fields(content, ANSWER, StoredAnswer))
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
@@ -183,19 +189,21 @@ def _counts(name: str, value: Any) -> tuple[int, ...]:
     return tuple(_count(name, entry) for entry in value)
 
 
-EFFECT = (
+EFFECT: Mapping[str, Check] = (
     dict.fromkeys(("model", "against", "suite", "metric", "group", "variant", "further"), _name)
     | dict.fromkeys(("effect", "low", "high", "p", "beats", "mde"), _number)
     | {"seeds": _count, "images": _count, "decides": _truth}
 )
-ANSWER = {"number": _text, "question": _text, "answer": _text, "verdict": _verdict} | {
+ANSWER: Mapping[str, Check] = {
+    **dict.fromkeys(("number", "question", "answer", "margin"), _text),
+    "verdict": _verdict,
     "effects": _several("effect", _effect),
     "runs": _texts,
-    "margin": _text,
     "checks": _texts,
 }
-STUDY = dict.fromkeys(("scale", "dataset", "command", "commit", "design"), _text) | {
-    "questions": _several("question", lambda entry: StoredAnswer(**_fields(entry, ANSWER))),
+STUDY: Mapping[str, Check] = {
+    **dict.fromkeys(("scale", "dataset", "command", "commit", "design"), _text),
+    "questions": _several("question", _answer),
     "runs": _hashes,
     "study": _name,
     "notes": _texts,

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.storage.files import safe
 
 STUDY_NAME = "study"  # of the built-in one
-FILES = "study*.json"
+FILE, FILES = "study.json", "study*.json"
 CURE = "Make it again with `harness study`."
 
 
@@ -104,7 +104,7 @@ class Study:
 
 def file_of(study: str) -> str:
     """Return the file name of a study's answers."""
-    return "study.json" if study == STUDY_NAME else f"study-{safe(study)}.json"
+    return FILE if study == STUDY_NAME else f"study-{safe(study)}.json"
 
 
 def hash_runs(results: Path, answers: Sequence[StoredAnswer]) -> dict[str, str]:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 from harness.analysis import (
     RATE,
     Sample,
+    always_valid,
     bonett_price,
+    contrast,
     detectable,
     difference,
     from_outcomes,
     from_table,
+    goodman_kruskal,
     holm,
     images_needed,
     interval,
@@ -24,11 +28,14 @@ from harness.analysis import (
     mean_correlation,
     mover,
     pairwise,
+    parts_of_difference,
     quantile,
     rank_intervals,
+    seeds_needed,
     shape_of,
     skew_factors,
     spread,
+    superiority,
     variance_parts,
     wilson,
 )
@@ -433,3 +440,166 @@ def test_mean_correlations_cover_the_truth() -> None:
         found = mean_correlation(own, 200)
         hits += found.low <= truth <= found.high
     assert 0.93 < hits / 600 <= 0.995
+
+
+def networks(
+    random: np.random.Generator, levels: tuple[float, ...], seeds: int = 4
+) -> list[np.ndarray]:
+    """Outcomes (S, 600) of models that share images and seeds."""
+    u, e = random.random((1, 600)), 0.05 * random.standard_normal((seeds, 1))
+    return [(u + e + 0.2 * random.random((seeds, 600)) < x).astype(float) for x in levels]
+
+
+def named(outcomes: list[np.ndarray], names: tuple[int, ...] = (0, 1, 2, 3)) -> list[Sample]:
+    return [sample(x, keep=True, seed_names=names) for x in outcomes]
+
+
+def test_pairs_of_seeds_have_the_variance_parts_of_their_differences() -> None:
+    random = np.random.default_rng(0)
+    several = named(networks(random, (0.9, 0.88, 0.7)))
+    found = pairwise(several)
+    for i, j in ((0, 1), (0, 2), (2, 1)):
+        d = np.subtract(several[i].outcomes, several[j].outcomes, dtype=float)
+        v_seed, v_image, _ = variance_parts(d)
+        # The image part is that of an image more on either side, and lopsided.
+        v = float(found.below[i, j] * found.above[i, j])
+        assert v == pytest.approx(v_seed + v_image, rel=0.05)
+        assert found.df[i, j] >= 3
+    apart = pairwise([sample(np.asarray(s.outcomes)) for s in several])
+    assert (found.below < 0.8 * apart.below)[~np.eye(3, dtype=bool)].all()
+
+
+def test_a_contrast_of_two_is_their_difference() -> None:
+    a, b, other = named(networks(np.random.default_rng(0), (0.9, 0.85, 0.8)))
+    other = replace(other, on="other images")
+    alone = from_table(np.array([[0.8]]), 600, RATE)
+    for two in ((a, b), (b, a), (a, replace(b, seed_names=(4, 5, 6, 7)))):
+        one, found = difference(*two), contrast(two, (1, -1))
+        for name in ("value", "low", "high", "p", "detectable"):
+            assert getattr(found, name) == pytest.approx(getattr(one, name)), name
+    # What cannot be paired is independent.
+    for two in ((a, other), (a, alone)):
+        apart = contrast(two, (1, -1))
+        assert not apart.paired and apart.value == pytest.approx(a.value - two[1].value)
+        assert float(apart.high - apart.low) >= 0.7 * float(
+            difference(*two).high - difference(*two).low
+        )
+    with pytest.raises(ValueError, match="a weight for each sample; got 1 samples and 2 weights"):
+        contrast([a], (1, -1))
+
+
+def test_an_interaction_holds_none_where_effects_add_up() -> None:
+    random, held, found = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        four = networks(random, (0.6, 0.65, 0.7, 0.75), seeds=3)
+        d = contrast(named(four, (0, 1, 2)), (1, -1, -1, 1))
+        held += bool(d.low <= 0 <= d.high)
+        effect = contrast(named(four, (0, 1, 2)), (-0.5, 0.5, -0.5, 0.5))
+        found += bool(effect.low > 0)
+    assert 0.93 - 0.038 <= held / 300 <= 0.99 and found > 250
+
+
+def gamma_of_pairs(e: np.ndarray, d: np.ndarray) -> float:
+    order = np.sign(e[:, None] - e) * np.sign(d[:, None] - d)
+    return float(order.sum() / np.abs(order).sum())
+
+
+def test_gamma_is_that_of_all_pairs_and_its_interval_that_of_the_bootstrap() -> None:
+    random = np.random.default_rng(0)
+    d = random.normal(size=400).round(1)
+    e = np.clip((d + random.normal(size=400)).round(), -1, 2)
+    found = goodman_kruskal(e, d)
+    assert found.value == pytest.approx(gamma_of_pairs(e, d)) and found.n == 400
+    assert found.tie == pytest.approx(np.unique(e, return_counts=True)[1].max() / 400)
+    rows = random.integers(0, 400, (300, 400))
+    drawn = np.std([gamma_of_pairs(e[r], d[r]) for r in rows])
+    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(drawn, rel=0.15)
+    # A monotone change of either changes nothing, and a turned order turns the sign.
+    same = goodman_kruskal(e**3, np.exp(d))
+    assert same == pytest.approx(found)
+    assert goodman_kruskal(-e, d)[:3] == pytest.approx((-found.value, -found.high, -found.low))
+
+
+def test_gamma_reaches_what_was_planted_at_99_percent_ties() -> None:
+    random = np.random.default_rng(0)
+    difficulty = random.normal(size=(3, 10_000))
+    costs = np.where(difficulty > np.quantile(difficulty, 0.99), 14.0, 8.0)
+    found = goodman_kruskal(costs, difficulty)
+    assert found.value == 1 and found.low > 0.9 and found.p < 1e-6
+    assert found.tie == pytest.approx(0.99, abs=0.005)
+    rho = [stats.spearmanr(c, d).statistic for c, d in zip(costs, difficulty, strict=True)]
+    assert max(rho) < 0.2  # ties bound it
+    few = goodman_kruskal(costs[:, :300], difficulty[:, :300])
+    assert few.low < found.low and few.p > found.p
+
+
+def test_gamma_of_what_does_not_vary_is_not_known() -> None:
+    nothing = goodman_kruskal(np.full((2, 50), 8), np.arange(50))
+    assert all(map(math.isnan, nothing[:4])) and (nothing.tie, nothing.seeds) == (1, 0)
+    one = goodman_kruskal([[8] * 50, [8, 14] * 25], np.arange(50))
+    assert one.seeds == 1 and math.isfinite(one.value)
+
+
+def test_seeds_added_after_a_look_widen_an_interval_and_planned_ones_do_not() -> None:
+    a, b = named(networks(np.random.default_rng(0), (0.9, 0.85)))
+    d = difference(a, b)
+    for planned in (4, 5):
+        assert always_valid(d, 4, planned) is d
+    later = always_valid(d, 4, 2)
+    assert later.p == pytest.approx(6 * d.p) and later.value == d.value
+    t = quantile(d.df, 1 - 0.025 / 6)
+    assert later.low == pytest.approx(d.center - t * d.below)
+    # The bound and the one-sided test of it agree.
+    assert later.p_worse(-float(later.high)) == pytest.approx(0.025)
+    assert always_valid(d, 4, 3).high < later.high
+
+
+def test_superiority_is_of_retrainings_not_of_means() -> None:
+    random = np.random.default_rng(0)
+    shift = 0.02 * random.standard_normal((8, 1))
+    a = (random.random((8, 5000)) + shift < 0.92).astype(float)
+    b = (random.random((8, 5000)) + shift[::-1] < 0.90).astype(float)
+    p = superiority(sample(a), sample(b))
+    assert superiority(sample(b), sample(a)) == pytest.approx(1 - p)
+    sd = math.hypot(a.mean(axis=1).std(ddof=1), b.mean(axis=1).std(ddof=1)) * math.sqrt(9 / 8)
+    assert p == pytest.approx(stats.norm.cdf((a.mean() - b.mean()) / sd), abs=0.02)
+    assert math.isnan(superiority(sample(a[:1]), sample(b)))
+
+
+def test_parts_of_a_difference_are_found_and_plan_seeds_and_images() -> None:
+    random, found = np.random.default_rng(0), []
+    for _ in range(200):
+        e, u, w = (random.normal(0, sd, size) for sd, size in (
+            (0.01, (6, 1)), (0.1, (1, 400)), (0.2, (6, 400))
+        ))  # fmt: skip
+        a, b = (
+            from_outcomes(x, "x", (-9, 9), keep=True, seed_names=range(6))
+            for x in (e + u + w, np.zeros((6, 400)))
+        )
+        found.append(parts_of_difference(a, b))
+    squares = np.square(found).mean(axis=0)
+    assert squares == pytest.approx(np.square([0.01, 0.1, 0.2]), rel=0.1)
+    assert all(map(math.isnan, parts_of_difference(a, replace(b, on="y"))))
+    # All variance is of the seeds: as many as a power table of the paired t test says, or one more.
+    assert seeds_needed(0.01, 0.0, 10_000, 0.01) == pytest.approx(10, abs=1)
+    assert seeds_needed(0.0, 0.3, 100, 0.01) == math.inf
+    assert images_needed(0.01, 0.1, 3, 0.01) == math.inf
+    assert images_needed(0.001, 0.1, 5, 0.01) < images_needed(0.001, 0.1, 5, 0.01, 0.3)
+
+
+def test_a_rate_of_several_seeds_near_one_is_no_surer_than_its_errors() -> None:
+    # Two images of 400 are wrong, under every seed.
+    outcomes = np.ones((5, 400))
+    outcomes[:, :2] = 0
+    found = from_outcomes(outcomes, "x", RATE)
+    assert (found.low, found.high) == pytest.approx(wilson(398, 400), abs=1e-3)
+    # Ten errors, all on images of their own, do not show how rare images are that all get wrong.
+    scattered, place = np.ones((10, 400)), 0
+    for seed in range(10):
+        scattered[seed, place : place + seed % 3] = 0
+        place += seed % 3
+    v_seed, v_image, _ = variance_parts(scattered)
+    assert v_image == 0 and place == 9
+    found = from_outcomes(scattered, "x", RATE)
+    half = float(quantile(9)) * math.sqrt(v_seed)
+    assert found.value - found.low > 1.2 * half and found.high > found.value + half - 1e-9

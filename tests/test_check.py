@@ -423,6 +423,7 @@ def test_a_leaderboard_is_a_baseline(both: tuple[Path, Path], answered: Answer) 
     # The same runs are equal, whatever the margin; without their keys intervals decide.
     result = check("--baseline", board, "--results", base, "--margin", "nll=0")
     assert result.exit_code == 0 and "nll on clean images: equal outcomes" in result.stdout
+    assert f"`--baseline {base}`, with the runs beside it" in " ".join(result.stdout.split())
     assert check("--baseline", board, "--results", new, "--margin", "accuracy=0").exit_code == 0
     for seed in range(3):
         answered(new, "m", seed, n=400, luck=1)

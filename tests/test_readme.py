@@ -306,6 +306,7 @@ def test_a_users_suite_corruption_data_and_metric_work_as_the_example_says(tmp_p
 def test_the_margins_of_the_example_are_read(tmp_path: Path) -> None:
     from harness.comparison.gate import read_margins
 
-    (tmp_path / "check.toml").write_text(block(TEXTS["harness/README.md"], "--config check.toml"))
+    text = TEXTS["harness/README.md"]
+    (tmp_path / "check.toml").write_text(text[text.index("check.toml") :].split("`")[2])
     margins = read_margins([], tmp_path / "check.toml")
     assert sorted(margins.values()) == [0.01, 0.05]

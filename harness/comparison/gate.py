@@ -22,7 +22,7 @@ from harness.comparison.sides import (
 )
 from harness.progress import Progress
 from harness.refusal import Refusal
-from harness.storage.results import KEY
+from harness.storage.results import KEY, run_files
 
 DEFAULT = {("accuracy", "", ""): 0.005}
 # By default where 0.005 is out of reach: of 355 images, five seeds of either side.
@@ -117,7 +117,7 @@ def check(
     of_before = samples_of(before, progress)
     guards = _guards(of_before, margins, better)
     of_now = samples_of(now, progress)
-    notes = _differences(now, mine, theirs)
+    notes = _differences(now, mine, theirs) + _folder_of(before)
     return judge(of_now, of_before, guards, _others(mine, theirs, guards), better), left_out + notes
 
 
@@ -151,6 +151,17 @@ def _guards(baseline: Mapping[Key, Sample], margins: Margins, better: Better) ->
     if margins is not DEFAULT:
         return found
     return {k: DEFAULT_OF.get(k.dataset.partition("[")[0], m) for k, m in found.items()}
+
+
+def _folder_of(before: Side) -> list[str]:
+    """What pairs images where the baseline is a leaderboard with its runs beside it."""
+    folder = before.path.parent
+    if before.board is None or not run_files(folder):
+        return []
+    return [
+        f"{before.path} holds means and intervals alone. `--baseline {folder}`, with the runs "
+        "beside it, compares image by image."
+    ]
 
 
 def _differences(now: Side, mine: Made, theirs: Made) -> list[str]:

@@ -34,6 +34,7 @@ from harness.models.papers import WANG_COIN, WANG_DIFF
 from harness.models.resnet import SmallImageResNet
 
 GRAPH_BATCH = 1024
+MATCHED = ("parameters", "multiply-adds", "initial values")
 Spread = Callable[[Tensor, Tensor], Tensor]  # (u (N, k), W (N, N)) to u
 
 
@@ -156,28 +157,28 @@ def diff_resnet(
 
 
 @MODELS.register
-@card("null", "transductive in form: z as it is", (WANG_DIFF,))
+@card("null", "transductive in form: z as it is", (WANG_DIFF,), matched=MATCHED)
 def diff_resnet_steps0(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `diff_resnet`: no steps."""
     return diff_resnet(num_classes, width, num_steps=0)
 
 
 @MODELS.register
-@card("null", "transductive: z <- mean of z over its neighbors")
+@card("null", "transductive: z <- mean of z over its neighbors", matched=MATCHED)
 def knn_features(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `diff_resnet`: one mean over neighbors."""
     return GraphClassifier(num_classes, width, neighbor_mean, probabilities=False)
 
 
 @MODELS.register
-@card("null", "transductive: z <- 0.9 P z + 0.1 z(0)")
+@card("null", "transductive: z <- 0.9 P z + 0.1 z(0)", matched=MATCHED)
 def label_propagation_features(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `diff_resnet`: label propagation of the features on the same graph."""
     return GraphClassifier(num_classes, width, label_propagation, probabilities=False)
 
 
 @MODELS.register
-@card("null", "transductive: z <- z - step L z over a random graph")
+@card("null", "transductive: z <- z - step L z over a random graph", matched=(*MATCHED, "degrees"))
 def diff_resnet_random_graph(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `diff_resnet`: the same diffusion between samples taken at random."""
     spread = shuffle(diffusion(graph.STEPS, graph.STEP))
@@ -210,28 +211,28 @@ def coin(
 
 
 @MODELS.register
-@card("null", "transductive in form: u as it is", (WANG_COIN,))
+@card("null", "transductive in form: u as it is", (WANG_COIN,), matched=MATCHED)
 def coin_steps0(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `coin`: no steps."""
     return coin(num_classes, width, num_steps=0)
 
 
 @MODELS.register
-@card("null", "transductive: u <- mean of u over its neighbors")
+@card("null", "transductive: u <- mean of u over its neighbors", matched=MATCHED)
 def knn_probabilities(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `coin`: one mean over neighbors."""
     return GraphClassifier(num_classes, width, neighbor_mean, probabilities=True)
 
 
 @MODELS.register
-@card("null", "transductive: u <- 0.9 P u + 0.1 u(0)")
+@card("null", "transductive: u <- 0.9 P u + 0.1 u(0)", matched=MATCHED)
 def label_propagation_head(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `coin`: label propagation of the probabilities on the same graph."""
     return GraphClassifier(num_classes, width, label_propagation, probabilities=True)
 
 
 @MODELS.register
-@card("null", "transductive: u <- u - step L u over a random graph")
+@card("null", "transductive: u <- u - step L u over a random graph", matched=(*MATCHED, "degrees"))
 def coin_random_graph(num_classes: int = 10, width: int = 64) -> nn.Module:
     """Null model of `coin`: the same diffusion between samples taken at random."""
     spread = shuffle(diffusion(graph.STEPS, graph.STEP))

@@ -314,14 +314,24 @@ def pde_attention(
 
 
 @MODELS.register
-@card("null", "alpha = softmax(Q K^T / sqrt(d))", (VASWANI_2017,))
+@card(
+    "null",
+    "alpha = softmax(Q K^T / sqrt(d))",
+    (VASWANI_2017,),
+    matched=("parameters", "multiply-adds", "initial values"),
+)
 def plain_attention(num_classes: int = 10, width: int = 64, stage: int = 3) -> nn.Module:
     """Null model of `pde_attention`: the same block without diffusion."""
     return AttendingResNet(num_classes, width, stage, Attention(channels_of(stage, width)))
 
 
 @MODELS.register
-@card("null", "alpha = softmax(Q K^T / (tau_h sqrt(d)))", (VASWANI_2017,))
+@card(
+    "null",
+    "alpha = softmax(Q K^T / (tau_h sqrt(d)))",
+    (VASWANI_2017,),
+    matched=("parameters", "multiply-adds", "initial values"),
+)
 def temperature_attention(
     num_classes: int = 10, width: int = 64, tau: float = 0.0, stage: int = 3
 ) -> nn.Module:

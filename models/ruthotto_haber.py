@@ -242,7 +242,7 @@ def second_order(
 
 
 @MODELS.register
-@card("null", "Y <- Y + dt K2 relu(N(K1 Y))", (RUTHOTTO_2019,))
+@card("null", "Y <- Y + dt K2 relu(N(K1 Y))", (RUTHOTTO_2019,), matched=("multiply-adds",))
 def rh_resnet(
     num_classes: int = 10, width: int = 64, skeleton: str = "cifar10", steps: int = STEPS
 ) -> nn.Module:
@@ -251,7 +251,7 @@ def rh_resnet(
 
 
 @MODELS.register
-@card("null", "Y <- Y + dt K2 relu(N(K1 Y)), narrower", (RUTHOTTO_2019,))
+@card("null", "Y <- Y + dt K2 relu(N(K1 Y)), narrower", (RUTHOTTO_2019,), matched=("parameters",))
 def rh_resnet_narrow(
     num_classes: int = 10, width: int = 64, skeleton: str = "cifar10", steps: int = STEPS
 ) -> nn.Module:
@@ -271,7 +271,12 @@ def rh_resnet_narrow(
 
 
 @MODELS.register
-@card("null", "Y <- Y + dt F1(Z), Z <- Z - dt F2(Y), F = K2 relu(N(K1 .))", (RUTHOTTO_2019,))
+@card(
+    "null",
+    "Y <- Y + dt F1(Z), Z <- Z - dt F2(Y), F = K2 relu(N(K1 .))",
+    (RUTHOTTO_2019,),
+    matched=("multiply-adds",),
+)
 def rh_revnet(
     num_classes: int = 10, width: int = 64, skeleton: str = "cifar10", steps: int = STEPS
 ) -> nn.Module:

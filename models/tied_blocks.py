@@ -63,7 +63,7 @@ class Autonomous(VectorField):
 
 
 @MODELS.register
-@card("null", "z <- z + f(z), M times with one f")
+@card("null", "z <- z + f(z), M times with one f", matched=("parameters", "multiply-adds"))
 def tied_resnet(
     num_classes: int = 10,
     width: int = 64,

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from harness.models.cards import MODELS
 from harness.models.catalog import CATALOG
+from harness.models.convection_diffusion import shuffle
 from harness.models.matched_aug import MATCHED, blur_until, rms
 from harness.models.pde_layer import DepthwiseHeatLayer, GaussianBlurLayer, PDELayer, mirror
 from harness.models.size import size_of
+from harness.running.initial import initialize, shared_name
 from harness.suites.datasets import as_input, load
 
 OF_EQUAL_CHANGE = [name for name, entry in CATALOG.items() if MATCHED in entry.matched]
@@ -118,3 +120,46 @@ def test_one_function_untied_is_the_tied_one() -> None:
 def test_what_is_matched_is_a_null(name: str) -> None:
     assert CATALOG[name].family == "null"
     assert any(name in entry.nulls for entry in CATALOG.values())
+
+
+def ideas_of(null: str) -> list[str]:
+    return [name for name, entry in CATALOG.items() if null in entry.nulls]
+
+
+@pytest.mark.parametrize(
+    "null", [n for n, e in CATALOG.items() if {"parameters", "multiply-adds"} & {*e.matched}]
+)
+def test_sizes_that_are_matched_are_within_two_percent(null: str) -> None:
+    own, ideas = CATALOG[null], [CATALOG[name] for name in ideas_of(null)]
+    if "parameters" in own.matched:
+        assert any(own.parameters == pytest.approx(i.parameters, rel=0.02) for i in ideas)
+    if "multiply-adds" in own.matched:
+        assert any(own.macs == pytest.approx(i.macs, rel=0.02) for i in ideas)
+
+
+@pytest.mark.parametrize("null", [n for n, e in CATALOG.items() if "initial values" in e.matched])
+def test_initial_values_that_are_matched_are_equal(null: str) -> None:
+    def start(name: str) -> dict[str, Tensor]:
+        model = initialize(lambda: MODELS[name](num_classes=10, width=8), 0)
+        return {shared_name(k): v.detach() for k, v in model.named_parameters()}
+
+    own = start(null)
+    for idea in ideas_of(null):
+        wanted = start(idea)
+        # A coefficient of the idea, such as kappa, has no counterpart everywhere.
+        assert len(own.keys() ^ wanted.keys()) <= 1
+        assert all(torch.equal(own[k], wanted[k]) for k in own.keys() & wanted.keys())
+
+
+@pytest.mark.parametrize("null", [n for n, e in CATALOG.items() if "degrees" in e.matched])
+def test_a_random_graph_has_the_degrees_of_the_graph(null: str) -> None:
+    W = torch.rand(6, 6, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def spread(u: Tensor, W: Tensor) -> Tensor:
+        seen.append(W.sum(1))
+        return u
+
+    shuffle(spread)(torch.zeros(6, 1), W)
+    torch.testing.assert_close(seen[0].sort().values, W.sum(1).sort().values)
+    assert not torch.equal(seen[0], W.sum(1)) and null.endswith("_random_graph")

@@ -5,10 +5,11 @@ sample            what is known of one mean: its interval, its images, its seeds
 collect           a long table to samples
 outcomes          the answers to single images, from stored cells, for `collect`
 intervals, pairs  the formulas: of one mean, of the difference of two
-seeds             what training seeds add to a difference
+seeds             what training seeds add to a difference; `tails`: small p values from few seeds
 contrasts         the formula of a weighted sum of several means
 sequences         intervals that hold although seeds were added after a look
 power             parts of a difference's variance, seeds and images needed, superiority
+ratios            the interval of the ratio of two means of one model
 correlations      the formula of a mean rank correlation; `ranks`: gamma, which ties do not bound
 families          many comparisons at once (families of tests): Holm, ranks
 comparability     what keeps models from being compared, in sentences

@@ -3,7 +3,7 @@
     results/DATASET/SUITE/MODEL/seedN.bits
 
 Cells hold logits and are too large for git. Their hits are not: 36 conditions of 10,000 images take
-about 27 kB, of 355 images under 1 kB. With them a clone pairs two models, or two trainings of one,
+about 30 kB, of 355 images under 1 kB. With them a clone pairs two models, or two trainings of one,
 image by image, and its intervals of accuracy are those of the cells, to the last digit. Other
 metrics need the cells.
 

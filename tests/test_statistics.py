@@ -40,6 +40,7 @@ from harness.analysis import (
     wilson,
 )
 from harness.analysis.means import by_condition
+from harness.analysis.tails import critical, p_value
 from harness.storage.results import COLUMNS
 from harness.suites.metrics import ECE
 
@@ -547,7 +548,8 @@ def test_seeds_added_after_a_look_widen_an_interval_and_planned_ones_do_not() ->
         assert always_valid(d, 4, planned) is d
     later = always_valid(d, 4, 2)
     assert later.p == pytest.approx(6 * d.p) and later.value == d.value
-    t = quantile(d.df, 1 - 0.025 / 6)
+    t = critical(0.05 / 6, d.df, d.share, d.freedom)
+    assert t >= quantile(d.df, 1 - 0.025 / 6)
     assert later.low == pytest.approx(d.center - t * d.below)
     # The bound and the one-sided test of it agree.
     assert later.p_worse(-float(later.high)) == pytest.approx(0.025)
@@ -603,3 +605,31 @@ def test_a_rate_of_several_seeds_near_one_is_no_surer_than_its_errors() -> None:
     found = from_outcomes(scattered, "x", RATE)
     half = float(quantile(9)) * math.sqrt(v_seed)
     assert found.value - found.low > 1.2 * half and found.high > found.value + half - 1e-9
+
+
+def test_small_p_values_of_few_seeds_are_students_or_behrens_and_fishers() -> None:
+    # All variance is of the seeds: Student's; none is: the normal one; between, both are mixed.
+    for df, z in ((1, 127.3), (2, 14.09), (9, 3.69)):
+        assert p_value(z, df, 1.0, df) == pytest.approx(0.005, rel=0.01)
+    assert p_value(2.8, np.inf, 0.0, 1) == pytest.approx(2 * stats.norm.sf(2.8))
+    random = np.random.default_rng(0)
+    mixed = math.sqrt(0.3) * stats.t.rvs(2, size=400_000, random_state=random)
+    mixed += math.sqrt(0.7) * random.normal(size=400_000)
+    assert p_value(5.0, 4.0, 0.3, 2) == pytest.approx((np.abs(mixed) > 5).mean(), rel=0.05)
+    assert critical(0.01, 4.0, 0.3, 2) == pytest.approx(np.quantile(np.abs(mixed), 0.99), rel=0.03)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_p_values_below_one_percent_are_as_rare_as_they_say(seeds: int) -> None:
+    random, draws, ratio = np.random.default_rng(seeds), 40_000, 4
+    e, v_image = random.normal(size=(draws, seeds)), np.full(draws, 1 / seeds / ratio**2)
+    mean = e.mean(axis=1) + np.sqrt(v_image) * random.normal(size=draws)
+    v_seed = e.var(axis=1, ddof=1) / seeds
+    v, df = spread((v_seed, seeds - 1), (v_image, np.inf))
+    z = mean / np.sqrt(v)
+    p = p_value(z, df, v_seed / v, seeds - 1)
+    plain = 2 * stats.t.sf(np.abs(z), df)
+    for level in (0.05, 0.008, 0.002):
+        assert (p <= level).mean() <= level + 3 * math.sqrt(level / draws)
+    assert (plain <= 0.002).mean() > 0.006  # what it was
+    assert ((p < 0.05) == (plain < 0.05)).all()

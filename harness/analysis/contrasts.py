@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtr
 
 from harness.analysis.intervals import Z, moments, shape_of, skew_factors, spread, variance_parts
 from harness.analysis.pairs import Differences
 from harness.analysis.sample import RATE, Sample
+from harness.analysis.tails import p_value
 
 
 def contrast(samples: Sequence[Sample], weights: Sequence[float]) -> Differences:
@@ -33,6 +33,7 @@ def contrast(samples: Sequence[Sample], weights: Sequence[float]) -> Differences
     for k, sample in enumerate(samples):
         of_images[sample.on if sample.images is not None and sample.on else f"alone {k}"].append(k)
     parts: list[tuple[float, float]] = []  # variances, and their degrees of freedom
+    seeds: list[tuple[float, float]] = []  # those of them that are due to seeds
     below, above, psi = 0.0, 0.0, np.nan
     for which in of_images.values():
         own, w = [samples[k] for k in which], np.array([weights[k] for k in which], float)
@@ -45,22 +46,24 @@ def contrast(samples: Sequence[Sample], weights: Sequence[float]) -> Differences
         of_seeds, rest = _seeds(own, w)
         images = np.tensordot(w, np.stack([np.asarray(s.images, float) for s in own]), axes=1)
         rate = all(s.span == RATE for s in own)
-        _, v, variance = moments(images, rate)
-        v_image = max(0.0, float(v) - rest)
+        _, v_all, variance = moments(images, rate)
+        v_image = max(0.0, float(v_all) - rest)
         skew, freedom = shape_of(images)
-        parts += [*of_seeds, (v_image, float(freedom))]
+        parts.append((v_image, float(freedom)))
+        seeds += of_seeds
         seed = sum(v for v, _ in of_seeds)
         left, right = (float(f) ** 2 for f in skew_factors(skew, len(images)))
         below, above = below + seed + v_image * left, above + seed + v_image * right
         psi = float(variance) if len(of_images) == 1 else np.nan
     value = float(np.dot(weights, [s.value for s in samples]))
-    _, df = spread(*parts)
+    (v, df), (v_seed, df_seed) = spread(*seeds, *parts), spread(*seeds)
+    share = v_seed / v if v > 0 else 0.0
     se = np.sqrt(below if value > 0 else above)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = 1.0 if value == 0 else float(2 * stdtr(df, -abs(value) / se))
+        p = 1.0 if value == 0 else float(p_value(value / se, df, share, df_seed))
     known = {"value": value, "center": value, "below": np.sqrt(below), "above": np.sqrt(above)}
     known |= {"df": df, "p": p, "paired": len(of_images) == 1, "identical": False}
-    known |= {"b": np.nan, "c": np.nan, "psi": psi}
+    known |= {"b": np.nan, "c": np.nan, "psi": psi, "share": share, "freedom": df_seed}
     return Differences(**{name: np.asarray(x) for name, x in known.items()})
 
 

@@ -50,6 +50,7 @@ from harness.analysis.intervals import (
 )
 from harness.analysis.sample import RATE, Sample
 from harness.analysis.seeds import SeedParts, seeds_of_pairs
+from harness.analysis.tails import p_value
 
 POWER = 0.8
 ROUNDED = 1e-6  # a leaderboard has six decimals
@@ -102,6 +103,8 @@ class Differences:
         b: Images on which only the first is right; `c`: only the second. NaN where an outcome is a
             mean of several, or unknown.
         psi: Variance of the images' differences; NaN where unknown.
+        share: Share of the variance that is known to be due to seeds, and `freedom` its degrees of
+            freedom; see `tails`.
     """
 
     value: np.ndarray
@@ -115,6 +118,8 @@ class Differences:
     b: np.ndarray
     c: np.ndarray
     psi: np.ndarray
+    share: np.ndarray
+    freedom: np.ndarray
 
     @property
     def low(self) -> np.ndarray:
@@ -132,9 +137,9 @@ class Differences:
     def p_worse(self, margin: float) -> np.ndarray:
         """Return the one-sided p value of "the difference is at least -margin"."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(
-                self.identical, 1.0, stdtr(self.df, (self.center + margin) / self.above)
-            )
+            z = (self.center + margin) / self.above
+        half = p_value(z, self.df, self.share, self.freedom) / 2
+        return np.where(self.identical, 1.0, np.where(z < 0, half, 1 - half))
 
     def at(self, *where: int) -> "Differences":
         """Return one of them."""
@@ -180,6 +185,8 @@ def pairwise(samples: Sequence[Sample], *, same_seeds: bool = False) -> Differen
         b=np.full(shape, np.nan),
         c=np.full(shape, np.nan),
         psi=np.full(shape, np.nan),
+        share=np.zeros(shape),
+        freedom=np.full(shape, np.inf),
     )
     for same in _by_images(samples).values():
         here = [samples[i] for i in same]
@@ -224,27 +231,29 @@ def _pair(
     i: int,
     others: list[int],
     d: np.ndarray,
-    of_seeds: SeedParts,
+    seed_parts: SeedParts,
 ) -> None:
     """Fill row and column `i` of `found` from the images' differences `d` (len(others), n)."""
     a, them = samples[i], [samples[j] for j in others]
     n, rate = d.shape[1], a.span == RATE
     mean, v, psi = moments(d, rate)
-    first, second, rest, nothing = of_seeds
+    first, second, rest, nothing = seed_parts
     v_image = np.maximum(0.0, v - rest)
     binary = np.array([a.binary and s.binary for s in them])
     skew, freedom = shape_of(d)
     # Bonett and Price's interval of hits and misses needs no correction.
     skew, freedom = np.where(binary, 0.0, skew), np.where(binary, np.inf, freedom)
     seeds = np.array([s.seeds for s in them])
-    _, df = spread((first, a.seeds - 1), (second, seeds - 1), (v_image, freedom))
+    of_seeds = (first, a.seeds - 1), (second, seeds - 1)
+    (v, df), (v_seed, own) = spread(*of_seeds, (v_image, freedom)), spread(*of_seeds)
+    share = np.divide(v_seed, v, out=np.zeros_like(v), where=v > 0)
     left, right = skew_factors(skew, n)
-    below, above = (np.sqrt(first + second + v_image * f**2) for f in (left, right))
+    below, above = (np.sqrt(v_seed + v_image * f**2) for f in (left, right))
     alone = (seeds == 1) & (a.seeds == 1)
     center = np.where(alone, mean, found.value[i, others])
     b, c = np.count_nonzero(d > 0, axis=1), np.count_nonzero(d < 0, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * stdtr(df, -np.abs(center) / np.where(center > 0, below, above))
+        p = p_value(center / np.where(center > 0, below, above), df, share, own)
     equal = nothing & ((b + c) == 0)
     p = np.where(equal, 1.0, np.where(binary, mcnemar(b, c), np.nan_to_num(p, nan=1.0)))
     row = {
@@ -258,6 +267,8 @@ def _pair(
         "b": np.where(binary, b, np.nan),
         "c": np.where(binary, c, np.nan),
         "psi": psi,
+        "share": share,
+        "freedom": own,
     }
     mirrored = row | {"center": -center, "below": above, "above": below}
     mirrored |= {"b": row["c"], "c": row["b"]}

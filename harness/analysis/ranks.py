@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtr
 
 from harness.analysis.intervals import quantile, shape_of, spread, variance_parts, wilson
+from harness.analysis.tails import p_value
 from harness.suites.ranks import gamma_by_image
 
 
@@ -74,7 +74,8 @@ def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
     center, se = math.atanh(mean), math.sqrt(float(v)) / (1 - mean**2)
     half = float(quantile(df)) * se
     low, high = math.tanh(center - half), math.tanh(center + half)
-    return Gamma(mean, low, high, float(2 * stdtr(df, -abs(center) / se)), *known, float(df))
+    p = p_value(center / se, df, v_seed / float(v), len(stack) - 1)
+    return Gamma(mean, low, high, float(p), *known, float(df))
 
 
 def _certain(mean: float, telling: float, known: tuple[float, int, int]) -> Gamma:

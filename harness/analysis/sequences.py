@@ -17,6 +17,7 @@ import numpy as np
 
 from harness.analysis.intervals import quantile
 from harness.analysis.pairs import Differences
+from harness.analysis.tails import critical
 
 SPENT = 3.0  # found by simulation, tests/test_bench_statistics.py
 
@@ -32,6 +33,6 @@ def always_valid(d: Differences, seeds: int, planned: int) -> Differences:
     if seeds <= planned:
         return d
     shrunk = SPENT * seeds / max(planned, 1)
-    wider = quantile(d.df, 1 - 0.025 / shrunk) / quantile(d.df)
+    wider = critical(0.05 / shrunk, d.df, d.share, d.freedom) / quantile(d.df)
     p = np.minimum(1.0, d.p * shrunk)
     return replace(d, below=d.below * wider, above=d.above * wider, p=p)

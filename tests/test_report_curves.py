@@ -53,7 +53,7 @@ def test_a_curve_starts_clean_and_is_the_mean_over_seeds() -> None:
     assert not suite["log"] and suite["seeds"] == 2
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "nll"])
+@pytest.mark.parametrize("metric", ["accuracy", "nfe_auroc"])
 def test_intervals_are_those_of_the_analysis(metric: str) -> None:
     rows = [("a", s, "fog", k, metric, 0.5 + 0.1 * s) for s in (0, 1) for k in (1, 2)]
     frame = table(*rows)

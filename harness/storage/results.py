@@ -233,13 +233,13 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 def _declare(described: Any, path: Path) -> None:
     """Make a metric known that a user's suite brought, as the JSON of its run describes it."""
-    texts = {"name", "title", "meaning", "better", "unit", "reference"}
-    numbers = {"low", "high"}
+    kinds: dict[str, Any] = {"low": (int, float), "high": (int, float)}
+    kinds |= dict.fromkeys(("name", "title", "meaning", "better", "unit", "reference"), (str,))
+    kinds |= dict.fromkeys(("by_image", "biased", "square"), (bool,))
     if (
         not isinstance(described, dict)
-        or not {"name", "title"} <= described.keys() <= texts | numbers
-        or any(not isinstance(described[k], str) for k in texts & described.keys())
-        or any(type(described[k]) not in (int, float) for k in numbers & described.keys())
+        or not {"name", "title"} <= described.keys() <= kinds.keys()
+        or any(type(value) not in kinds[k] for k, value in described.items())
         or described.get("better", "neither") not in ("up", "down", "neither")
         or problem_of_name(described["name"])
     ):

@@ -8,9 +8,10 @@ of seeds. This was chosen by simulation (tests/test_bench_statistics.py), for 2 
 share 0 to 90 % of their variance, of equal and of unequal variances. Both ways cover the truth, and
 pairs find more from 30 % on: with three seeds, 60 % shared and twice the images' standard error, 57
 against 39 % of differences, with ten 85 against 63. Where nothing is shared they find less, since
-fewer degrees of freedom are left: 50 against 62 % with three seeds, 84 against 87 with ten. An
-additive model of all networks of a study has more of them, but covers a pair whose variances are
-above the average at 81 to 86 %.
+fewer degrees of freedom are left: 50 against 62 % with three seeds, 84 against 87 with ten; and
+where one model varies much more than the other, so that little cancels, as many from three seeds
+on. An additive model of all networks of a study has more of them, but covers a pair whose variances
+are above the average at 81 to 86 %.
 
 - One network each: the interval is Bonett and Price's, which adds one image to either side; for a
   mean over cells those two images have the size of a typical difference, and the skewness of the

@@ -25,7 +25,6 @@ from harness.analysis import (
     images_needed,
     interval,
     mcnemar,
-    mean_correlation,
     mover,
     pairwise,
     parts_of_difference,
@@ -413,34 +412,6 @@ def test_conditions_keep_their_order() -> None:
     a = by_condition(table(rows))
     assert list(a["condition"]) == ["clean", "fog", "snow"] and list(a["seeds"]) == [2, 2, 2]
     assert list(a["value"]) == pytest.approx([0.95, 0.7, 0.5])
-
-
-def test_a_mean_correlation_of_one_seed_is_that_of_its_images() -> None:
-    found = mean_correlation([0.4], 500)
-    half = 1.959964 * (1 - 0.4**2) * math.sqrt((1 + 0.4**2 / 2) / 497)
-    assert (found.value, found.high - found.low) == pytest.approx((0.4, 2 * half))
-    assert found.p == pytest.approx(2 * stats.norm.sf(0.4 / (half / 1.959964)), rel=1e-5)
-    # Equal seeds on the same images say no more than one.
-    assert mean_correlation([0.4] * 5, 500) == pytest.approx(found)
-    for rho, n in (([], 10), ([0.1], 3)):
-        with pytest.raises(ValueError, match="needs a seed and four images"):
-            mean_correlation(rho, n)
-
-
-def test_mean_correlations_cover_the_truth() -> None:
-    generator, hits, r = np.random.default_rng(0), 0, 0.4
-    truth = 6 / math.pi * math.asin(r / 2)  # Spearman's of normals
-    for _ in range(600):
-        # Seeds share an image's difficulty and differ by a shift of their correlation.
-        shifts = generator.normal(0, 0.08, 3)
-        x, noise = generator.normal(size=(2, 200))
-        own = [
-            stats.spearmanr(x, s * x + math.sqrt(1 - s * s) * noise).statistic
-            for s in np.clip(r + shifts, -0.95, 0.95)
-        ]
-        found = mean_correlation(own, 200)
-        hits += found.low <= truth <= found.high
-    assert 0.93 < hits / 600 <= 0.995
 
 
 def networks(

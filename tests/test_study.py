@@ -443,3 +443,21 @@ def test_a_network_that_fails_leaves_the_others_done(
     with pytest.raises(Failure, match="a: Training diverged"):
         study_run.run_study(work, Options(tmp_path, tmp_path), Progress(Console(quiet=True)))
     assert done == [("a", 1), ("a", 2)]
+
+
+def test_a_study_of_nothing_claims_nothing_but_in_one_of_twenty() -> None:
+    """Four questions about networks that are all alike: a seed is good or bad for all of them."""
+    rng, repeats, wrong = np.random.default_rng(0), 300, 0
+    names = [f"m{i}" for i in range(8)]
+    questions = [replace(GAIN, model=m, baseline=names[-1], nulls=names[:1]) for m in names[1:5]]
+    for _ in range(repeats):
+        hard, shared = rng.normal(size=(1, 2000)), rng.normal(0, 0.03, (3, 1))
+        made = {}
+        for name in names:
+            own = rng.normal(0, 0.03, (3, 1))
+            skill = 1.3 + shared + own + 0.6 * rng.normal(size=(3, 2000))
+            made[key(CLEAN, name)] = sample((hard < skill).astype(float))
+        said = [verdict for _, verdict in verdicts([find(q, numbers(made)) for q in questions])]
+        wrong += any(v in (YES, SLIGHT, WORSE) for v in said)
+    # Binomial: 24 or more of 300 at 5 % come once in a hundred such tests.
+    assert wrong < 24, wrong

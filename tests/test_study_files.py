@@ -1,6 +1,7 @@
 """Studies as files: what may stand in one, and one of a newcomer from the file to the answer."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from harness.cli import main
 from harness.refusal import Refusal
 from harness.study.design import Preset, Quantity
 from harness.study.design_files import built_in, read_design
+from harness.study.run import names_of
 from harness.study.schema import read_study
 
 GOOD = """\
@@ -60,6 +62,15 @@ def test_a_study_is_read(tmp_path: Path) -> None:
     )
     assert second.decides == first.decides == Quantity("clean", "accuracy", "clean")
     assert second.margin == 0.01
+
+
+def test_the_example_of_the_readme_is_a_study(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (example,) = (b for b in re.findall(r"```toml\n(.*?)```", readme, re.S) if "[[question]]" in b)
+    (tmp_path / "my_net.py").write_text(NET)
+    (question,) = read_design(written(tmp_path, example)).questions
+    names = names_of([question])
+    assert list(names.values()) == ["idea", "plain", "null"] and question.kind == "gain"
 
 
 def test_the_digest_is_of_what_is_asked(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ contrasts         the formula of a weighted sum of several means
 sequences         intervals that hold although seeds were added after a look
 power             parts of a difference's variance, seeds and images needed, superiority
 ratios            the interval of the ratio of two means of one model
-correlations      the formula of a mean rank correlation; `ranks`: gamma, which ties do not bound
+ranks             gamma: a rank statistic that ties do not bound
 families          many comparisons at once (families of tests): Holm, ranks
 comparability     what keeps models from being compared, in sentences
 leaderboard       all means with ranks, as a frame; `boards`: as results/leaderboard.csv
@@ -20,7 +20,6 @@ corruption_error  mCE
 """
 
 from harness.analysis.contrasts import contrast
-from harness.analysis.correlations import Correlation, mean_correlation
 from harness.analysis.families import LEVEL, holm, rank_intervals
 from harness.analysis.intervals import (
     Z,

@@ -34,6 +34,7 @@ class Gamma(NamedTuple):
         tie: Largest share of images with equal evaluations, over seeds.
         seeds: Number of seeds in which evaluations and difficulty vary, and `n` of images.
         df: Degrees of freedom of its t, inf where it is normal.
+        share: Share of its variance that is due to seeds; see `tails`.
     """
 
     value: float
@@ -44,6 +45,7 @@ class Gamma(NamedTuple):
     seeds: int
     n: int
     df: float
+    share: float = 0.0
 
 
 def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
@@ -74,8 +76,9 @@ def goodman_kruskal(evaluations: ArrayLike, difficulty: ArrayLike) -> Gamma:
     center, se = math.atanh(mean), math.sqrt(float(v)) / (1 - mean**2)
     half = float(quantile(df)) * se
     low, high = math.tanh(center - half), math.tanh(center + half)
-    p = p_value(center / se, df, v_seed / float(v), len(stack) - 1)
-    return Gamma(mean, low, high, float(p), *known, float(df))
+    share = v_seed / float(v)
+    p = p_value(center / se, df, share, len(stack) - 1)
+    return Gamma(mean, low, high, float(p), *known, float(df), share)
 
 
 def _certain(mean: float, telling: float, known: tuple[float, int, int]) -> Gamma:

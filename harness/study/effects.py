@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
 
 from harness.analysis import Differences, Sample, always_valid, contrast, difference, superiority
 from harness.analysis.collect import Key
 from harness.analysis.groups import describe_group
+from harness.analysis.tails import p_value
 from harness.comparison.wording import bounds, signed
 from harness.refusal import Refusal
 from harness.study.design import Quantity
@@ -29,19 +29,38 @@ SUM = "less the sum of what its parts gain"
 
 
 class Distribution(NamedTuple):
-    """Of an estimate: Student's t with `df`, and a standard error to either side of the center."""
+    """Of an estimate, as of `analysis.Differences`: a standard error to either side of a center."""
 
     center: float
     below: float
     above: float
     df: float
+    share: float
+    freedom: float
 
     @classmethod
     def of(cls, d: Differences) -> "Distribution":
-        return cls(*(float(x) for x in (d.center, d.below, d.above, d.df)))
+        return cls(*(float(getattr(d, name)) for name in cls._fields))
+
+    def p_above(self, x: float) -> float:
+        """Return the one-sided p value of "it is at most `x`"."""
+        return self._tail(x - self.center, self.below)
+
+    def p_below(self, x: float) -> float:
+        """Return the one-sided p value of "it is at least `x`"."""
+        return self._tail(self.center - x, self.above)
+
+    def _tail(self, gap: float, se: float) -> float:
+        """P(what is not so by `gap` looks like this); what has no error is certain."""
+        if not math.isfinite(gap) or math.isnan(se):
+            return 1.0
+        if se == 0:
+            return 0.0 if gap < 0 else 1.0
+        half = float(p_value(gap / se, self.df, self.share, self.freedom)) / 2
+        return half if gap < 0 else 1 - half
 
 
-UNKNOWN = Distribution(math.nan, math.nan, math.nan, math.nan)
+UNKNOWN = Distribution(*(math.nan,) * 6)
 
 
 @dataclass(frozen=True)
@@ -79,11 +98,11 @@ class Effect:
 
     def p_above(self, x: float) -> float:
         """Return the one-sided p value of "it is better by no more than `x`"."""
-        return _tail(x - self.d.center, self.d.below, self.d.df)
+        return self.d.p_above(x)
 
     def p_below(self, x: float) -> float:
         """Return the one-sided p value of "it is better by at least `x`"."""
-        return _tail(self.d.center - x, self.d.above, self.d.df)
+        return self.d.p_below(x)
 
     def store(self) -> StoredEffect:
         """Return it as it is written and printed, rounded once."""
@@ -106,15 +125,6 @@ class Effect:
             images=self.images,
             decides=self.decides,
         )
-
-
-def _tail(gap: float, se: float, df: float) -> float:
-    """P(T <= gap / se); what has no error is certain."""
-    if not math.isfinite(gap) or math.isnan(se):
-        return 1.0
-    if se == 0:
-        return 0.0 if gap < 0 else 1.0
-    return float(stdtr(df, gap / se))
 
 
 @dataclass(frozen=True)

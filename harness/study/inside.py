@@ -215,7 +215,7 @@ def _effect(question: Question, model: str, gamma: Gamma, decides: bool) -> Effe
         seeds=gamma.seeds,
         images=gamma.n,
         decides=decides,
-        **_spread(gamma.value, gamma.value - gamma.low, gamma.high - gamma.value, gamma.df),
+        **_spread(gamma.value, gamma.value - gamma.low, gamma.high - gamma.value, gamma),
     )
 
 
@@ -223,7 +223,12 @@ def _less(question: Question, own: Gamma, before: Gamma) -> Effect:
     """The gamma of trained networks less that of the untrained ones, which are independent."""
     value = own.value - before.value
     below, above = mover(own.value, (own.low, own.high), before.value, (before.low, before.high))
-    made = _spread(value, float(below), float(above), min(own.df, before.df))
+    cautious = own._replace(
+        df=min(own.df, before.df),
+        share=max(own.share, before.share),
+        seeds=min(own.seeds, before.seeds),
+    )
+    made = _spread(value, float(below), float(above), cautious)
     effect = replace(
         _effect(question, question.model, own, decides=True),
         value=value,
@@ -235,8 +240,9 @@ def _less(question: Question, own: Gamma, before: Gamma) -> Effect:
     return replace(effect, p=min(1.0, 2 * min(effect.p_above(0), effect.p_below(0))))
 
 
-def _spread(value: float, below: float, above: float, df: float) -> dict[str, Any]:
+def _spread(value: float, below: float, above: float, gamma: Gamma) -> dict[str, Any]:
     """The distribution of a statistic from its 95 % interval, and what would have been found."""
-    t = float(quantile(df))
-    d = Distribution(value, below / t, above / t, df)
-    return {"d": d, "mde": (t + float(quantile(df, POWER))) * max(d.below, d.above)}
+    t = float(quantile(gamma.df))
+    freedom = max(1, gamma.seeds - 1)
+    d = Distribution(value, below / t, above / t, gamma.df, gamma.share, freedom)
+    return {"d": d, "mde": (t + float(quantile(gamma.df, POWER))) * max(d.below, d.above)}

@@ -373,8 +373,6 @@ def test_seeds_added_after_a_look_widen_intervals(tmp_path: Path) -> None:
     assert history.planned_seeds((3,)) == 0 and history.planned_seeds((3, 5)) == 3
     path = tmp_path / "study.json"
     assert history.looks_with(path, 3) == (3,)
-    made = making.Making(DESIGN, (), "d", 3, Options(tmp_path, tmp_path), DESIGN.digest)
-    assert made.noted == DESIGN.digest
     study = replace(_stored(tmp_path), looks=(3,))
     write_study(path, study)
     assert history.looks_with(path, 3) == (3,) and history.looks_with(path, 5) == (3, 5)
@@ -386,12 +384,15 @@ def _stored(folder: Path) -> "making.Study":
 
 
 def test_a_study_that_was_changed_says_so(tmp_path: Path) -> None:
-    noted = history.start(DESIGN, tmp_path, "d")
-    assert noted == DESIGN.digest and history.notes(DESIGN, noted, (3,)) == ()
-    changed = replace(DESIGN, digest="f" * 64)
-    assert history.start(changed, tmp_path, "d") == noted
+    noted = history.start(DESIGN, ["1"], tmp_path, "d")
+    assert noted == {"1": DESIGN.digests["1"]} and history.notes(DESIGN, noted, (3,)) == ()
+    changed = replace(DESIGN, digests=dict(DESIGN.digests) | dict.fromkeys("123", "f" * 64))
+    noted = history.start(changed, ["1", "3"], tmp_path, "d")
+    assert noted == {"1": DESIGN.digests["1"], "3": "f" * 64}
     (said,) = history.notes(changed, noted, (3,))
-    assert "changed after its first run" in said and "ffffffffffff now" in said
+    assert said.startswith("Question 1 was changed after its first run") and said.endswith(
+        "ffffffffffff now."
+    )
 
 
 def test_a_plan_says_how_many_seeds_are_enough(tmp_path: Path) -> None:
@@ -424,7 +425,7 @@ def test_answers_say_whether_their_source_was_changed(
 ) -> None:
     monkeypatch.setattr(making, "commit", lambda: found)
     monkeypatch.setattr(making, "label", lambda *_: "")
-    made = making.Making(DESIGN, (), "d", 1, Options(tmp_path, tmp_path), DESIGN.digest)
+    made = making.Making(DESIGN, (), "d", 1, Options(tmp_path, tmp_path), {})
     assert made._study(None, (), (1,)).commit == said  # type: ignore[arg-type]
 
 

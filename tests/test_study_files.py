@@ -12,7 +12,7 @@ from PIL import Image
 from harness.cli import main
 from harness.refusal import Refusal
 from harness.study.design import Preset, Quantity
-from harness.study.design_files import built_in, read_design
+from harness.study.design_files import read_design
 from harness.study.run import names_of
 from harness.study.schema import read_study
 
@@ -74,15 +74,15 @@ def test_the_example_of_the_readme_is_a_study(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_what_is_asked(tmp_path: Path) -> None:
-    digest = read_design(written(tmp_path, GOOD)).digest
+    digests = read_design(written(tmp_path, GOOD)).digests
     same = GOOD.replace("seeds = 2", "seeds = 5  # more").replace("[[question]]", "\n[[question]]")
-    assert read_design(written(tmp_path, same)).digest == digest
+    assert read_design(written(tmp_path, same)).digests == digests
     other = tmp_path / "elsewhere"
     other.mkdir()
-    assert read_design(written(other, GOOD)).digest == digest
+    assert read_design(written(other, GOOD)).digests == digests
     changed = GOOD.replace("margin = 0.02", "margin = 0.03")
-    assert read_design(written(tmp_path, changed)).digest != digest
-    assert len(built_in().digest) == 64
+    after = read_design(written(tmp_path, changed)).digests
+    assert after["1"] != digests["1"] and after["2"] == digests["2"]
 
 
 @pytest.mark.parametrize(

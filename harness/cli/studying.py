@@ -144,12 +144,11 @@ def answer(
         steps = [step for job, own in jobs for step in forecast([job], own)]
         print_sheets([forecast_sheet(steps)], given["json"])
         return []
-    dataset = dataset_name(given["dataset"])
-    noted = history.start(design, options.root, dataset)
+    dataset, numbers = dataset_name(given["dataset"]), [q.number for q in asked]
+    noted = history.start(design, numbers, options.root, dataset)
     if options.may_train:
         workers = given["workers"] or run.workers_for(resolve_device(options.device))
         run.run_study(work, options, progress, workers)
-    numbers = [q.number for q in asked]
     family = design.select([*scale.questions, *numbers] if scale.questions else [])
     made = making.Making(design, family, dataset, given["seeds"], options, noted)
     study = made.answer(work[0].plan(options), numbers, path, progress)
@@ -177,7 +176,7 @@ def print_plan(
     options, progress = opt.make_options(given), progress_on_stderr(context)
     spec, seeds = given["dataset"], given["seeds"]
     (first, *_) = run.list_networks(asked, spec, seeds, options)
-    made = making.Making(design, asked, dataset_name(spec), seeds, options, design.digest)
+    made = making.Making(design, asked, dataset_name(spec), seeds, options, {})
     found = made.power(first.plan(options), spec, progress)
     print_sheets([power_sheet(found)], given["json"])
 

@@ -13,7 +13,13 @@ from harness.storage.files import PUBLISHED, publishing, write_bytes
 from harness.storage.json_files import read_json, write_json
 
 RUNS = ("*/*/*/seed*.csv", "*/*/*/seed*.json", "*/*/*/seed*.bits")
-KINDS = (*RUNS, "*/study.json", "leaderboard.csv", "figures/*.png")
+KINDS = (
+    *RUNS,
+    *(f"untrained/{kind}" for kind in RUNS),
+    "*/study*.json",
+    "leaderboard.csv",
+    "figures/*.png",
+)
 PROSE = ".md"
 CURE = "Get it again from where it was published."
 

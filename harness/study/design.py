@@ -117,7 +117,7 @@ class Design:
         name: Of its answers' file: "study" for results/DATASET/study.json.
         preset: The scale, unless another one is asked for.
         presets: Scales with a name.
-        digest: SHA-256 of what is asked, whatever the scale: 64 hex digits.
+        digests: SHA-256 of each question, by its number, whatever the scale.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Design:
     questions: tuple[Question, ...]
     preset: Preset
     presets: Mapping[str, Preset] = field(default_factory=dict)
-    digest: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def preset_for(self, name: str | None, dataset: str | None) -> Preset:
         """Return the preset of this name; without one that of the data set, or the usual one.
@@ -177,7 +177,6 @@ class Need:
 
 
 ORDER = ("clean", "robustness", "attention", "nfe")  # the cheap ones first
-INSIDE = ("attention", "nfe", "stability")  # look into a network: asked of the idea alone
 
 
 def needs_of(questions: Sequence[Question], check: bool = False) -> list[Need]:
@@ -203,12 +202,9 @@ def needs_of(questions: Sequence[Question], check: bool = False) -> list[Need]:
 
 def _pairs(question: Question) -> Iterator[tuple[str, str]]:
     """Each model of a question with each suite that it must have run."""
-    deciding = question.decides.suite
     for model in question.models:
-        yield model, deciding
-        for quantity in question.also:
-            if quantity.suite not in INSIDE or model == question.model:
-                yield model, quantity.suite
+        for quantity in (question.decides, *question.also):
+            yield model, quantity.suite
     if question.curves:  # where fixed layers stand on the axis of evaluations
         for model in (question.model, *question.against):
             yield model, "nfe"

@@ -123,10 +123,12 @@ def read_design(path: Path) -> Design:
     name = NAME if path == BUILT_IN else path.stem
     if problem := problem_of_name(name):
         raise Refusal(f"The name of {path} {problem}. Give the file another one.")
-    digest = hashlib.sha256(canonical({"questions": questions}).encode()).hexdigest()
-    return Design(
-        name, _text(place, "title", table.get("title", name)), made, usual, presets, digest
-    )
+    digests = {
+        question.number: hashlib.sha256(canonical(said).encode()).hexdigest()
+        for question, said in zip(made, questions, strict=True)
+    }
+    title = _text(place, "title", table.get("title", name))
+    return Design(name, title, made, usual, presets, digests)
 
 
 def built_in() -> Design:

@@ -1,14 +1,15 @@
 """How a study came about: what was planned at its first run, and when it was looked at.
 
-results/DATASET/study-NAME.plan.json holds the digest of the questions when the first run started.
-Answers say if it is another one now. They also say at how many seeds they were made: whoever looks,
+results/DATASET/study-NAME.plan.json holds the digest of each question when its first run started.
+Answers say if one is another now. They also say at how many seeds they were made: whoever looks,
 adds seeds and looks again finds a difference by chance more often than an interval says, so that
 from then on it is one that holds at any number of seeds (`analysis.always_valid`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.refusal import Refusal
 from harness.storage.files import safe
 from harness.storage.json_files import read_json, write_json
 from harness.study.design import Design
@@ -17,12 +18,16 @@ from harness.study.schema import read_study
 CURE = "Move it elsewhere to begin the study anew."
 
 
-def start(design: Design, root: Path, dataset: str) -> str:
-    """Note what is asked before the first run; return the digest that was noted then."""
+def start(design: Design, numbers: Sequence[str], root: Path, dataset: str) -> dict[str, str]:
+    """Note what is asked before the first run; return the digests that were noted then."""
     path = root / safe(dataset) / f"study-{safe(design.name)}.plan.json"
-    if not path.is_file():
-        write_json(path, {"study": design.name, "design": design.digest})
-    return str(read_json(path, CURE).get("design"))
+    before = read_json(path, CURE).get("questions") if path.is_file() else {}
+    if not isinstance(before, dict):
+        raise Refusal(f"{path} is no plan of a study. {CURE}")
+    noted = {number: design.digests[number] for number in numbers} | before
+    if noted != before:
+        write_json(path, {"study": design.name, "questions": noted})
+    return noted
 
 
 def looks_with(path: Path, seeds: int) -> tuple[int, ...]:
@@ -36,14 +41,15 @@ def planned_seeds(looks: Sequence[int]) -> int:
     return looks[0] if looks and looks[-1] > looks[0] else 0
 
 
-def notes(design: Design, noted: str, looks: Sequence[int]) -> tuple[str, ...]:
+def notes(design: Design, noted: Mapping[str, str], looks: Sequence[int]) -> tuple[str, ...]:
     """Return what a reader must know, a sentence each."""
-    said = []
-    if noted != design.digest:
-        said.append(
-            f"The study was changed after its first run: {noted[:12]} then, {design.digest[:12]} "
-            "now."
-        )
+    now = design.digests
+    said = [
+        f"Question {number} was changed after its first run: {before[:12]} then, "
+        f"{now[number][:12]} now."
+        for number, before in noted.items()
+        if number in now and now[number] != before
+    ]
     if planned_seeds(looks):
         said.append(
             f"Answers were made with {' and then '.join(map(str, looks))} seeds: intervals hold "

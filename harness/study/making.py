@@ -1,6 +1,6 @@
 """A study's answers, made from what a results folder holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Making:
     Args:
         family: All questions that are one family of claims, whether asked now or not.
         dataset: The data set's name in tables.
-        noted: Digest of the study at its first run.
+        noted: Digests of its questions at their first run.
     """
 
     design: Design
@@ -34,7 +34,7 @@ class Making:
     dataset: str
     seeds: int
     options: Options
-    noted: str
+    noted: Mapping[str, str]
 
     def named(self, questions: Sequence[Question]) -> list[Question]:
         """Return questions with their models named as in tables."""
@@ -86,7 +86,7 @@ class Making:
             questions=tuple(made),
             runs=hash_runs(self.options.results, made),
             study=self.design.name,
-            design=self.design.digest,
+            design={q.number: self.design.digests[q.number] for q in self.family},
             notes=history.notes(self.design, self.noted, looks),
             looks=looks,
         )

@@ -1,6 +1,6 @@
 """The answers of a study as they are written: results/DATASET/study.json.
 
-    {"study": "study", "design": SHA-256 of the questions, "scale": "digits, 3 seeds",
+    {"study": "study", "design": {"1": SHA-256 of the question, ...}, "scale": "digits, 3 seeds",
      "dataset": "digits", "command": "harness study", "commit": "c0",
      "notes": ["The study was changed after its first run."], "looks": [3, 5],
      "questions": [
@@ -145,6 +145,12 @@ def _hashes(name: str, value: Any) -> dict[str, str]:
     return value
 
 
+def _digests(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > MOST:
+        raise _Problem(f"`{name}` must be an object of at most {MOST} questions")
+    return {_text(name, number): _text(name, known) for number, known in value.items()}
+
+
 def _several(kind: str, make: Callable[[Any], Any]) -> Check:
     """Return the check of a list, which says which of its entries is wrong."""
 
@@ -202,10 +208,11 @@ ANSWER: Mapping[str, Check] = {
     "checks": _texts,
 }
 STUDY: Mapping[str, Check] = {
-    **dict.fromkeys(("scale", "dataset", "command", "commit", "design"), _text),
+    **dict.fromkeys(("scale", "dataset", "command", "commit"), _text),
     "questions": _several("question", _answer),
     "runs": _hashes,
     "study": _name,
+    "design": _digests,
     "notes": _texts,
     "looks": _counts,
 }

@@ -76,7 +76,7 @@ class Study:
         scale: Data set, seeds, width, epochs and images, in words.
         command: Command that made it; `commit` likewise.
         runs: SHA-256 of each CSV that its numbers come from, by its path in the results folder.
-        study: Its name; `design` the SHA-256 of what it asks.
+        study: Its name; `design` the SHA-256 of each question, by its number.
         notes: What a reader must know of how it came about, a sentence each.
         looks: Seeds at which answers were made, in order.
     """
@@ -88,7 +88,7 @@ class Study:
     questions: tuple[StoredAnswer, ...]
     runs: Mapping[str, str] = field(default_factory=dict)
     study: str = STUDY_NAME
-    design: str = ""
+    design: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
 

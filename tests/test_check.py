@@ -182,7 +182,7 @@ def test_margins_are_read_from_toml_and_options(tmp_path: Path) -> None:
         ("[margin]\naccuracy = -1", "`accuracy` must be a number >= 0; got -1"),
         ("[margin]\naccuracy = true", "`accuracy` must be a number >= 0; got True"),
         ("[margin]\naccuracy = nan", "got nan"),
-        ("[margin\n", "is not TOML"),
+        ("[margin\n", "is no TOML"),
         ("", "there is no table"),
     ):
         config.write_text(content)

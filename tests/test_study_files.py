@@ -118,6 +118,8 @@ def test_files_that_are_no_study(tmp_path: Path) -> None:
         (b"\xff\xfe", "no text in UTF-8"),
         (b"title = 'a'", "there is no question"),
         (b"a." * 50_000 + b"b = 1", "has 100,005 bytes"),
+        (b"\n" + b"a." * 30_000 + b"b = 1", "line 2: a key has 16 parts or more"),
+        (b"a" + b". 'b'" * 10_000 + b" = 1", "line 1: a key has 16 parts or more"),
         (b"a = " + b"[" * 20_000 + b"]" * 20_000, "nested too deep|is no TOML"),
     ):
         with pytest.raises(Refusal, match=message):

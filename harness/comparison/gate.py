@@ -1,6 +1,5 @@
 """The check of new results against a baseline: margins in, verdicts out."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from harness.comparison.sides import (
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.results import KEY, run_files
+from harness.storage.toml_files import read_toml
 
 DEFAULT = {("accuracy", "", ""): 0.005}
 # By default where 0.005 is out of reach: of 355 images, five seeds of either side.
@@ -58,10 +58,7 @@ def read_margins(options: Sequence[str], config: Path | None) -> Margins:
 def _from_file(config: Path) -> dict[tuple[str, str, str], float]:
     if not config.is_file():
         raise Refusal(f"There is no file {config}. Check the path of `--config`.")
-    try:
-        content = tomllib.loads(config.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refusal(f"{config} is not TOML: {error}. {EXAMPLE}") from None
+    _, content = read_toml(config, EXAMPLE)
     extra = [name for name in content if name != "margin"]
     table = content.get("margin")
     if extra or not isinstance(table, dict) or not table:

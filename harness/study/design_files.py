@@ -18,7 +18,6 @@ Paths are relative to the file.
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -27,10 +26,10 @@ from typing import Any, get_args
 from harness.refusal import Refusal, unknown
 from harness.storage.files import canonical
 from harness.storage.rows import problem_of_name
+from harness.storage.toml_files import read_toml
 from harness.study.design import MARGINS, Design, Kind, Preset, Quantity, Question
 
 BUILT_IN = Path(__file__).with_name("built_in.toml")
-LARGEST = 2**16  # bytes
 MOST = 200  # entries of a list
 NAME = "study"  # of the built-in one
 FOLDER = "imagefolder:"
@@ -85,22 +84,7 @@ def read_design(path: Path) -> Design:
     Raises:
         Refusal: It cannot be read, or is no study: says the line, the key and the cure.
     """
-    try:
-        content = path.read_bytes()
-        if len(content) > LARGEST:
-            raise Refusal(f"{path} has {len(content):,} bytes; a study has at most {LARGEST:,}.")
-        text = content.decode("utf-8")
-        table = tomllib.loads(text)
-    except OSError as error:
-        raise Refusal(
-            f"{path} cannot be read: {error.strerror}. Name a study's TOML file."
-        ) from None
-    except UnicodeDecodeError:
-        raise Refusal(f"{path} is no text in UTF-8. Name a study's TOML file.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise Refusal(f"{path} is no TOML: {error}. Correct it there.") from None
-    except RecursionError:
-        raise Refusal(f"{path} is nested too deep. A study has two levels.") from None
+    text, table = read_toml(path, "Write it as the README shows.")
     place = _Place(path, text)
     _known(place, table, TOP)
     questions = _list(place, "question", table.get("question", []), dict)

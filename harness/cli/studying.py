@@ -88,7 +88,7 @@ def study(
 
     action, design = read_words(words or [])
     scale = design.preset_for(preset, dataset)
-    questions = design.select(question or scale.questions)
+    questions = design.select(question or scale.questions, scale.rivals)
     given |= {
         name: getattr(scale, name) if given[name] is None else given[name]
         for name in ("dataset", "seeds", "width", "epochs", "recipe")
@@ -149,7 +149,7 @@ def answer(
     if options.may_train:
         workers = given["workers"] or run.workers_for(resolve_device(options.device))
         run.run_study(work, options, progress, workers)
-    family = design.select([*scale.questions, *numbers] if scale.questions else [])
+    family = design.select([*scale.questions, *numbers] if scale.questions else [], scale.rivals)
     made = making.Making(design, family, dataset, given["seeds"], options, noted)
     study = made.answer(work[0].plan(options), numbers, path, progress)
     write_study(path, study)

@@ -1,1 +1,1 @@
-"""The four questions: what is asked, what is run for it, what the answer is."""
+"""Studies: what is asked, what is run for it, what the answer is, and whether it could fail."""

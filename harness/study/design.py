@@ -99,6 +99,7 @@ class Preset:
         seeds: How many, from 0 on.
         width: None takes the data set's own; `epochs` and `recipe` likewise.
         questions: Numbers; empty for all.
+        rivals: Whether rivals, which decide nothing, are trained too.
     """
 
     dataset: str
@@ -107,6 +108,7 @@ class Preset:
     epochs: int | None = None
     recipe: str | None = None
     questions: tuple[str, ...] = ()
+    rivals: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,11 @@ class Design:
             raise unknown("preset", name, self.presets)
         return self.presets[name]
 
-    def select(self, numbers: Sequence[str]) -> tuple[Question, ...]:
+    def select(self, numbers: Sequence[str], rivals: bool = True) -> tuple[Question, ...]:
         """Return the questions of these numbers, all for none; "2" means 2a and 2b.
+
+        Args:
+            rivals: Whether they keep their rivals.
 
         Raises:
             Refusal: There is no such question.
@@ -153,7 +158,7 @@ class Design:
             if not any(number in (q, _group(q)) for q in known):
                 raise unknown("question", number, known)
         return tuple(
-            q
+            q if rivals else replace(q, rivals=())
             for q in self.questions
             if not numbers or q.number in numbers or _group(q.number) in numbers
         )

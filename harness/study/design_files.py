@@ -171,7 +171,7 @@ def _quantity(place: _Place, key: str, table: Any) -> Quantity:
 
 def _preset(place: _Place, table: Any, numbers: list[str]) -> Preset:
     """A scale."""
-    _known(place, table, (*SCALE, "questions"))
+    _known(place, table, (*SCALE, "questions", "rivals"))
     questions = _list(place, "questions", table.get("questions", []), str)
     for number in questions:
         if number not in numbers:
@@ -184,8 +184,17 @@ def _preset(place: _Place, table: Any, numbers: list[str]) -> Preset:
         counts[key] = value
     recipe = _text(place, "recipe", table["recipe"]) if "recipe" in table else None
     dataset = _beside(place, _text(place, "dataset", table.get("dataset", "digits")))
+    rivals = table.get("rivals", True)
+    if not isinstance(rivals, bool):
+        raise place.refuse("rivals", f"`rivals` must be true or false; got {rivals!r}.")
     return Preset(
-        dataset, counts["seeds"] or 3, counts["width"], counts["epochs"], recipe, tuple(questions)
+        dataset,
+        counts["seeds"] or 3,
+        counts["width"],
+        counts["epochs"],
+        recipe,
+        tuple(questions),
+        rivals,
     )
 
 

@@ -1,9 +1,10 @@
 """How a study came about: what was planned at its first run, and when it was looked at.
 
-results/DATASET/study-NAME.plan.json holds the digest of each question when its first run started.
-Answers say if one is another now. They also say at how many seeds they were made: whoever looks,
-adds seeds and looks again finds a difference by chance more often than an interval says, so that
-from then on it is one that holds at any number of seeds (`analysis.always_valid`).
+results/DATASET/study.plan.json (study-NAME.plan.json of a study in another file) holds the digest
+of each question when its first run started. Answers say if one is another now. They also say at how
+many seeds they were made: whoever looks, adds seeds and looks again finds a difference by chance
+more often than an interval says, so that from then on it is one that holds at any number of seeds
+(`analysis.always_valid`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,14 @@ from harness.storage.files import safe
 from harness.storage.json_files import read_json, write_json
 from harness.study.design import Design
 from harness.study.schema import read_study
+from harness.study.stored import file_of
 
 CURE = "Move it elsewhere to begin the study anew."
 
 
 def start(design: Design, numbers: Sequence[str], root: Path, dataset: str) -> dict[str, str]:
     """Note what is asked before the first run; return the digests that were noted then."""
-    path = root / safe(dataset) / f"study-{safe(design.name)}.plan.json"
+    path = (root / safe(dataset) / file_of(design.name)).with_suffix(".plan.json")
     before = read_json(path, CURE).get("questions") if path.is_file() else {}
     if not isinstance(before, dict):
         raise Refusal(f"{path} is no plan of a study. {CURE}")

@@ -334,7 +334,7 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(here: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "command, shown", [("study", "[all]"), ("compare", "[accuracy]"), ("run", "[the data")]
+    "command, shown", [("study", "[the preset's]"), ("compare", "[accuracy]"), ("run", "[the data")]
 )
 def test_defaults_in_brackets_are_shown(command: str, shown: str) -> None:
     assert shown in CliRunner().invoke(app, [command, "--help"]).stdout

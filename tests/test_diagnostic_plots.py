@@ -114,11 +114,9 @@ def test_instability_is_a_mean_of_kinds_for_noise_and_blur() -> None:
         for level in (1, 3)
         for kind in ("used", "matched", "over sharp", "used, head 0")
     ]
-    # Three seeds that differ by a tenth, so that there is an interval.
-    long = pd.concat(
-        frame([(*r[:5], r[5] + 0.1 * s) for r in rows]).assign(seed=s + 1) for s in (-1, 0, 1)
-    )
-    found = numbers(long)
+    found = numbers(frame(rows))
+    assert found["low"].isna().all(), "a mean over images has no interval without its images"
+    found = found.assign(low=found["value"] - 0.05, high=found["value"] + 0.05)
     figure = instability_curve(found[found["condition"] != "mean"], Looks(["net"]))
     assert [a.get_title() for a in figure.axes] == ["noise, used", "blur, used"]
     axes: list[Any] = figure.axes
@@ -129,7 +127,7 @@ def test_instability_is_a_mean_of_kinds_for_noise_and_blur() -> None:
     (bars,) = noise.collections
     low, high = bars.get_segments()[0][:, 1]
     row = found[(found["variant"] == "used") & (found["group"] == "noise 1")].iloc[0]
-    assert (low, high) == pytest.approx((row["low"], row["high"])) and low < 0.16 < high
+    assert (low, high) == pytest.approx((row["low"], row["high"])) and low < 0.2 < high
     assert [t.get_text() for t in blurred.texts if t.get_label() == END] == ["net"]
     with pytest.raises(ValueError, match="no corruptions to draw"):
         instability_curve(numbers(frame(MAPS)), Looks(["net"]))

@@ -171,6 +171,8 @@ def _several(kind: str, make: Callable[[Any], Any]) -> Check:
 
 
 def _effect(content: Any) -> StoredEffect:
+    if isinstance(content, dict):
+        content = {"variant": ""} | content  # metrics without families need not have it
     effect = StoredEffect(**_fields(content, EFFECT, StoredEffect))
     if effect.low > effect.high:
         raise _Problem(f"`low` exceeds `high`: {effect.low:g}, {effect.high:g}")

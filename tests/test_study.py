@@ -182,6 +182,12 @@ def test_few_images_cannot_tell() -> None:
     assert said == UNCLEAR and "Inconclusive" in finding.sentence(said)
 
 
+def test_what_does_not_stand_among_all_claims_is_said() -> None:
+    finding = find(GAIN, accurate(GAIN, idea=0.9, plain=0.8, blur=0.8))
+    assert "Asked alone it would be `yes`" in finding.sentence(UNCLEAR)
+    assert "Asked alone" not in finding.sentence(YES)
+
+
 def test_one_seed_speaks_of_weights() -> None:
     _, finding = verdict(GAIN, accurate(GAIN, seeds=1, idea=0.9, plain=0.8, blur=0.8))
     assert "speaks of these weights of idea alone" in finding.sentence(YES)

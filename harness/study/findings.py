@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.comparison.wording import signed
-from harness.study.claims import Claim, Claims
+from harness.study.claims import Claim, Claims, judge
 from harness.study.design import Question
 from harness.study.effects import Effect, Numbers, beats, found, phrase, scale
 from harness.study.stored import StoredAnswer
@@ -34,7 +34,10 @@ class Finding:
         said = self.words.get(verdict, self.words[""])
         behind = f" ({scale(deciding)})" if deciding else ""
         empty = [f"Not decided: {reason}." for reason in dict.fromkeys(self.claims.empty.values())]
-        return " ".join(filter(None, [f"{said}{behind}.", *empty, *self.facts]))
+        (alone,) = judge([self.claims], 1)
+        doubt = f"Asked alone it would be `{alone}`, which does not stand among all claims."
+        parts = [f"{said}{behind}.", doubt if alone != verdict else "", *empty, *self.facts]
+        return " ".join(filter(None, parts))
 
     def answer(self, verdict: str, runs: Sequence[str]) -> StoredAnswer:
         """Return the answer as it is written, with the CSV files that its numbers come from."""

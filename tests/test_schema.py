@@ -88,7 +88,7 @@ def test_a_number_that_is_not_known_is_null(tmp_path: Path) -> None:
 
 
 def test_the_committed_studies_are_written_as_they_are(tmp_path: Path) -> None:
-    paths = sorted(RESULTS.glob("*/study*.json"))
+    paths = sorted(p for p in RESULTS.glob("*/study*.json") if ".plan" not in p.name)
     assert paths
     for path in paths:
         study = read_study(path)

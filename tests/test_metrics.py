@@ -182,9 +182,8 @@ def test_a_difference_has_another_range_than_what_it_is_of() -> None:
 def squares_by_hand(gaps: list[list[float]]) -> float:
     """Sum over bins of n_B / N times (mean² less variance of the mean), in points²."""
     n = sum(map(len, gaps))
-    return 1e4 * sum(
-        len(gap) / n * (np.mean(gap) ** 2 - np.var(gap, ddof=1) / len(gap)) for gap in gaps
-    )
+    parts = [len(gap) / n * (np.mean(gap) ** 2 - np.var(gap, ddof=1) / len(gap)) for gap in gaps]
+    return float(1e4 * sum(parts))
 
 
 def test_squared_calibration_error_by_hand() -> None:

@@ -432,7 +432,7 @@ def test_answers_say_whether_their_source_was_changed(
     monkeypatch.setattr(making, "commit", lambda: found)
     monkeypatch.setattr(making, "label", lambda *_: "")
     made = making.Making(DESIGN, (), "d", 1, Options(tmp_path, tmp_path), {})
-    assert made._study(None, (), (1,)).commit == said  # type: ignore[arg-type]
+    assert made._study(None, (), (1,)).commit == said
 
 
 def test_a_network_that_fails_leaves_the_others_done(

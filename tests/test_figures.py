@@ -252,6 +252,7 @@ def test_long_names_keep_both_ends() -> None:
     assert short("pde_aug") == "pde_aug"
     steps = [f"ode_block(num_steps={k}, solver='euler')" for k in (1, 8)]
     assert [short(name) for name in steps] == ["ode_block(1, euler)", "ode_block(8, euler)"]
+    assert short("ode_block(atol=0.01, rtol=0.01, solver='bosh3')") == "ode_block(\u2026, bosh3)"
     assert tell_apart(steps) == ["ode_block(1, euler)", "ode_block(8, euler)"]
     alike = [f"ode_block(atol=0.01, penalty={p}, rtol=0.01, solver='dopri5')" for p in (0.1, 0.2)]
     assert len({short(name) for name in alike}) == 1

@@ -17,13 +17,16 @@ NAMED = re.compile(r"\b\w+=")  # what an argument is called
 
 
 def short(name: str, longest: int = LONGEST) -> str:
-    """Return a name that fits: without the names of its arguments, or without its middle."""
+    """Return a name that fits: without the names of its arguments, or with the last one alone."""
     if len(name) <= longest:
         return name
     model, arguments, rest = name.partition("(")
     name = model + arguments + NAMED.sub("", rest).replace("'", "")
     if len(name) <= longest:
         return name
+    last = f"{model}(\u2026, {name.rpartition(', ')[2]}"
+    if ", " in name and len(last) <= longest:
+        return last
     tail = longest // 2 - 1
     return f"{name[: longest - tail - 1]}\u2026{name[-tail:]}"
 

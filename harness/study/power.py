@@ -28,7 +28,8 @@ class Power:
 
     Args:
         against: Whose difference varies most; "" where nothing is known yet.
-        sd_seed: Standard deviation of the difference between seeds, `sd_image` between images.
+        sd_seed: Standard deviation of the difference between seeds, `sd_image` between images,
+            `sd_rest` of one image under one seed.
         seeds: There are; `needed` seeds on these `images`; math.inf where no number suffices.
         images_needed: With the seeds that are there.
         networks: To train until then.
@@ -39,6 +40,7 @@ class Power:
     against: str = ""
     sd_seed: float = math.nan
     sd_image: float = math.nan
+    sd_rest: float = math.nan
     seeds: int = 0
     images: int = 0
     needed: float = math.nan
@@ -76,6 +78,7 @@ def power_of(
                 name,
                 sd_seed,
                 sd_image,
+                sd_rest,
                 a.seeds,
                 a.n,
                 seeds_needed(sd_seed, sd_image, a.n, margin, sd_rest),

@@ -69,16 +69,20 @@ def _two(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else ""
 
 
+UNKNOWN = {"cost": "a rank statistic: not planned"}
+
+
 def power_sheet(found: "Sequence[Power]") -> Sheet:
     """A row for each question: what it needs for 80 % power at its margin."""
     rows = [
         {
             "number": one.question.number,
-            "against": one.against or "not known yet: run two seeds",
+            "against": one.against or UNKNOWN.get(one.question.kind, "run two seeds first"),
             "metric": one.question.decides.metric,
             "margin": margin_of(one.question),
             "sd_seed": one.sd_seed,
             "sd_image": one.sd_image,
+            "sd_rest": one.sd_rest,
             "seeds": one.seeds,
             "needed": one.needed,
             "images": one.images,
@@ -106,7 +110,8 @@ POWER = (
     Column("against", "varies most against"),
     Column("margin", "margin", right=True),
     Column("sd_seed", "sd of seeds", _size, drop=2, right=True),
-    Column("sd_image", "sd of images", _size, drop=2, right=True),
+    Column("sd_image", "of images", _size, drop=2, right=True),
+    Column("sd_rest", "of both", _size, drop=2, right=True),
     Column("seeds", "seeds", _count, right=True),
     Column("needed", "needed", _count, right=True),
     Column("images", "images", _count, drop=1, right=True),

@@ -16,7 +16,7 @@ from harness.analysis import boards, leaderboard
 from harness.running.environment import device_name
 from harness.storage.cells import CellStore, Description
 from harness.storage.json_files import read_json, write_json
-from harness.storage.packed_outcomes import pack
+from harness.storage.packed_outcomes import Packing
 from harness.storage.results import COLUMNS, KEY, cells_root, csv_path, run_key, write
 from harness.suites.base import Cell
 from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
@@ -241,7 +241,7 @@ def answered() -> Callable[..., Path]:
         difficulty = np.random.default_rng(0).random(n)
         chance = np.random.default_rng([seed, luck, len(model), sum(model.encode())])
         labels = np.arange(n) % 10
-        store, keys, measured, cells = CellStore(cells_root(results)), {}, [], []
+        store, keys, measured, hits = CellStore(cells_root(results)), {}, [], Packing()
         wheres = [("clean", 0), *((kind, level) for kind in kinds for level in range(1, 6))]
         for condition, level in wheres:
             hit = 0.7 * difficulty + 0.3 * chance.random(n) < accuracy - fall * level
@@ -256,13 +256,14 @@ def answered() -> Callable[..., Path]:
             arrays = {"indices": np.arange(n), "labels": labels, "logits": logits}
             store.write(described, arrays)
             keys[f"{condition} {level:g}"] = described.key
-            cells.append((asdict(described), arrays))
-            measured += SUITES[suite]().measure(Cell(condition, level), arrays)
+            rows = list(SUITES[suite]().measure(Cell(condition, level), arrays))
+            hits.add(len(keys), asdict(described), arrays, rows)
+            measured += rows
         key = {"model": model, "suite": suite, "dataset": dataset, "seed": seed}
         key["run"] = run_key(keys, version)
         path = csv_path(results, dataset, suite, model, seed)
         told = {"version": version, "limit": limit, "data": data, "image_seed": 0, "cells": keys}
-        write(path, key, measured, told, pack(cells, measured) if bits else b"")
+        write(path, key, measured, told, hits.content() if bits else b"")
         return path
 
     return answer

@@ -19,7 +19,7 @@ from harness.refusal import Refusal
 from harness.storage import packed_outcomes, results
 from harness.storage.cells import CellStore
 from harness.storage.json_files import read_json
-from harness.storage.packed_outcomes import MAGIC, compress, digest, is_sound, pack, unpack
+from harness.storage.packed_outcomes import MAGIC, Packing, compress, digest, is_sound, unpack
 from harness.storage.published import publish
 from harness.suites.base import Cell
 from harness.suites.metrics import ACCURACY
@@ -33,6 +33,13 @@ def cells_of(path: Path) -> Cells:
     store = CellStore(results.cells_root(path.parents[3]))
     found = [store.look(key) for key in results.read_run(path)[1]["cells"].values()]
     return [(description, arrays) for arrays, description in filter(None, found)]
+
+
+def pack(cells: Cells, rows: list) -> bytes:
+    hits = Packing()
+    for i, (description, arrays) in enumerate(cells):
+        hits.add(i, description, arrays, rows)
+    return hits.content()
 
 
 def rows_of(cells: Cells) -> list:
@@ -104,6 +111,16 @@ def test_what_has_no_hit_for_every_image_is_left_out(answered: Answer, tmp_path:
     made = pack(fewer, rows_of(fewer))
     assert len(json.loads(made.partition(b"\n")[0])["cells"]) == len(cells) - 1
     assert pack(cells, rows) == whole
+
+
+def test_cells_may_be_measured_in_any_order(answered: Answer, tmp_path: Path) -> None:
+    cells = cells_of(answered(tmp_path, "m", n=203))
+    half = {k: v[::2] for k, v in cells[0][1].items()}  # the first says whose images count
+    for made in (cells, [(cells[0][0], half), *cells[1:]]):
+        rows, hits = rows_of(made), Packing()
+        for i in reversed(range(len(made))):
+            hits.add(i, *made[i], rows)
+        assert hits.content() == pack(made, rows)
 
 
 def test_a_subset_keeps_its_positions(tmp_path: Path) -> None:

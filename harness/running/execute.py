@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from harness import stopping
 from harness.progress import Progress, Task
 from harness.refusal import Failure, Refusal, describe_error, user_input
 from harness.running.behavior import seeded
@@ -40,8 +41,9 @@ from harness.running.networks import trained
 from harness.running.options import Options, resolve_device
 from harness.running.repeatable import seed_for
 from harness.storage import checkpoints, packed_outcomes, results
-from harness.storage.cells import CellStore
-from harness.suites.base import Arrays
+from harness.storage.cells import CellStore, Description
+from harness.storage.locks import alone
+from harness.suites.base import Arrays, Measurement
 from harness.suites.datasets import load
 from harness.suites.metrics import BUILT_IN, METRICS
 
@@ -76,7 +78,9 @@ def execute(jobs: Sequence[Job], options: Options, progress: Progress) -> Iterat
             weights = checkpoints.digest(model.state_dict())
         for evaluation in job.evaluations if weights else ():
             with failed.of(job, evaluation.name):
-                yield measure(job, evaluation, model, weights, options, progress)
+                with _one_by_one(job, evaluation, options, progress):
+                    written = measure(job, evaluation, model, weights, options, progress)
+                yield written
     failed.end()
 
 
@@ -143,6 +147,18 @@ class _Failures:
             raise Failure("\n".join([f"{len(lines)} failed; the others are done:", *lines]))
 
 
+@contextlib.contextmanager
+def _one_by_one(
+    job: Job, evaluation: Evaluation, options: Options, progress: Progress
+) -> Iterator[None]:
+    """Wait for any other process that measures the same, so that no work is done twice."""
+    place = evaluation.dataset, evaluation.name, evaluation.model, job.seed
+    path = results.csv_path(options.root, *place)
+    text = f"{evaluation.name}: another process measures {job.label}: waiting for it."
+    with alone(path.with_name(f".{path.stem}.lock"), lambda: progress.say(text)):
+        yield
+
+
 def measure(
     job: Job,
     evaluation: Evaluation,
@@ -158,23 +174,28 @@ def measure(
     before = earlier_run(path)
     evaluation = with_earlier(job, evaluation, weights, options, store, before)
     descriptions = describe_cells(job, evaluation, weights, options)
-    stored: list[Arrays | None] = [store.read(d.key) for d in descriptions]
-    missing = [i for i, arrays in enumerate(stored) if arrays is None]
-    progress.detail(f"{len(stored) - len(missing)} of {len(stored)} conditions are stored.")
+    taken, missing = _Taken(evaluation, descriptions), list[int]()
+    for i, d in enumerate(descriptions):
+        if (stored := store.read(d.key)) is None:
+            missing.append(i)
+        else:
+            taken.add(i, stored)
+    count = len(descriptions)
+    progress.detail(f"{count - len(missing)} of {count} conditions are stored.")
     code = {"model": dict(job.source.code), "suite": dict(evaluation.code)}
     if missing and (change := describe_change(before, code, weights, descriptions[0])):
         progress.say(f"{evaluation.name}: {job.label} is measured again: {change}.")
     if missing:
         total = len(missing) * (options.limit or len(job.split))
-        with progress.task(f"{evaluation.name}: {job.label}", total, "images") as task:
+        with (
+            progress.task(f"{evaluation.name}: {job.label}", total, "images") as task,
+            stopping.finishing(),
+        ):
             for i, arrays in _observed(job, evaluation, model, missing, options, task):
                 store.write(descriptions[i], arrays)
-                stored[i] = arrays
-    measurements = [
-        row
-        for cell, arrays in zip(evaluation.cells, stored, strict=True)
-        for row in measured(evaluation.suite, cell, arrays or {})
-    ]
+                stopping.check()
+                taken.add(i, arrays)
+    measurements = [row for rows in taken.rows for row in rows]
     cells = {f"{d.condition} {d.level:g}": d.key for d in descriptions}
     key = dict(zip(("dataset", "suite", "model", "seed"), place, strict=True))
     key["run"] = results.run_key(cells, evaluation.suite.version)
@@ -189,11 +210,23 @@ def measure(
     }
     if own:
         provenance["metrics"] = [METRICS[name].describe() for name in own]
-    pairs = ((asdict(d), arrays or {}) for d, arrays in zip(descriptions, stored, strict=True))
-    bits = packed_outcomes.pack(pairs, measurements)
-    changed = results.write(path, key, measurements, provenance, bits)
+    changed = results.write(path, key, measurements, provenance, taken.hits.content())
     names = evaluation.dataset, evaluation.model
     return Written(path, *names, len(missing), len(descriptions), changed)
+
+
+class _Taken:
+    """What a table needs of a run's cells, taken one by one: their arrays may be large."""
+
+    def __init__(self, evaluation: Evaluation, descriptions: Sequence[Description]) -> None:
+        self._evaluation, self._descriptions = evaluation, descriptions
+        self.rows: list[list[Measurement]] = [[] for _ in descriptions]
+        self.hits = packed_outcomes.Packing()
+
+    def add(self, i: int, arrays: Arrays) -> None:
+        """Measure a cell."""
+        self.rows[i] = measured(self._evaluation.suite, self._evaluation.cells[i], arrays)
+        self.hits.add(i, asdict(self._descriptions[i]), arrays, self.rows[i])
 
 
 def _observed(
@@ -213,6 +246,10 @@ def _observed(
     if find is not None:
         with user_input():
             training = load(job.spec, train=True, root=options.data)
+
+    def advance(images: int) -> None:
+        task.advance(images)
+        stopping.check(stopping.PATIENCE_S)
 
     def subject_of(network: nn.Module) -> Evaluated:
         subject = Evaluated(network, device, dtype, seed)
@@ -242,6 +279,6 @@ def _observed(
                         batch_size=behavior.batch or batch_size,
                         limit=options.limit,
                         memory=memory,
-                        advance=task.advance,
+                        advance=advance,
                     ),
                 )

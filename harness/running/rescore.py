@@ -12,7 +12,7 @@ from harness.refusal import Refusal
 from harness.running.evaluate import measured
 from harness.storage import results as tables
 from harness.storage.cells import CellStore
-from harness.storage.packed_outcomes import pack
+from harness.storage.packed_outcomes import Packing
 from harness.storage.provenance import command_line, commit
 from harness.suites.base import Cell, Measurement, Suite
 from harness.suites.catalog import SUITES
@@ -89,9 +89,8 @@ def _measured(
     suite: Suite, store: CellStore, keys: dict[str, str]
 ) -> tuple[list[Measurement], bytes] | str:
     """What the suite measures of these cells and their packed hits, or why it cannot."""
-    found: list[Measurement] = []
-    cells = []
-    for name, key in keys.items():
+    found, hits = list[Measurement](), Packing()
+    for i, (name, key) in enumerate(keys.items()):
         stored = store.look(key)
         if stored is None:
             return f"its cell `{name}` is not here"
@@ -101,6 +100,7 @@ def _measured(
             float(description["level"]),
             constants=description["constants"],
         )
-        found += measured(suite, cell, arrays)
-        cells.append((description, arrays))
-    return found, pack(cells, found)
+        rows = measured(suite, cell, arrays)
+        hits.add(i, description, arrays, rows)
+        found += rows
+    return found, hits.content()

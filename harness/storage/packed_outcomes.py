@@ -14,6 +14,7 @@ CSV vouches for it by the SHA-256 of what is compressed: another zlib may compre
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -57,43 +58,64 @@ class Packed:
     positions: np.ndarray
 
 
-def pack(
-    cells: Iterable[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]],
-    measurements: "Iterable[Measurement]",
-) -> bytes:
-    """Return the file of a run's hits, uncompressed; empty where no cell has any.
+class Packing:
+    """The hits of a run's cells, which are given one by one: their arrays are not kept."""
 
-    Args:
-        cells: Description and arrays of each.
-        measurements: Rows of the table; a cell whose hits have another mean than its accuracy there
-            is left out, and so is one that is of other images than the first.
-    """
-    accuracies = {
-        (m.condition, float(m.level)): m.value
-        for m in measurements
-        if (m.metric, m.variant) == (ACCURACY.name, "")
-    }
-    rows: list[np.ndarray] = []
-    described: list[dict[str, Any]] = []
-    positions, shared = np.zeros(0, np.int64), dict[str, Any]()
-    for description, arrays in cells:
-        found = _hits(arrays)
-        value = accuracies.get((description["condition"], float(description["level"])))
-        if found is None or value is None or not abs(found.mean() - value) <= ROUNDED:
-            continue
+    def __init__(self) -> None:
+        self._cells = dict[int, tuple[dict[str, Any], str, np.ndarray]]()
+        self._positions = dict[str, np.ndarray]()
+
+    def add(
+        self,
+        place: int,
+        description: Mapping[str, Any],
+        arrays: Mapping[str, np.ndarray],
+        measurements: "Iterable[Measurement]",
+    ) -> None:
+        """Take the hits of a cell.
+
+        Args:
+            place: Of the cell in the suite.
+            measurements: Its rows of the table; if its hits have another mean than its accuracy
+                there, it is left out.
+        """
+        found, value = _hits(arrays), math.nan
+        where = description["condition"], float(description["level"])
+        for m in measurements:
+            if (m.metric, m.variant) == (ACCURACY.name, "") and (m.condition, m.level) == where:
+                value = m.value
+        if found is None or not abs(found.mean() - value) <= ROUNDED:
+            return
+        positions = arrays["indices"].astype(np.int64)
+        images = hashlib.sha256(positions.tobytes()).hexdigest()
+        self._positions.setdefault(images, positions)
         seen = {name: description[name] for name in SEEN}
-        common = {name: seen.pop(name) for name in SEEN if name not in OF_CELL}
+        self._cells[place] = seen, images, np.packbits(found)
+
+    def content(self) -> bytes:
+        """Return the file of the hits, uncompressed; empty where no cell has any.
+
+        A cell that is of other images than the first is left out.
+        """
+        rows: list[np.ndarray] = []
+        described: list[dict[str, Any]] = []
+        first, shared = "", dict[str, Any]()
+        for _, (description, images, packed) in sorted(self._cells.items()):
+            seen = {name: description[name] for name in OF_CELL}
+            common = {name: description[name] for name in SEEN if name not in OF_CELL}
+            if not rows:
+                first, shared = images, common
+            if (common, images) == (shared, first):
+                rows.append(packed)
+                described.append(seen)
         if not rows:
-            positions, shared = arrays["indices"].astype(np.int64), common
-        if common == shared and np.array_equal(arrays["indices"], positions):
-            rows.append(found)
-            described.append(seen)
-    if not rows:
-        return b""
-    header = {"format": FORMAT, "images": len(positions), "of": shared, "cells": described}
-    steps = np.diff(positions, prepend=0).astype("<i4").tobytes()
-    bits = np.packbits(np.stack(rows, axis=1), axis=1).tobytes()
-    return canonical(header).encode() + b"\n" + steps + bits
+            return b""
+        positions = self._positions[first]
+        header = {"format": FORMAT, "images": len(positions), "of": shared, "cells": described}
+        steps = np.diff(positions, prepend=0).astype("<i4").tobytes()
+        found = np.unpackbits(np.stack(rows), axis=1, count=len(positions))
+        bits = np.packbits(found.T, axis=1).tobytes()
+        return canonical(header).encode() + b"\n" + steps + bits
 
 
 def _hits(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:

@@ -1,15 +1,22 @@
 """The files of a data set, fetched or made again, into the data folder."""
 
 import contextlib
+import socket
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 
-from torchvision.datasets.utils import download_and_extract_archive
-
 from harness.refusal import Refusal, user_input
+from harness.running.archives import SILENCE_S, Archive, install
 from harness.suites.datasets import fetch, load
 from harness.suites.published import OF_DATASET, REPEATABLE, SOURCES, TABLES, files_of
 from harness.suites.published import regenerate as make_again
+
+# Bytes and MD5 of the archives, as Zenodo lists them at `SOURCES`.
+ARCHIVES = {
+    "CIFAR-10-C": (2_918_471_680, "56bf5dcef84df0e2308c6dcbcbbd8499"),
+    "CIFAR-100-C": (2_918_473_216, "11f0ed0f1191edbf9fa23466ae6021d3"),
+}
 
 
 def fetch_files(
@@ -40,8 +47,9 @@ def fetch_files(
     there = root.exists()
     with user_input():
         try:
-            fetch(name, root)
-        except (OSError, RuntimeError) as error:
+            with _given_up_in_time():
+                fetch(name, root)
+        except (OSError, RuntimeError, HTTPException) as error:
             if not there:
                 with contextlib.suppress(OSError):  # something lies in it
                     root.rmdir()
@@ -52,6 +60,17 @@ def fetch_files(
         for half, which in ((True, "training"), (False, "test")):
             split = load(name, train=half, root=root)
             yield f"{name}: {len(split)} {which} images of {split.image_size} pixels"
+
+
+@contextlib.contextmanager
+def _given_up_in_time() -> Iterator[None]:
+    """Let no server keep torchvision waiting, which sets no limit itself."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _fetch_corrupted(
@@ -70,11 +89,11 @@ def _fetch_corrupted(
     if not all(files.path(n).is_file() for n in TABLES[title]):
         address = f"{SOURCES[title]}/files/{title}.tar"
         try:
-            download_and_extract_archive(address, str(root), remove_finished=True)
-        except (OSError, RuntimeError) as error:
+            install(Archive(title, address, *ARCHIVES[title], TABLES[title]), root)
+        except OSError as error:
             raise Refusal(
                 f"{title}.tar cannot be fetched: {error}. Fetch {address} on another machine and "
-                f"unpack it in {root}, or make the {len(REPEATABLE)} files that draw nothing with "
+                f"copy it to {root}, or make the {len(REPEATABLE)} files that draw nothing with "
                 f"`harness data {name} --regenerate`."
             ) from None
     files.verify([n for n in TABLES[title] if n != "labels"])

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from harness.models.base import MIN_SIZE
 from harness.models.user_code import load_function
+from harness.suites import fashion_mnist as fashion
 from harness.suites.catalog import DATASETS
 from harness.suites.dataset_names import parse_dataset
 from harness.suites.image_files import read_square
@@ -237,13 +238,12 @@ def stl10(train: bool, root: Path) -> Split:
 @DATASETS.register
 def fashion_mnist(train: bool, root: Path) -> Split:
     """70,000 articles of clothing, 28x28 in a black frame of 2 (Xiao et al. 2017)."""
-    classes = tuple(torchvision.datasets.FashionMNIST.classes)
     return _read(
         "fashion_mnist",
-        lambda folder: torchvision.datasets.FashionMNIST(str(folder), train),
+        lambda folder: fashion.Half(folder, train),
         "FashionMNIST",
         root,
-        classes,
+        fashion.CLASSES,
         flip=True,
     )
 
@@ -261,7 +261,7 @@ FETCHED: dict[str, Callable[[Path], object]] = {
         torchvision.datasets.SVHN(str(root), split, download=True) for split in ("train", "test")
     ],
     "stl10": lambda root: torchvision.datasets.STL10(str(root), download=True),
-    "fashion_mnist": lambda root: torchvision.datasets.FashionMNIST(str(root), download=True),
+    "fashion_mnist": fashion.fetch,
 }
 
 
@@ -360,7 +360,7 @@ def _read(
         )
     try:
         data = read(folder)
-    except RuntimeError as error:
+    except (RuntimeError, FileNotFoundError) as error:
         raise ValueError(
             f"The files of `{name}` at {folder / files} are incomplete or damaged. Run "
             f"`harness data {name}`, which puts that right."

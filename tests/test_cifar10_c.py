@@ -2,7 +2,6 @@ import hashlib
 import io
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 
 from harness.suites import cifar10_c
-from harness.suites import published as published_files
 from harness.suites.base import Setting
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import corrupt
@@ -60,29 +58,20 @@ def test_rows_are_those_of_the_severity_and_the_index(small: Published) -> None:
         np.testing.assert_array_equal(row.permute(1, 2, 0).numpy(), data[2 * ROWS + index])
 
 
-def test_a_verified_file_is_hashed_again_only_when_it_changed(
-    small: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hashed: list[str] = []
-    md5 = published_files._md5
-    monkeypatch.setattr(published_files, "_md5", lambda path: hashed.append(path.name) or md5(path))
+def test_a_file_of_the_same_size_time_and_inode_is_not_believed(small: Published) -> None:
     small.verify(NAMES)
-    small.verify(NAMES)
-    assert sorted(hashed) == ["contrast.npy", "fog.npy", "labels.npy"]
     path = small.path("fog")
-    data = bytearray(path.read_bytes())
+    stat, data = path.stat(), bytearray(path.read_bytes())
     data[500] ^= 1
-    path.write_bytes(bytes(data))
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    now = path.stat()
+    assert now.st_size == stat.st_size and now.st_ino == stat.st_ino
+    assert now.st_mtime_ns == stat.st_mtime_ns
     with pytest.raises(ValueError, match="fog.npy has MD5 .* it is damaged, or not of CIFAR-10-C"):
         small.verify(NAMES)
-    data[500] ^= 1
-    path.write_bytes(bytes(data))
-    small.verify(NAMES)
-
-
-def test_a_ledger_that_is_no_ledger_is_ignored(small: Published) -> None:
-    (small.folder / published_files.LEDGER).write_text("no json")
-    small.verify(NAMES)
+    assert not list(small.folder.glob("*.json")), "nothing is remembered"
 
 
 def test_an_incomplete_folder_is_refused_with_the_cure(small: Published) -> None:
@@ -177,7 +166,7 @@ def test_files_are_made_again_only_with_the_right_bytes(tmp_path: Path, pictures
     with pytest.raises(ValueError, match="pixelate.npy came out with MD5 .* official test images"):
         regenerate(folder, pictures, labels, ["pixelate"], table)
     names = sorted(p.name for p in folder.iterdir())
-    assert names == ["contrast.npy", "labels.npy", "verified.json"]
+    assert names == ["contrast.npy", "labels.npy"]
 
 
 def test_what_was_drawn_cannot_be_made_again(tmp_path: Path, pictures: Tensor) -> None:

@@ -2,7 +2,19 @@
 
 import sys
 
-from harness.cli import main
+from harness import stopping
+
+
+def main() -> None:
+    """Run the command line; signals are heard before anything large is imported."""
+
+    def program() -> None:
+        from harness.cli import main
+
+        main()
+
+    stopping.run(program)
+
 
 if __name__ == "__main__":
     sys.argv[0] = "harness"  # as files tell which command wrote them

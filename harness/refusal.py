@@ -1,11 +1,27 @@
 """What a person asked for and cannot have: the one thing that commands turn into a sentence."""
 
 import contextlib
+import errno
+import os
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.models import registry
+
+# How PyTorch says it, on a CPU and on a GPU.
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad allocation")
+FAILING = {
+    errno.ENOSPC: "Make room",
+    errno.EDQUOT: "Make room",
+    errno.EIO: "Check the disk",
+    errno.EROFS: "Make it writable",
+    errno.EACCES: "Make it readable and writable",
+    errno.EPERM: "Make it readable and writable",
+    errno.EMFILE: "Let a process open more files, `ulimit -n`",
+    errno.ENFILE: "Close other programs",
+    errno.ENOMEM: "Free some memory",
+}
 
 
 class Refusal(Exception):
@@ -50,3 +66,19 @@ def describe_error(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split()).rstrip(".")[:300]
     return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {text}."
+
+
+def failing_machine(error: BaseException) -> str:
+    """Return a sentence on what the machine could not do; "" where that is not what happened."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return (
+            "The memory is full. Give a smaller `--batch-size` or fewer `--workers`, or free some; "
+            "finished work is kept."
+        )
+    if isinstance(error, OSError) and error.errno in FAILING:
+        where = f"{error.filename}: " if error.filename else ""
+        return (
+            f"{where}{os.strerror(error.errno)}. {FAILING[error.errno]}, and run the same command "
+            "again; finished work is kept."
+        )
+    return ""

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from harness import stopping
 from harness.encoding import let_streams_encode_everything
-from harness.refusal import Refusal
+from harness.refusal import Refusal, failing_machine
+from harness.stopping import SENTENCE
 
 if TYPE_CHECKING:
     from harness.progress import Progress
@@ -32,10 +34,7 @@ def refusals() -> Iterator[None]:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(refusal.code) from None
     except KeyboardInterrupt:
-        typer.echo(
-            "\nInterrupted. Finished work is kept; run the same command again to continue.",
-            err=True,
-        )
+        typer.echo(f"\n{SENTENCE}", err=True)
         raise typer.Exit(130) from None
 
 
@@ -162,7 +161,12 @@ def main() -> None:
     let_streams_encode_everything()
     try:
         app(prog_name="harness")
-    except Exception:
+    except Exception as error:
+        if stopping.asked():  # and so it broke
+            return
+        if sentence := failing_machine(error):
+            typer.echo(sentence, err=True)
+            sys.exit(1)
         traceback.print_exc()
         typer.echo("This is a bug in harness. Report it with the lines above.", err=True)
         sys.exit(BUG)

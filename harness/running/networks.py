@@ -16,9 +16,10 @@ from harness.running.jobs import Job
 from harness.running.options import Options, resolve_device
 from harness.running.recipes import recipe_for
 from harness.running.train import TRAINER, train
-from harness.running.weights import Weights
+from harness.running.weights import Weights, find_weights
 from harness.storage import checkpoints
 from harness.storage.json_files import write_json
+from harness.storage.locks import alone
 from harness.storage.provenance import command_line
 from harness.suites.datasets import load
 
@@ -31,7 +32,11 @@ def trained(job: Job, options: Options, progress: Progress) -> tuple[nn.Module, 
     for note in job.weights.notes:
         progress.say(note)
     if not job.trained:
-        return _train(job, options, progress, resolve_device(options.device))
+        path, text = job.weights.path, f"Another process trains {job.label}: waiting for it."
+        with alone(path.with_name(f".{path.stem}.lock"), lambda: progress.say(text)):
+            job = _found_meanwhile(job, options)
+            if not job.trained:
+                return _train(job, options, progress, resolve_device(options.device))
     partial(job).unlink(missing_ok=True)  # killed before it could
     loaded = bool(job.built)  # with its weights, by `plan`
     model = job.build()
@@ -39,6 +44,13 @@ def trained(job: Job, options: Options, progress: Progress) -> tuple[nn.Module, 
         state, _ = checkpoints.read(job.weights.file, foreign=True)
         checkpoints.load(model, state, str(job.weights.file))
     return model, job
+
+
+def _found_meanwhile(job: Job, options: Options) -> Job:
+    """The job with the weights that another process trained since it was planned."""
+    name, data = job.source.name, (job.dataset, job.spec)
+    weights = find_weights(job.source, name, data, job.split, job.seed, options)
+    return replace(job, weights=weights)
 
 
 def partial(job: Job) -> Path:
@@ -85,6 +97,7 @@ def _train(
             report=lambda step, steps, loss, accuracy: task.to(
                 step, f"loss {loss:.3f}, accuracy {accuracy:.1%}"
             ),
+            tell=progress.say,
         )
     description = identity | {"seed": job.seed, "recipe": asdict(recipe)}
     if seen:

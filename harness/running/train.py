@@ -3,15 +3,15 @@
 Images stay uint8 on the device, crops are drawn for an epoch at a time and cut in batches, the loss
 is summed on the device: no step waits for the host.
 
-All draws come from generators keyed by (seed, epoch), so a run that is killed after any epoch goes
-on bit for bit on the same machine.
+All draws come from generators keyed by (seed, epoch), whose states are kept: a run that is killed
+anywhere goes on bit for bit on the same machine.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,16 +19,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from harness import stopping
 from harness.models.base import Augmenting, Constrained, Recalibrated, Regularized, check_images
 from harness.refusal import Failure
 from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.recipes import Recipe, learning_rate
 from harness.running.repeatable import repeatable, seed_for
-from harness.storage import checkpoints
-from harness.storage.arrays import Damaged
+from harness.running.state import State
 from harness.suites.datasets import Split, as_input
 
 TRAINER = 2  # raised by every change of the weights that a training ends with
+KEEP_S = 120.0  # between two states that are kept within an epoch
 RECALIBRATION = 5000  # training images that batch statistics are measured on, where asked for
 
 
@@ -36,89 +37,6 @@ class Report(Protocol):
     """Called about twice a second with the progress; `loss` and `accuracy` are of this epoch."""
 
     def __call__(self, *, step: int, steps: int, loss: float, accuracy: float) -> None: ...
-
-
-@dataclass
-class State:
-    """A training between two epochs."""
-
-    model: nn.Module
-    optimizer: torch.optim.SGD
-    epoch: int
-    history: list[dict[str, float]]
-    best: dict[str, Tensor] = field(default_factory=dict)  # weights, where images are held out
-
-    @classmethod
-    def start(cls, model: nn.Module, recipe: Recipe) -> "State":
-        """Return the state before the first epoch."""
-        optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=recipe.peak_lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay if is_decayed(model) else 0.0,
-            nesterov=recipe.nesterov,
-            fused=True,
-        )
-        for parameter in model.parameters():
-            # Now, since the fused step cannot add one for a branch that was left out so far.
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return cls(model, optimizer, 0, [])
-
-    def resume(self, partial: Path, identity: dict[str, Any]) -> None:
-        """Go on from `partial` if it is of the same training; remove it if it is damaged."""
-        if not partial.is_file():
-            return
-        try:
-            tensors, description = checkpoints.read_tensors(partial)
-        except Damaged:
-            partial.unlink()
-            return
-        if description.get("identity") == identity:
-            self.restore(tensors, description)
-
-    def save(self, partial: Path, identity: dict[str, Any]) -> None:
-        """Keep the state, to go on from."""
-        description = {"identity": identity, "epoch": self.epoch, "history": self.history}
-        checkpoints.write(partial, self.tensors(), description)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return all that a resumed training needs, by name."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            buffer = self.optimizer.state[parameter].get("momentum_buffer")
-            if buffer is not None:
-                tensors[f"momentum.{name}"] = buffer
-        return tensors | {f"best.{k}": v for k, v in self.best.items()}
-
-    def restore(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-        self.model.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        )
-        for name, parameter in self.model.named_parameters():
-            buffer = tensors.get(f"momentum.{name}")
-            if buffer is not None:
-                # In the parameter's own memory format, which the fused step takes for granted.
-                own = torch.empty_like(parameter).copy_(buffer)
-                self.optimizer.state[parameter]["momentum_buffer"] = own
-        device = next(self.model.parameters()).device
-        self.best = {
-            k.removeprefix("best."): v.to(device)
-            for k, v in tensors.items()
-            if k.startswith("best.")
-        }
-        self.epoch, self.history = description["epoch"], description["history"]
-
-    def validate(self, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
-        """Record the accuracy on held-out images; keep the best weights, of equals the later."""
-        accuracy = held_accuracy(self.model, images, labels, recipe)
-        if accuracy >= max((h["held_out"] for h in self.history[:-1]), default=0.0):
-            self.best = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.history[-1]["held_out"] = accuracy
-
-
-def is_decayed(model: nn.Module) -> bool:
-    """Return whether weights decay: a penalty of a model's own stands in place of it, or beside."""
-    return not isinstance(model, Regularized) or bool(getattr(model, "decayed", False))
 
 
 def train(
@@ -131,15 +49,18 @@ def train(
     partial: Path | None = None,
     identity: dict[str, Any] | None = None,
     report: Report | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train a model from its initial weights; return it with loss and accuracy of each epoch.
 
     Args:
         seed: Training seed.
-        partial: Where the state is kept after each epoch; a training found there goes on, if it
-            is of the same `identity`, recipe and seed.
+        partial: Where the state is kept after each epoch, every few minutes and where the program
+            is asked to end; a training found there goes on, if it is of the same `identity`, recipe
+            and seed.
         identity: What is trained on what; JSON-able.
         report: Called about twice a second.
+        tell: Called with a sentence on the state that was found.
 
     Raises:
         Failure: The loss is no longer finite.
@@ -149,8 +70,9 @@ def train(
     identity = json.loads(json.dumps(identity))  # as it comes back from a file
     model = model.to(device).to(memory_format=torch.channels_last)
     state = State.start(model, recipe)
-    if partial is not None:
-        state.resume(partial, identity)
+    if partial is not None and (found := state.resume(partial, identity)):
+        tell(found)
+    keep = _Keeping(state, partial, identity)
     images, labels = split.images.to(device), split.labels.to(device)
     held, kept = (x.to(device) for x in hold_out(len(split), recipe, seed))
     held_images, held_labels = images[held], labels[held]
@@ -158,18 +80,26 @@ def train(
         images, labels = images[kept], labels[kept]
     # Compiled code belongs to the class: several seeds of one model share it.
     forward = torch.compile(model) if recipe.compiled else model
-    with repeatable(device, recipe.batch_size):
+    with repeatable(device, recipe.batch_size), stopping.finishing():
         while state.epoch < recipe.epochs:
-            _epoch(state, forward, images, labels, recipe, seed, report)
+            _epoch(state, forward, images, labels, recipe, seed, keep, report)
             if len(held):
-                state.validate(held_images, held_labels, recipe)
-            if partial is not None and state.epoch < recipe.epochs:
-                state.save(partial, identity)
+                _validate(state, held_images, held_labels, recipe)
+            if state.epoch < recipe.epochs:
+                keep()
         if len(held):
             model.load_state_dict(state.best)
         if isinstance(model, Recalibrated):
             model.recalibrate(as_input(x) for x in images[:RECALIBRATION].split(500))
     return model.eval(), state.history
+
+
+def _validate(state: State, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+    """Record the accuracy on held-out images; keep the best weights, of equals the later."""
+    accuracy = held_accuracy(state.model, images, labels, recipe)
+    if accuracy >= max((h["held_out"] for h in state.history[:-1]), default=0.0):
+        state.best = {k: v.clone() for k, v in state.model.state_dict().items()}
+    state.history[-1]["held_out"] = accuracy
 
 
 def hold_out(count: int, recipe: Recipe, seed: int) -> tuple[Tensor, Tensor]:
@@ -202,15 +132,22 @@ def _epoch(
     labels: Tensor,
     recipe: Recipe,
     seed: int,
+    keep: "_Keeping",
     report: Report | None,
 ) -> None:
     device, model = images.device, state.model.train()
     torch.manual_seed(seed_for(seed, "layers", state.epoch))  # dropout and its like
-    per_epoch = len(images) // recipe.batch_size
-    steps = per_epoch * recipe.epochs
-    loss_sum, hit_sum = torch.zeros((), device=device), torch.zeros((), device=device)
-    clock = Clock()
-    for i, (batch, which) in enumerate(_batches(model, images, recipe, seed, state.epoch)):
+    # A stream for each purpose: models that augment see the same order and crops as those that do
+    # not, so that two models of one seed are a pair.
+    crops, augmentation = (
+        torch.Generator().manual_seed(seed_for(seed, purpose, state.epoch))
+        for purpose in ("order and crops", "augmentation")
+    )
+    loss_sum, hit_sum = state.enter(augmentation)
+    per_epoch, first = len(images) // recipe.batch_size, state.step
+    steps, clock = per_epoch * recipe.epochs, Clock()
+    batches = _batches(model, images, recipe, crops, augmentation, first)
+    for i, (batch, which) in enumerate(batches, first):
         step = state.epoch * per_epoch + i
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step, steps)
@@ -229,43 +166,62 @@ def _epoch(
         if report is not None and (clock.due() or i + 1 == per_epoch):
             loss_mean, accuracy = float(loss_sum) / (i + 1), float(hit_sum) / (i + 1)
             report(step=step + 1, steps=steps, loss=loss_mean, accuracy=accuracy)
+        if i + 1 < per_epoch and keep.due():
+            state.leave(i + 1, augmentation, loss_sum, hit_sum)
+            keep()
     loss_mean, accuracy = float(loss_sum) / per_epoch, float(hit_sum) / per_epoch
     if not math.isfinite(loss_mean):
         raise Failure(
             f"Training diverged: the loss of epoch {state.epoch + 1} is {loss_mean}. Check that "
             "the model is stable, or choose another `--recipe`."
         )
-    state.epoch += 1
+    state.epoch, state.step, state.within = state.epoch + 1, 0, {}
     state.history.append({"epoch": state.epoch, "loss": loss_mean, "accuracy": accuracy})
 
 
 def _batches(
-    model: nn.Module, images: Tensor, recipe: Recipe, seed: int, epoch: int
+    model: nn.Module,
+    images: Tensor,
+    recipe: Recipe,
+    crops: torch.Generator,
+    augmentation: torch.Generator,
+    first: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch, augmented and cropped, with the positions of their images."""
-    # A stream for each purpose: models that augment see the same order and crops as those that do
-    # not, so that two models of one seed are a pair.
-    crops, augmentation = (
-        torch.Generator().manual_seed(seed_for(seed, purpose, epoch))
-        for purpose in ("order and crops", "augmentation")
-    )
+    """The batches of an epoch from the `first` on, augmented and cropped, and of which images."""
     count, padding = len(images) // recipe.batch_size, recipe.crop_padding
     order = torch.randperm(len(images), generator=crops).to(images.device)
     shifts, mirrored = (
         x.to(images.device) for x in draw_crops(count, recipe.batch_size, padding, crops)
     )
-    for i in range(count):
+    for i in range(first, count):
         which = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
         flips = mirrored[i] if recipe.flip else torch.zeros_like(mirrored[i])
         batch = images[which]
         if isinstance(model, Augmenting):
             # Before the crop: no image has the black border that smoothing would carry into it.
             batch = model.augment(as_input(batch), augmentation)
-            if i == 0:
+            if i == first:
                 check_images(batch)
         batch = crop_and_flip(batch, shifts[i], flips, padding)
         batch = as_input(batch) if batch.dtype == torch.uint8 else batch
         yield batch.contiguous(memory_format=torch.channels_last), which
+
+
+class _Keeping:
+    """Keeps the state of a training, and ends the program there if it was asked to end."""
+
+    def __init__(self, state: State, partial: Path | None, identity: dict[str, Any]) -> None:
+        self._state, self._partial, self._identity = state, partial, identity
+        self._clock = Clock(KEEP_S)
+
+    def due(self) -> bool:
+        """Return whether to keep the state within an epoch."""
+        return stopping.asked() or (self._partial is not None and self._clock.due())
+
+    def __call__(self) -> None:
+        if self._partial is not None:
+            self._state.save(self._partial, self._identity)
+        stopping.check()
 
 
 class Clock:

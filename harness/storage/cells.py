@@ -6,6 +6,7 @@ dtype, limit) and nothing else, not batch size, device or order. A cell is writt
 never changed; deleting one costs its computation and nothing more.
 """
 
+import errno
 import hashlib
 import logging
 import re
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from harness.storage.arrays import Damaged, read_arrays, write_arrays
-from harness.storage.files import canonical
+from harness.storage.files import Unwritable, canonical
 
 LOG = logging.getLogger(__name__)
 KEY = re.compile("[0-9a-f]{64}")
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,11 @@ class CellStore:
         try:
             return self._read(key)[0]
         except Damaged as error:
-            path.replace(path.with_name(path.name + ".damaged"))
-            LOG.warning("%s It is set aside as .damaged and measured again.", error)
+            try:
+                path.replace(path.with_name(path.name + ".damaged"))
+                LOG.warning("%s It is set aside as .damaged and measured again.", error)
+            except OSError as why:
+                LOG.warning("%s It is measured again, left as it is: %s.", error, why.strerror)
             return None
 
     def _read(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -115,5 +120,14 @@ class CellStore:
             return None
 
     def write(self, description: Description, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store the arrays of one cell."""
-        write_arrays(self.path(description.key), arrays, asdict(description))
+        """Store the arrays of one cell; a folder that is only read goes without, which is said.
+
+        Raises:
+            Unwritable: It can be written to, but not now: the disk is full, or fails.
+        """
+        try:
+            write_arrays(self.path(description.key), arrays, asdict(description))
+        except Unwritable as error:
+            if error.errno not in READ_ONLY:
+                raise
+            LOG.warning("%s It is in the table alone.", error)

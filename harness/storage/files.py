@@ -5,17 +5,17 @@ import glob
 import hashlib
 import json
 import os
-import platform
 import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from harness.refusal import Refusal
+from harness.storage.locks import is_at, try_lock
 
-HOST = re.sub(r"\W", "-", platform.node())
+PART = ".part"  # ends the name of a file that is being written
 PUBLISHED = "published.json"  # marks a folder that commands only read
 # A name that is its own file name. One that ends like a changed name is changed as well.
 PLAIN = re.compile(r"(?!.*-[0-9a-f]{8}$)[A-Za-z0-9_]([A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?")
@@ -27,6 +27,14 @@ TAKEN = re.compile(rf"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|{'|'.join(NO_DATASETS
 _publishing: ContextVar[Path | None] = ContextVar("publishing", default=None)
 
 
+class Unwritable(Refusal):
+    """A file that cannot be written; `errno` says why."""
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
 def canonical(description: Mapping[str, Any]) -> str:
     """Return `description` as JSON that is the same for equal descriptions."""
     return json.dumps(description, sort_keys=True, separators=(",", ":"))
@@ -36,27 +44,60 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 
     Raises:
-        Refusal: It cannot be written there.
+        Unwritable: It cannot be written there.
         Refusal: It lies in published results, other than those of `publishing`.
     """
-    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}")
+    temporary = path
     try:
         refuse_published(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        with temporary.open("xb") as file:
+        file, temporary = _create_beside(path)
+        with file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        if temporary != path:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         if not isinstance(error, OSError):
             raise
-        raise Refusal(
-            f"{path} cannot be written: {error.strerror}. Make room, or choose another folder."
+        raise Unwritable(
+            f"{path} cannot be written: {error.strerror}. Make room, or choose another folder.",
+            error.errno,
         ) from error
+
+
+def _create_beside(path: Path) -> tuple[BinaryIO, Path]:
+    """Create a file to be renamed to `path`, which stays locked while this process writes it."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+        file = temporary.open("xb")
+        locked = try_lock(file.fileno())
+        # Before it was locked, another process may have taken it for what a dead one left.
+        if locked is None or (locked and is_at(file.fileno(), temporary)):
+            return file, temporary
+        file.close()
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes left behind that were killed while they wrote `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        remove_if_dead(left)
+
+
+def remove_if_dead(part: Path) -> bool:
+    """Remove an unfinished file that no living process writes; return whether."""
+    try:
+        with part.open("r+b") as file:
+            dead = bool(try_lock(file.fileno()))
+            if dead:
+                part.unlink(missing_ok=True)
+            return dead
+    except OSError:
+        return False
 
 
 def refuse_published(path: Path) -> None:
@@ -83,18 +124,6 @@ def publishing(folder: Path) -> Iterator[None]:
         yield
     finally:
         _publishing.reset(token)
-
-
-def _sweep(path: Path) -> None:
-    """Remove what a process that was killed while it wrote `path` left behind."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(HOST)}.*"):
-        pid = left.name.split(".")[-2]
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            left.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            pass  # not ours, or alive and another person's
 
 
 def list_folder(folder: Path) -> list[Path]:

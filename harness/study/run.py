@@ -3,13 +3,16 @@
 import contextlib
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
 
+from harness import stopping
 from harness.models.lookup import source
 from harness.progress import Progress
 from harness.refusal import Failure, Refusal, user_input
@@ -127,19 +130,36 @@ def _share(work: Sequence[Network], options: Options, workers: int, failed: list
     # Spawned, since threads and CUDA do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _prepare, (threads,)) as pool:
-        jobs = [
-            pool.submit(_in_process, one, options, f"{i} of {len(work)}")
-            for i, one in enumerate(work, 1)
-        ]
         try:
+            with stopping.for_the_parent_alone():
+                jobs = [
+                    pool.submit(_in_process, one, options, f"{i} of {len(work)}")
+                    for i, one in enumerate(work, 1)
+                ]
             for job in as_completed(jobs):
                 with _kept(failed):
                     job.result()
+        except BrokenProcessPool:
+            _end(pool)
+            raise Failure(
+                "A worker was ended from outside, perhaps since the memory was full. Give fewer "
+                "`--workers`, and run the same command again; finished work is kept."
+            ) from None
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+            _end(pool)
             raise
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End all workers; they finish what is in hand."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    until = time.monotonic() + 2 * stopping.PATIENCE_S
+    for child in children:
+        child.join(max(0.0, until - time.monotonic()))
+        child.kill()
 
 
 def _one(one: Network, options: Options, progress: Progress, place: str) -> None:
@@ -150,11 +170,15 @@ def _one(one: Network, options: Options, progress: Progress, place: str) -> None
 
 
 def _prepare(threads: int) -> None:
+    stopping.follow_parent()
     torch.set_num_threads(threads)
 
 
 def _in_process(one: Network, options: Options, place: str) -> None:
-    _one(one, options, Progress(Console(stderr=True, force_terminal=False)), place)
+    try:
+        _one(one, options, Progress(Console(stderr=True, force_terminal=False)), place)
+    except stopping.Stopped:
+        os._exit(0)  # with nobody to tell
 
 
 def workers_for(device: torch.device) -> int:

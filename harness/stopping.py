@@ -1,0 +1,134 @@
+"""Ctrl-C and SIGTERM: the step in hand is kept, one sentence, exit code 130 or 143."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SENTENCE = "Interrupted. Finished work is kept; run the same command again to continue."
+ONCE_S = 1.0  # `timeout` and terminals send one request twice
+PATIENCE_S = 5.0  # to finish what would be lost; who runs containers waits 10 s
+
+
+class Stopped(BaseException):
+    """The program was asked to end; no error, so that nothing which handles errors keeps it."""
+
+
+_asked: tuple[int, float] | None = None  # the first signal, and when
+_finishing = 0
+
+
+def run(program: Callable[[], object]) -> None:
+    """Run the whole program, so that a signal ends it with a sentence, wherever it is.
+
+    A second signal ends it at once.
+
+    Raises:
+        SystemExit: With 128 and the signal's number, otherwise as `program` raises it.
+    """
+    listen()
+    try:
+        try:
+            program()
+        finally:
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)  # what was to be done is done
+    except (Stopped, SystemExit):
+        if _asked is None:
+            raise
+    if _asked is not None:
+        _say()
+        sys.exit(128 + _asked[0])
+
+
+def listen() -> None:
+    """Let the signals raise `Stopped` in this process."""
+    for number in SIGNALS:
+        signal.signal(number, _ask)
+
+
+def follow_parent() -> None:
+    """Let this worker end without a word when its parent asks it to, or is gone.
+
+    What is in hand is finished, as `finishing` says; `Stopped` is raised nowhere else.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+    signal.signal(signal.SIGTERM, _ask_worker)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _ask_worker(number: int, frame: FrameType | None) -> None:
+    global _asked
+    if not _finishing:
+        os._exit(128 + number)
+    _asked = _asked or (number, time.monotonic())
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(2 * PATIENCE_S)
+        os._exit(128 + signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def for_the_parent_alone() -> Iterator[None]:
+    """Start processes that a terminal's Ctrl-C does not reach, not even while they start."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which they inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+def _ask(number: int, frame: FrameType | None) -> None:
+    global _asked
+    if _asked is None:
+        _asked = number, time.monotonic()
+        if not _finishing:
+            raise Stopped
+    elif time.monotonic() - _asked[1] > ONCE_S:
+        _say()
+        os._exit(128 + number)
+
+
+def _say() -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+        print("\n" * sys.stderr.isatty() + SENTENCE, file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def finishing() -> Iterator[None]:
+    """Let a signal wait until `check`, since what is in hand can be kept."""
+    global _finishing
+    _finishing += 1
+    try:
+        yield
+    finally:
+        _finishing -= 1
+
+
+def asked() -> bool:
+    """Return whether the program was asked to end."""
+    return _asked is not None
+
+
+def check(patience_s: float = 0.0) -> None:
+    """End the program if it was asked to, that many seconds ago.
+
+    Raises:
+        Stopped: It was.
+    """
+    if _asked is not None and time.monotonic() - _asked[1] >= patience_s:
+        raise Stopped

@@ -99,7 +99,7 @@ def _evaluate(
     from harness.running.options import Options
     from harness.running.plan import plan
     from harness.storage.files import data_folder
-    from harness.storage.rows import problem_of_name
+    from harness.storage.spelling import problem_of_name
 
     if name and (problem := problem_of_name(name)):
         raise Refusal(f"`name` {problem}. Give a name that can stand in a table.")

@@ -21,7 +21,8 @@ from harness.storage.cells import CellStore
 from harness.storage.files import safe
 from harness.storage.json_files import read_json, write_json
 from harness.storage.results import read, read_provenance
-from harness.storage.rows import problem_of_name, read_rows
+from harness.storage.rows import read_rows
+from harness.storage.spelling import problem_of_name
 
 HEAD = "model,suite,dataset,seed,condition,level,metric,value,n,run"
 ROW = "m,s,d,0,clean,0,accuracy,0.9,100,r"
@@ -162,7 +163,7 @@ def test_cutting_a_file_anywhere_never_gives_other_numbers(
         ({"limit": "no"}, "is not what `harness run` writes"),
         ({"model": "=cmd()"}, "is not what `harness run` writes"),
         ({"dataset": "\u001b[2J"}, "is not what `harness run` writes"),
-        ({"metrics": [{"name": "x"}]}, "`metrics` describes no metric"),
+        ({"metrics": [{"name": "x"}]}, "one of `metrics` has no title"),
     ],
 )
 def test_json_that_is_not_ours_is_refused(put: Put, edit: dict[str, Any], message: str) -> None:

@@ -26,7 +26,7 @@ from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
 from harness.running.weights import find_weights
 from harness.storage import checkpoints, results
-from harness.storage.rows import problem_of_name
+from harness.storage.spelling import problem_of_name
 from harness.suites.base import Setting, Suite
 from harness.suites.catalog import SUITES
 from harness.suites.dataset_names import check_datasets, dataset_name

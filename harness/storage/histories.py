@@ -11,7 +11,7 @@ from harness.refusal import Refusal
 from harness.storage.arrays import Damaged, read_description
 from harness.storage.files import list_folder, safe
 from harness.storage.json_files import read_json
-from harness.storage.rows import problem_of_name
+from harness.storage.spelling import problem_of_name
 
 SCORES = ("loss", "accuracy", "held_out")  # of an epoch; the last only where images are held out
 COLUMNS = ("dataset", "model", "seed", "epoch", *SCORES)

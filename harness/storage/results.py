@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.refusal import Refusal, unknown
+from harness.refusal import Failure, Refusal, unknown
 from harness.storage import packed_outcomes
 from harness.storage.files import NO_DATASETS, PUBLISHED, canonical, list_folder, safe, write_bytes
-from harness.storage.json_files import read_json, write_json
+from harness.storage.json_files import write_json
 from harness.storage.published import verify
-from harness.storage.rows import AGAIN, long_rows, problem_of_name, read_rows
-from harness.suites.metrics import METRICS
+from harness.storage.rows import AGAIN, as_columns, long_rows, read_rows, split_rows
+from harness.storage.vouching import KEY, check_provenance, read_provenance
 
 if TYPE_CHECKING:
     from harness.suites.base import Measurement  # PyTorch, which reading does not need
@@ -39,7 +39,6 @@ COLUMNS = (
     "n",
     "run",
 )
-KEY = ("dataset", "suite", "model", "seed")  # of a run
 PUBLISHED_FOLDER = "published"  # in the results: what the repository ships
 QUICK = "quick"  # the folder, in the results, of runs on a subset
 UNTRAINED = "untrained"  # the results folder, in the results, of a study's untrained networks
@@ -73,6 +72,9 @@ def write(
 
     Returns:
         Whether anything was written.
+
+    Raises:
+        Failure: What would be written could not be read again.
     """
     rows = [
         (
@@ -92,14 +94,29 @@ def write(
         if whole and before.get("bits") == digests.get("bits"):
             return False
         provenance = before  # what made the numbers stays; only their hits are added
+    kept = {name: value for name, value in provenance.items() if name != "bits"}
+    beside = dict(key) | kept | digests
+    _refuse_unreadable(path, content, beside)
     write_bytes(path, content)
     if bits:
         write_bytes(packed, packed_outcomes.compress(bits))
     else:
         packed.unlink(missing_ok=True)
-    kept = {name: value for name, value in provenance.items() if name != "bits"}
-    write_json(path.with_suffix(".json"), dict(key) | kept | digests)
+    write_json(path.with_suffix(".json"), beside)
     return True
+
+
+def _refuse_unreadable(path: Path, content: bytes, beside: dict[str, Any]) -> None:
+    """Refuse to write a run that would not be read again: the whole folder would not be."""
+    cure = "Nothing was written: correct what the suite gives."
+    try:
+        rows = as_columns(path, split_rows(path, content.decode(), cure), cure, "")
+        if not rows.lines:
+            raise Refusal(f"{path} would have no rows. {cure}")
+        long_rows(rows, COLUMNS)
+        check_provenance(path, beside, cure)
+    except Refusal as refusal:
+        raise Failure(str(refusal)) from refusal
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
@@ -206,48 +223,6 @@ def _check_images(images: dict[str, tuple[str, Path]], beside: dict[str, Any], p
             f"{other} and {path} are of different test images, though both say `{name}`. Keep them "
             "in different folders, or run one again under another name: `--dataset NAME=PATH`."
         )
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """Return what the JSON beside a CSV says.
-
-    Raises:
-        Refusal: It is not there, damaged or edited.
-    """
-    content = read_json(path, AGAIN)
-    kinds = {"cells": dict, "seed": int, "limit": int, "version": int}
-    kinds |= dict.fromkeys((*KEY, "run", "csv", "data"), str) | {"seed": int}
-    for name, kind in kinds.items():
-        value = content.get(name)
-        if not isinstance(value, kind) or (kind is str and problem_of_name(str(value))):
-            raise Refusal(f"{path} is damaged: it is not what `harness run` writes. {AGAIN}")
-    if not re.fullmatch("[0-9a-f]{64}|", str(content.get("bits", ""))):
-        raise Refusal(f"{path} is damaged: `bits` is no SHA-256. {AGAIN}")
-    for described in content.get("metrics", []):
-        _declare(described, path)
-    for name, key in content["cells"].items():
-        if not (isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key)):
-            raise Refusal(f"{path} is damaged: {name!a} has no cell's key. {AGAIN}")
-    return content
-
-
-def _declare(described: Any, path: Path) -> None:
-    """Make a metric known that a user's suite brought, as the JSON of its run describes it."""
-    kinds: dict[str, Any] = {"low": (int, float), "high": (int, float)}
-    kinds |= dict.fromkeys(("name", "title", "meaning", "better", "unit", "reference"), (str,))
-    kinds |= dict.fromkeys(("by_image", "biased", "square"), (bool,))
-    if (
-        not isinstance(described, dict)
-        or not {"name", "title"} <= described.keys() <= kinds.keys()
-        or any(type(value) not in kinds[k] for k, value in described.items())
-        or described.get("better", "neither") not in ("up", "down", "neither")
-        or problem_of_name(described["name"])
-    ):
-        raise Refusal(f"{path} is damaged: `metrics` describes no metric. {AGAIN}")
-    try:
-        METRICS.declare(described)
-    except ValueError as error:
-        raise Refusal(f"{path}: {error}. Run both again, or rename one metric.") from None
 
 
 def select(

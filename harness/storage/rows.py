@@ -15,16 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.refusal import Refusal
+from harness.storage.spelling import LEAST, kind_of, problem_of_name, read_whole
 from harness.suites.metrics import METRICS, span_of
 
-FORMULA = ("=", "+", "-", "@")  # what a spreadsheet executes
-LONGEST = 200  # characters of a name
 SLACK = 1e-3  # of float32 rounding beyond the ends of a range
 AGAIN = "Run it again, or make it again from stored cells with `harness table --rescore`."
 NAMES = ("model", "suite", "dataset", "condition", "metric", "variant", "run")
-KINDS = {"seed": "a whole number >= 0"} | dict.fromkeys(
-    ("n", "seeds", "images", "rank_low", "rank_high"), "a whole number >= 1"
-)
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how spreadsheets begin what they call Unicode text
 Row = tuple[int, list[str]]  # number of a line, and its fields
 EMPTY = ("value", "low", "high", "mde", "rank_low", "rank_high")  # may be absent
@@ -65,11 +61,12 @@ class Rows:
             Refusal: Says what is wrong in which line.
         """
         given = self.columns[column]
-        distinct = set(given) - ({""} if column == "variant" else set())
-        bad = [given.index(name) for name in distinct if problem_of_name(name)]
+        distinct = {name: name for name in given}
+        asked = distinct.keys() - ({""} if column == "variant" else set())
+        bad = [given.index(name) for name in asked if problem_of_name(name)]
         if bad:
             raise self.error(min(bad), f"`{column}` {problem_of_name(given[min(bad)])}")
-        return given
+        return [distinct[name] for name in given]  # one text for all that are equal
 
     def numbers(self, column: str) -> list[float]:
         """Return a column of numbers, of the kind that its name says.
@@ -81,7 +78,7 @@ class Rows:
         known = {text: _number(column, text) for text in set(given)}
         bad = [given.index(text) for text, number in known.items() if number is None]
         if bad:
-            kind = KINDS.get(column, "a number")
+            kind = kind_of(column)
             got = ascii(given[min(bad)])[:60]
             raise self.error(min(bad), f"`{column}` must be {kind}; got {got}")
         return [known[text] for text in given]  # type: ignore[misc]
@@ -92,6 +89,8 @@ class Rows:
         Raises:
             Refusal: Names both lines.
         """
+        if len(set(zip(*key, strict=True))) == len(self.lines):
+            return
         seen: dict[tuple, int] = {}
         for i, row in enumerate(zip(*key, strict=True)):
             if row in seen:
@@ -104,21 +103,6 @@ class Rows:
     def error(self, row: int, fact: str) -> Refusal:
         """Return the error of a row."""
         return Refusal(f"{self.path}, line {self.lines[row]}: {fact}. {self.cure}")
-
-
-def problem_of_name(text: str) -> str | None:
-    """Return what is wrong with a name from a file, None for one that can be shown anywhere."""
-    if not text.strip():
-        return "is empty"
-    if len(text) > LONGEST:
-        return f"has {len(text)} characters, more than {LONGEST}"
-    if not text.isprintable():
-        return f"has characters that cannot be shown: {text!a}"
-    if text.startswith(FORMULA):
-        return f"starts like a spreadsheet formula: {text!a}"
-    if text != text.strip():
-        return f"has spaces around it: {text!a}"
-    return None
 
 
 def read_rows(path: Path, cure: str = AGAIN, *, ended: bool = False) -> Rows:
@@ -191,7 +175,10 @@ def as_columns(path: Path, numbered: Sequence[Row], cure: str, sha256: str) -> R
                 f"{path} is damaged: line {line} has {len(row)} fields, the header "
                 f"{len(header)}. {cure}"
             )
-    columns = {name: [row[i] for _, row in rest] for i, name in enumerate(header)}
+    values = (
+        map(list, zip(*(row for _, row in rest), strict=True)) if rest else ([] for _ in header)
+    )
+    columns = dict(zip(header, values, strict=True))
     return Rows(path, cure, columns, [line for line, _ in rest], sha256)
 
 
@@ -209,19 +196,29 @@ def long_rows(rows: Rows, columns: Sequence[str]) -> dict[str, list[Any]]:
         column: rows.names(column) if column in NAMES else rows.numbers(column)
         for column in columns
     }
+    _check_spans(rows, made)
+    key = [column for column in columns if column not in ("value", "n", "run")]
+    rows.distinct(*(made[column] for column in key), of=", ".join(key))
+    return made
+
+
+def _check_spans(rows: Rows, made: dict[str, list[Any]]) -> None:
+    """Refuse a value that its metric cannot take."""
+    spans = {
+        name: span_of(*name) for name in set(zip(made["metric"], made["variant"], strict=True))
+    }
+    slack = {name: 0.0 if METRICS[name[0]].is_rate else SLACK for name in spans}
+    bounds = {name: (low - slack[name], high + slack[name]) for name, (low, high) in spans.items()}
     named = zip(made["metric"], made["variant"], made["value"], strict=True)
     for i, (metric, variant, value) in enumerate(named):
-        low, high = span_of(metric, variant)
-        slack = 0.0 if METRICS[metric].is_rate else SLACK
-        if value < low - slack or value > high + slack:
+        low, high = bounds[metric, variant]
+        if value < low or value > high:
+            low, high = spans[metric, variant]
             raise rows.error(
                 i,
                 f"`{metric}` must lie in [{low:g}, {high:g}]; got {value:g}"
                 + ". Rates are fractions" * METRICS[metric].is_rate,
             )
-    key = [column for column in columns if column not in ("value", "n", "run")]
-    rows.distinct(*(made[column] for column in key), of=", ".join(key))
-    return made
 
 
 def _number(column: str, text: str) -> float | int | None:
@@ -231,9 +228,8 @@ def _number(column: str, text: str) -> float | int | None:
     """
     if column in EMPTY and text.strip().lower() in ("", "nan"):
         return math.nan
-    if column in KINDS:
-        plain = text.isascii() and text.isdigit() and len(text) < 16
-        return int(text) if plain and (column == "seed" or int(text) > 0) else None
+    if column in LEAST:
+        return read_whole(text, LEAST[column])
     try:
         number = float(text) if "_" not in text else math.nan
     except ValueError:

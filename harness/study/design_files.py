@@ -25,7 +25,7 @@ from typing import Any, get_args
 
 from harness.refusal import Refusal, unknown
 from harness.storage.files import canonical
-from harness.storage.rows import problem_of_name
+from harness.storage.spelling import problem_of_name
 from harness.storage.toml_files import read_toml
 from harness.study.design import MARGINS, Design, Kind, Preset, Quantity, Question
 

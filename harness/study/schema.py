@@ -28,7 +28,7 @@ from typing import Any
 
 from harness.refusal import Refusal
 from harness.storage.json_files import read_json, write_json
-from harness.storage.rows import problem_of_name
+from harness.storage.spelling import problem_of_name
 from harness.study.claims import VERDICTS
 from harness.study.stored import CURE, StoredAnswer, StoredEffect, Study
 

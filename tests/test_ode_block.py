@@ -22,7 +22,8 @@ from harness.running.execute import execute
 from harness.running.options import Options
 from harness.running.plan import plan
 from harness.running.recipes import recipe_for
-from harness.running.train import State, train
+from harness.running.state import State
+from harness.running.train import train
 from harness.storage.results import read
 from harness.suites.datasets import Split
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness import stopping
+from harness.models.cards import MODELS
 from harness.models.ode_block import ode_block
 from harness.models.pde_attention import pde_attention
 from harness.models.pde_aug import pde_aug
 from harness.models.resnet import resnet18
-from harness.refusal import Failure
+from harness.refusal import Failure, Refusal
 from harness.running import train as training
 from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.initial import initialize
@@ -23,7 +25,9 @@ from harness.running.recipes import (
     learning_rate,
     recipe_for,
 )
+from harness.running.state import State
 from harness.running.train import train
+from harness.storage import checkpoints
 from harness.suites.datasets import Split, as_input, load
 
 CPU = torch.device("cpu")
@@ -89,6 +93,50 @@ def test_a_killed_training_goes_on_bit_for_bit(split: Split, step: int, tmp_path
     assert equal(trained(split, partial=partial), trained(split))
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_goes_on_bit_for_bit_within_an_epoch(
+    name: str, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = dataclasses.replace(SHORT, epochs=1, batch_size=8)
+    few = dataclasses.replace(split, images=split.images[:24], labels=split.labels[:24])
+
+    def ended(**kwargs: Any) -> dict:
+        start = initialize(lambda: MODELS[name](num_classes=10, width=8), 0)
+        return train(start, few, recipe, seed=0, device=CPU, **kwargs)[0].state_dict()
+
+    whole, partial, told = ended(), tmp_path / "seed0.partial", list[str]()
+    monkeypatch.setattr(stopping, "_asked", (15, 0.0))
+    with pytest.raises(stopping.Stopped):
+        ended(partial=partial)
+    monkeypatch.setattr(stopping, "_asked", None)
+    assert equal(ended(partial=partial, tell=told.append), whole)
+    assert told == ["It goes on after epoch 0, step 1 of the next."]
+
+
+def test_a_state_is_kept_every_few_minutes(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[int, int]] = []
+    monkeypatch.setattr(State, "save", lambda self, *_: kept.append((self.epoch, self.step)))
+    trained(split, partial=tmp_path / "p")
+    assert kept == [(1, 0), (2, 0)]
+    monkeypatch.setattr(training, "KEEP_S", 0.0)
+    trained(split, partial=tmp_path / "p")
+    assert kept[2:] == [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+
+
+def test_a_state_with_a_checksum_that_is_none_of_ours_is_refused(
+    split: Split, tmp_path: Path
+) -> None:
+    partial = tmp_path / "seed0.partial"
+    trained(split, dataclasses.replace(SHORT, epochs=2), partial=partial)
+    _, description = checkpoints.read_tensors(partial)
+    description["identity"]["recipe"]["epochs"] = SHORT.epochs
+    checkpoints.write(partial, {"model.conv1.weight": torch.zeros(1)}, description)
+    with pytest.raises(Refusal, match=r"seed0.partial is not what a training keeps: .* Remove it"):
+        trained(split, partial=partial)
+
+
 def test_the_state_of_another_training_is_not_taken_up(split: Split, tmp_path: Path) -> None:
     partial = tmp_path / "seed0.partial"
     trained(split, dataclasses.replace(SHORT, epochs=2), partial=partial)
@@ -99,7 +147,9 @@ def test_the_state_of_another_training_is_not_taken_up(split: Split, tmp_path: P
 def test_a_damaged_state_is_not_taken_up(split: Split, tmp_path: Path) -> None:
     partial = tmp_path / "seed0.partial"
     partial.write_bytes(b"half of it")
-    assert equal(trained(split, partial=partial), trained(split))
+    told: list[str] = []
+    assert equal(trained(split, partial=partial, tell=told.append), trained(split))
+    assert "seed0.partial is not a safetensors file" in told[0] and "begins anew" in told[0]
 
 
 def test_models_of_one_seed_see_the_same_order_and_crops(split: Split) -> None:

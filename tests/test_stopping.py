@@ -1,0 +1,125 @@
+"""Signals sent to the real program, and to a small one that runs as it does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.stopping import SENTENCE
+
+PROGRAM = """
+import sys, time
+from harness import stopping
+
+def work():
+    with stopping.finishing():
+        for step in range(600):
+            print(step, flush=True)
+            time.sleep(0.05)
+            if {checked}:
+                stopping.check()
+
+def wait():
+    print("ready", flush=True)
+    time.sleep(60)
+
+def swallow():
+    try:
+        wait()
+    except BaseException:
+        print("went on")
+
+def broken():
+    try:
+        wait()
+    except BaseException:
+        raise SystemExit(3)
+
+stopping.run({name})
+"""
+
+
+def start(name: str, checked: bool = True) -> subprocess.Popen[str]:
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(name=name, checked=checked)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout is not None and program.stdout.readline()
+    return program
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["work", "wait", "swallow", "broken"])
+def test_a_signal_is_one_sentence_wherever_the_program_is(
+    name: str, number: signal.Signals
+) -> None:
+    program = start(name)
+    program.send_signal(number)
+    _, told = program.communicate(timeout=60)
+    assert (program.returncode, told) == (128 + number, SENTENCE + "\n")
+
+
+def test_a_second_signal_ends_work_that_takes_long() -> None:
+    program = start("work", checked=False)
+    program.send_signal(signal.SIGTERM)
+    program.send_signal(signal.SIGTERM)  # as `timeout` does: one request
+    time.sleep(1.5)
+    assert program.poll() is None
+    program.send_signal(signal.SIGTERM)
+    _, told = program.communicate(timeout=60)
+    assert (program.returncode, told) == (143, SENTENCE + "\n")
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def children(pid: int) -> list[int]:
+    """The spawned workers of a process."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            line = (stat.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent == pid and b"spawn_main" in line:
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="it finds workers in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_their_parent(number: signal.Signals, tmp_path: Path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "harness", "study", "--dataset", "digits", "--question", "1",
+         "--seeds", "2", "--epochs", "200", "--workers", "2", "--results", "r"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert program.stderr is not None
+    told = ""
+    while "step" not in told:
+        told = program.stderr.readline()
+        assert told, "it ended"
+    workers = children(program.pid)
+    assert len(workers) == 2
+    program.send_signal(number)
+    _, rest = program.communicate(timeout=60)
+    until(lambda: not any(Path(f"/proc/{pid}/stat").exists() for pid in workers))
+    if number != signal.SIGKILL:
+        assert program.returncode == 128 + number
+        assert rest.splitlines()[-1] == SENTENCE and rest.count(SENTENCE) == 1
+    assert "Traceback" not in rest and list((tmp_path / "r").rglob("*.partial"))
+    assert not list((tmp_path / "r").rglob(".*.part"))

@@ -1,4 +1,13 @@
+import errno
+import glob
+import os
+import pickle
 import re
+import stat
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -6,11 +15,21 @@ import numpy as np
 import pytest
 import torch
 
-from harness.refusal import Refusal
-from harness.storage import checkpoints
+from harness.refusal import Refusal, failing_machine
+from harness.storage import checkpoints, locks
 from harness.storage.arrays import Damaged, digest, read_arrays, read_description, write_arrays
 from harness.storage.cells import CellStore, Description
-from harness.storage.files import PUBLISHED, list_folder, publishing, safe, write_bytes
+from harness.storage.files import (
+    PART,
+    PUBLISHED,
+    Unwritable,
+    list_folder,
+    publishing,
+    remove_if_dead,
+    safe,
+    write_bytes,
+)
+from harness.storage.locks import alone
 
 ARRAYS: dict[str, np.ndarray] = {
     "b": np.arange(3),
@@ -135,6 +154,143 @@ def test_a_damaged_cell_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert store.read(key) is None and not path.exists()
     assert path.with_name(key + ".damaged").exists()
     assert "does not match its checksum. It is set aside as .damaged" in caplog.text
+
+
+def test_a_store_that_is_only_read_is_measured_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, key = CellStore(tmp_path), description().key
+    store.write(description(), {"logits": np.ones((2, 3))})
+    path = store.path(key)
+    path.write_bytes(damaged := path.read_bytes()[:-1] + b"\x07")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert store.read(key) is None
+    assert "It is measured again, left as it is: Permission denied." in caplog.text
+    store.write(description(), {"logits": np.zeros((2, 3))})
+    assert "cannot be written: Permission denied" in caplog.text
+    assert "It is in the table alone." in caplog.text
+    assert [f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()] == [damaged]
+
+
+def test_a_full_disk_is_no_store_that_is_only_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(Unwritable, match="No space left on device. Make room") as refused:
+        CellStore(tmp_path).write(description(), {"logits": np.ones((2, 3))})
+    assert not [f for f in tmp_path.rglob("*") if f.is_file()]
+    again = pickle.loads(pickle.dumps(refused.value))  # as it comes from a worker
+    assert (again.errno, str(again)) == (errno.ENOSPC, str(refused.value))
+
+
+WRITER = """
+import os, sys, time
+from pathlib import Path
+from harness.storage import files
+real = os.fsync
+def wait(file):
+    real(file)
+    print("writing", flush=True)
+    sys.stdin.readline()
+os.fsync = wait
+files.write_bytes(Path(sys.argv[1]), b"theirs")
+"""
+
+
+def start_writing(path: Path) -> subprocess.Popen[bytes]:
+    program = subprocess.Popen(
+        [sys.executable, "-c", WRITER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert program.stdout is not None and program.stdout.readline()
+    return program
+
+
+def parts(path: Path) -> list[Path]:
+    return list(path.parent.glob(f".{glob.escape(path.name)}.*{PART}"))
+
+
+def test_what_a_dead_writer_left_is_swept_and_what_a_living_one_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "f[1].csv"
+    dead = start_writing(path)
+    dead.kill()
+    dead.communicate()
+    assert len(parts(path)) == 1 and not path.exists()
+    living = start_writing(path)  # which sweeps
+    (part,) = parts(path)
+    write_bytes(path, b"mine")
+    assert parts(path) == [part] and path.read_bytes() == b"mine"
+    assert not remove_if_dead(part)
+    living.communicate(b"\n")
+    assert living.returncode == 0 and path.read_bytes() == b"theirs" and parts(path) == []
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_has_the_mode_that_the_umask_says(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_bytes(tmp_path / "f", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == mode
+
+
+def test_one_process_at_a_time_passes_a_lock(tmp_path: Path) -> None:
+    path, order = tmp_path / "below/.seed0.lock", list[str]()
+    with alone(path, lambda: None):
+        thread = threading.Thread(target=lambda: enter(path, order))
+        thread.start()
+        while "waits" not in order:
+            time.sleep(0.01)
+        order.append("first leaves")
+    thread.join()
+    assert order == ["waits", "first leaves", "second enters"] and not path.exists()
+
+
+def enter(path: Path, order: list[str]) -> None:
+    with alone(path, lambda: order.append("waits")):
+        order.append("second enters")
+
+
+def test_a_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
+    path = tmp_path / ".seed0.lock"
+    path.touch()
+    with alone(path, lambda: pytest.fail("nobody is in there")):
+        pass
+    assert not path.exists()
+
+
+def test_without_locks_everybody_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "fcntl", None)
+    with alone(tmp_path / "lock", lambda: None), alone(tmp_path / "lock", lambda: None):
+        write_bytes(tmp_path / "f", b"x")
+    with alone(Path("/proc/nothing/lock"), lambda: None):  # a folder that cannot be made
+        pass
+
+
+@pytest.mark.parametrize(
+    "error, sentence",
+    [
+        (OSError(errno.ENOSPC, "", "/r/f"), "/r/f: No space left on device. Make room, and run"),
+        (OSError(errno.EMFILE, "", "/r/f"), "/r/f: Too many open files. Let a process open more"),
+        (OSError(errno.EIO, ""), "Input/output error. Check the disk, and run the same command"),
+        (MemoryError(), "The memory is full. Give a smaller `--batch-size`"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "The memory is"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "The memory is"),
+        (OSError(errno.EISDIR, "", "/r/f"), ""),
+        (RuntimeError("shapes differ"), ""),
+    ],
+)
+def test_what_the_machine_cannot_do_is_a_sentence(error: BaseException, sentence: str) -> None:
+    assert failing_machine(error)[: len(sentence) or 9] == sentence
 
 
 def test_a_key_that_is_a_path_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ ORDER = (
     ("harness.models.ops",),
     ("harness.models",),
     ("harness.suites",),
-    ("harness.refusal", "harness.progress", "harness.encoding"),
+    ("harness.refusal", "harness.progress", "harness.encoding", "harness.stopping"),
     ("harness.storage",),
     ("harness.analysis", "harness.running"),
     ("harness.plots", "harness.comparison"),

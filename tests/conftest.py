@@ -24,6 +24,7 @@ from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tables", metavar="FOLDER", help="where speed comparisons put their tables")
+    parser.addoption("--store", metavar="FOLDER", help="results of 50,000 cells to make or to read")
     parser.addoption("--threads", type=int, default=1, help="threads of a speed comparison")
     parser.addoption(
         "--changes", type=int, default=300, help="random changes of stored files to try"

@@ -96,7 +96,11 @@ def _sharpen(
 
 
 def outcomes_of(
-    results: Path, advance: Callable[[int], None] = lambda n: None, *, alone: bool = False
+    results: Path,
+    advance: Callable[[int], None] = lambda n: None,
+    *,
+    alone: bool = False,
+    remember: bool = False,
 ) -> StoredOutcomes:
     """Return the outcomes of a results folder.
 
@@ -106,27 +110,31 @@ def outcomes_of(
     Args:
         advance: Called with 1 after each cell.
         alone: Leave the leaderboard out.
+        remember: Keep what whole runs give, so that their cells need not be opened again.
     """
 
     def known() -> dict[Key, Sample]:
         board = None if alone else _stored(results)
         return {} if board is None else samples_of(board[board["basis"] == "images"])
 
-    return StoredOutcomes(results, advance, known)
+    return StoredOutcomes(results, advance, known, remember=remember)
 
 
 @contextlib.contextmanager
 def open_outcomes(
     results: Path, table: pd.DataFrame, progress: Progress, *, alone: bool = False
 ) -> Iterator[StoredOutcomes]:
-    """Give `outcomes_of` a table's runs, and show how far their reading is if it takes long."""
+    """Give `outcomes_of` a table's runs, and show how far their reading is if it takes long.
+
+    What many cells give is remembered among them.
+    """
     key = ["dataset", "suite", "model", "seed", "condition", "level"]
     count = len(table[key].drop_duplicates())
     if count < MANY or not cells_root(results).is_dir():
         yield outcomes_of(results, alone=alone)
         return
     with progress.task(f"read {results}", count) as task:
-        yield outcomes_of(results, task.advance, alone=alone)
+        yield outcomes_of(results, task.advance, alone=alone, remember=True)
 
 
 def _stored(results: Path) -> pd.DataFrame | None:

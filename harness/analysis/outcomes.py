@@ -2,14 +2,13 @@
 
 An outcome is what one image adds to a mean: a hit, a loss. A metric has outcomes if it is a
 function of logits image by image, or if the cells hold an array (N,) of its name. Where there are
-no cells, as in a clone, accuracy and error have those of the packed hits. Nothing is written: a
-results folder can be another person's.
+no cells, as in a clone, accuracy and error have those of the packed hits.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from harness.analysis.collect import Groups, Key, Name, Stored
 from harness.analysis.groups import Where
 from harness.analysis.sample import Sample
+from harness.storage import remembered
 from harness.storage.cells import CellStore
 from harness.storage.files import canonical
 from harness.storage.packed_outcomes import SEEN, SUFFIX, Packed, unpack
@@ -63,6 +63,7 @@ class StoredOutcomes:
     Args:
         advance: Called with 1 after each cell.
         board: Gives what a leaderboard knows of means whose outcomes are not stored.
+        remember: Keep what whole runs give among their cells, see `storage.remembered`.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class StoredOutcomes:
         results: Path,
         advance: Callable[[int], None] = lambda n: None,
         board: Callable[[], Mapping[Key, Sample]] = dict,
+        *,
+        remember: bool = False,
     ) -> None:
-        self._results, self._advance = results, advance
+        self._results, self._advance, self._remember = results, advance, remember
         self._store = CellStore(cells_root(results))
         self._board = lru_cache(board)
 
@@ -91,30 +94,75 @@ class StoredOutcomes:
         """
         path = csv_path(self._results, dataset, suite, model, seed).with_suffix(".json")
         beside = read_provenance(path) if path.is_file() else {}
-        keys = {_where(name): key for name, key in beside.get("cells", {}).items()}
-        stored = {where for where, key in keys.items() if key in self._store}
-        packed = NO_HITS
-        if not stored.issuperset(where for cells in groups.values() for where in cells):
-            packed = _packed(path, beside)
-        there = stored | packed.hits.keys()
+        cells = beside.get("cells", {})
+        keys = {_where(name): key for name, key in cells.items()}
+        stored = {where for where, key in keys.items() if key in self._listed}
+        order = list(dict.fromkeys(w for of in groups.values() for w in of))
+        whole = stored.issuperset(order)
+        if not (self._remember and whole):
+            packed = NO_HITS if whole else _packed(path, beside)
+            return self._read(keys, stored, packed, groups, order, metrics)
+        known = remembered.read(self._store, cells)
+        names = _names(groups, metrics)
+        if known.keys() >= set(names.values()):
+            self._advance(len(order))
+        else:
+            made = self._read(keys, stored, NO_HITS, groups, order, metrics)
+            known |= {name: made.get(which) for which, name in names.items()}
+            remembered.write(self._store, cells, known)
+        return {which: mean for which, name in names.items() if (mean := known[name]) is not None}
+
+    @cached_property
+    def _listed(self) -> set[str]:
+        """The keys of all cells that are stored."""
+        return self._store.keys()
+
+    def _read(
+        self,
+        keys: Mapping[Where | None, str],
+        stored: Collection[Where | None],
+        packed: Packed,
+        groups: Groups,
+        order: Sequence[Where],
+        metrics: tuple[Name, ...],
+    ) -> dict[tuple[Name, str], tuple[np.ndarray, str]]:
+        """The means, from cells and packed hits."""
+        there = {*stored, *packed.hits}
         whole = {name: cells for name, cells in groups.items() if there.issuperset(cells)}
         sums = {(metric, group): _Sum() for metric in metrics for group in whole}
-        for where in dict.fromkeys(w for cells in groups.values() for w in cells):
+        for where in order:
             self._advance(1)
             inside = [group for group, cells in whole.items() if where in cells]
             if not inside:
                 continue
             look = self._store.look(keys[where]) if where in stored else None
             arrays, description = look or ({}, packed.seen.get(where, {}))
+            seen = canonical({k: description.get(k) for k in SEEN}).encode() + b"\n"
             for metric in metrics:
                 found = of_images(metric, arrays) if arrays else _of_hits(metric, packed, where)
                 for group in inside:
-                    sums[metric, group].add(found, description)
+                    sums[metric, group].add(found, seen)
         return {k: s.mean() for k, s in sums.items() if s.whole}
 
     def known(self, key: Key) -> Sample | None:
         """Return what the leaderboard knows of a mean."""
         return self._board().get(key)
+
+
+def _names(groups: Groups, metrics: tuple[Name, ...]) -> dict[tuple[Name, str], str]:
+    """What each mean is remembered as: its metric, and its cells in the order of adding up."""
+    return {
+        (metric, group): f"{array_name(METRICS[metric[0]], metric[1])} {name}"
+        for group, name in _names_of(tuple(groups.items()))
+        for metric in metrics
+    }
+
+
+@lru_cache(maxsize=1024)
+def _names_of(groups: tuple[tuple[str, tuple[Where, ...]], ...]) -> list[tuple[str, str]]:
+    order = dict.fromkeys(w for _, cells in groups for w in cells)
+    inside = [(group, set(cells)) for group, cells in groups]
+    return [(group, remembered.name_of(w for w in order if w in of)) for group, of in inside]
 
 
 def _packed(path: Path, beside: Mapping[str, Any]) -> Packed:
@@ -149,14 +197,13 @@ class _Sum:
         self._total, self._positions = np.zeros(()), np.zeros(0)
         self._seen = hashlib.sha256()
 
-    def add(self, found: Found | None, description: Mapping[str, Any]) -> None:
+    def add(self, found: Found | None, seen: bytes) -> None:
         if found is None or (self.count and not np.array_equal(found[1], self._positions)):
             self.whole = False
             return
         self._total, self._positions = self._total + found[0], found[1]
         self.count += 1
-        seen = {k: description.get(k) for k in SEEN}
-        self._seen.update(canonical(seen).encode() + b"\n")
+        self._seen.update(seen)
 
     def mean(self) -> tuple[np.ndarray, str]:
         seen = self._seen.copy()

@@ -6,9 +6,11 @@ dtype, limit) and nothing else, not batch size, device or order. A cell is writt
 never changed; deleting one costs its computation and nothing more.
 """
 
+import contextlib
 import errno
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from harness.storage.arrays import Damaged, read_arrays, write_arrays
-from harness.storage.files import Unwritable, canonical
+from harness.storage.files import Unwritable, canonical, list_folder
 
 LOG = logging.getLogger(__name__)
 KEY = re.compile("[0-9a-f]{64}")
@@ -84,6 +86,14 @@ class CellStore:
 
     def __contains__(self, key: str) -> bool:
         return self.path(key).is_file()
+
+    def keys(self) -> set[str]:
+        """Return the keys of all cells, and of what is remembered of them."""
+        found = set[str]()
+        for folder in list_folder(self.root):
+            with contextlib.suppress(OSError):  # no folder, or none that can be read
+                found.update(filter(KEY.fullmatch, os.listdir(folder)))
+        return found
 
     def read(self, key: str) -> dict[str, np.ndarray] | None:
         """Return the arrays of a cell, or None where there is none; set a damaged one aside."""

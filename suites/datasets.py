@@ -22,7 +22,7 @@ from harness.models.user_code import load_function
 from harness.suites import fashion_mnist as fashion
 from harness.suites.catalog import DATASETS
 from harness.suites.dataset_names import parse_dataset
-from harness.suites.image_files import read_square
+from harness.suites.image_files import read_each, read_square
 from harness.suites.image_folders import Signature, common_size, list_images
 
 
@@ -313,7 +313,8 @@ def imagefolder(train: bool, folder: Path) -> Split:
                 f"{folder} has no {half}ing images: there are none in {folder / half}. Put some "
                 "there, one folder a class" + ", or give `--weights`." * train
             )
-        images = torch.stack([_square(path, kept.size) for path, _ in samples])
+        size = kept.size
+        images = torch.stack(read_each([p for p, _ in samples], lambda p: _square(p, size)))
         if images.max() <= 1:
             raise ValueError(
                 f"The images in {folder} are black: no value is above 1 of 255. Save them with "

@@ -3,16 +3,21 @@
 Palettes, CMYK and gray become RGB; transparent pixels show white; a photograph is turned as its
 EXIF orientation says. Values of more than 8 bits are scaled by the range of the file's type: 16
 bits from 0..65535, 12 bits from 0..4095, floating point from 0..1.
+
+Only decoders of `FORMATS` see a file, whatever its name: others start programs, such as Ghostscript
+for EPS, read other files, or are hardly ever used and so hardly ever tested.
 """
 
 import contextlib
+import functools
 import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -30,8 +35,16 @@ BROKEN = (
     OverflowError,
     AttributeError,
     NotImplementedError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    RuntimeError,
     struct.error,
     zlib.error,
+)
+FORMATS = (
+    *("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "PPM", "TGA"),
+    *("JPEG2000", "ICO", "PCX", "DDS"),
 )
 CURE = "Replace it by a whole image, such as a PNG or JPEG file, or move it out of the folder."
 DEEP = ("I", "F")  # what the modes of more than 8 bits begin with
@@ -47,6 +60,9 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 FRAMES = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")  # formats of which each frame may be an image
+NAMED = 3  # files of several that cannot be read
+
+T = TypeVar("T")
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # a sentence says it instead
 
@@ -66,6 +82,30 @@ class Header:
 
     side: int
     white: float | None
+
+
+def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
+    """Return what `read` returns of each file, or count those that cannot be read.
+
+    Raises:
+        Unreadable: Names the first, as `read` does, and how many others there are.
+    """
+    found: list[T] = []
+    broken: list[tuple[Path, Unreadable]] = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except Unreadable as error:
+            broken.append((path, error))
+    if not broken:
+        return found
+    if len(broken) == 1:
+        raise broken[0][1]
+    others = ", ".join(str(path) for path, _ in broken[1 : 1 + NAMED])
+    more = " and others" if len(broken) > 1 + NAMED else ""
+    raise Unreadable(
+        f"{broken[0][1]} {len(broken)} of {len(paths)} images cannot be read: also {others}{more}."
+    )
 
 
 def read_header(path: Path) -> Header:
@@ -163,11 +203,13 @@ def _tag(image: Image.Image, tag: int, default: int) -> int:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image's file, opened; what the decoder raises while it is becomes one sentence."""
+    if path.exists() and not path.is_file():  # a pipe would keep us waiting
+        raise Unreadable(f"{path} is a pipe, a device or a folder, not an image. {CURE}")
     known = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large photographs, and of odd metadata
-            with Image.open(path) as image:
+            with Image.open(path, formats=_formats()) as image:
                 known = True
                 _refuse_frames(image, path)
                 yield image
@@ -187,10 +229,22 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise Unreadable(f"{path} {what}. {CURE}") from None
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def _refuse_frames(image: Image.Image, path: Path) -> None:
-    count = getattr(image, "n_frames", 1) if image.format in FRAMES else 1
-    if count > 1:
-        raise Unreadable(
-            f"{path} holds {count} images, where one is expected. Save the one that is meant as a "
-            "file of its own."
-        )
+    if image.format not in FRAMES:
+        return
+    try:
+        image.seek(1)  # and no further: to count them can take minutes
+    except EOFError:
+        image.seek(0)
+        return
+    raise Unreadable(
+        f"{path} holds several images, where one is expected. Save the one that is meant as a "
+        "file of its own."
+    )

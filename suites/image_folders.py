@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.models.base import MIN_SIZE
-from harness.suites.image_files import read_extremes, read_header
+from harness.suites.image_files import read_each, read_extremes, read_header
 
 HALVES = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
 ENDINGS = tuple(
@@ -90,8 +90,8 @@ def common_size(found: ImageFolder) -> int:
     """
     smallest, side = found.folder, MAX_SIZE
     deep: dict[float, list[Path]] = {}
-    for path, _ in found.train + found.test:
-        header = read_header(path)
+    paths = [path for path, _ in found.train + found.test]
+    for path, header in zip(paths, read_each(paths, read_header), strict=True):
         if header.side < side:
             smallest, side = path, header.side
         if header.white is not None:
@@ -108,7 +108,7 @@ def common_size(found: ImageFolder) -> int:
 
 def _check_range(folder: Path, white: float, paths: Sequence[Path]) -> None:
     """Refuse gray values whose white is not known: no image uses the upper half of the range."""
-    extremes = [read_extremes(path) for path in paths]
+    extremes = read_each(paths, read_extremes)
     low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     if low < 0 or not white / 2 < high <= white:
         raise ValueError(

@@ -169,7 +169,8 @@ def test_random_damage_is_a_sentence_or_an_image(tmp_path: Path, kind: str) -> N
             content[at] = random.integers(256)
         path.write_bytes(content)
         try:
-            read += len(read_each([path], read_header)) + len(read_each([path], read_square_32))
+            read_header(path)
+            read_square(path, 32)
         except Unreadable as error:  # and nothing else
             said.append(str(error))
     assert said and all(str(path) in sentence for sentence in said)

@@ -12,7 +12,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -123,8 +122,6 @@ COMMANDS: list[tuple[tuple[str, ...], float]] = [
 def test_large_stores_are_read(
     benchmark: BenchmarkFixture, store: Path, arguments: tuple[str, ...], seconds: float
 ) -> None:
-    work: Callable[[], tuple[str, float, float]] = lambda: run(
-        *arguments, "--results", os.fspath(store)
-    )
-    _, took, memory = benchmark.pedantic(work, rounds=1)
+    whole = (*arguments, "--results", os.fspath(store))
+    _, took, memory = benchmark.pedantic(run, whole, rounds=1)
     assert took < seconds and memory < 500

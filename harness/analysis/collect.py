@@ -81,6 +81,7 @@ def collect_samples(
     *,
     grouping: Grouping = groups_of,
     keep: bool = True,
+    only: Callable[[Name, str], bool] = lambda metric, group: True,
 ) -> dict[Key, Sample]:
     """Return a sample for each (dataset, suite, metric, group, model), in the leaderboard's order.
 
@@ -90,6 +91,7 @@ def collect_samples(
             paired.
         grouping: Cells to groups of them.
         keep: Whether samples keep their outcomes by seed, which pairs models of the same seeds.
+        only: Whether the sample of a metric in a group is wanted.
     """
     found: dict[Key, Sample] = {}
     for names, part in table.groupby(["dataset", "suite"]):
@@ -106,6 +108,8 @@ def collect_samples(
                 limits = span(metric, here.rates[i])
                 groups = {row: here.groups(i, row) for row, _, _ in rows}
                 for group in dict.fromkeys(g for own in groups.values() for g in own):
+                    if not only(metric, group):
+                        continue
                     of_row = [groups[row].get(group, ()) for row, _, _ in rows]
                     cells = max(of_row, key=len)  # a seed that lacks one of them does not count
                     which = [k for k, own in enumerate(of_row) if own == cells]
@@ -239,6 +243,12 @@ class _Numbers:
 
 def _codes(*columns: pd.Series) -> tuple[np.ndarray, tuple]:
     """Each row's place among the sorted distinct tuples of `columns`, and these."""
-    index = pd.MultiIndex.from_arrays([c.to_numpy() for c in columns])
-    codes, distinct = pd.factorize(index, sort=True)
-    return codes, tuple(distinct)
+    code, parts = np.zeros(len(columns[0]), np.int64), []
+    for column in columns:
+        own, distinct = pd.factorize(column.to_numpy(), sort=True)
+        code = code * len(distinct) + own
+        parts.append(distinct.tolist())
+    known, places = np.unique(code, return_inverse=True)
+    at = np.unravel_index(known, [len(part) for part in parts])
+    names = zip(*([part[i] for i in own] for part, own in zip(parts, at, strict=True)), strict=True)
+    return places, tuple(names)

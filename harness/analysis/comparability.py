@@ -80,6 +80,7 @@ def unequal_means(table: pd.DataFrame) -> dict[Model, tuple[str, str]]:
         The conditions behind the mean of the model and behind that of most, in words.
     """
     found: dict[Model, tuple[str, str]] = {}
+    table = table[["dataset", "suite", "model", "condition", "level"]].drop_duplicates()
     corrupted = table[table["condition"].isin(COMMON)]
     for (dataset, suite), part in corrupted.groupby(["dataset", "suite"], sort=False):
         sets = {
@@ -220,7 +221,9 @@ def _known(told: Mapping[str, Any]) -> dict[str, str]:
 def _unlike_seeds(table: pd.DataFrame) -> list[str]:
     """Models whose seeds were not all measured under the same conditions."""
     found = []
-    for (dataset, suite, model), rows in table.groupby(["dataset", "suite", "model"], sort=False):
+    columns = ["dataset", "suite", "model", "seed", "condition", "level"]
+    table = table[columns].drop_duplicates()
+    for (dataset, suite, model), rows in table.groupby(columns[:3], sort=False):
         cells = {
             frozenset(zip(of["condition"], of["level"], strict=True))
             for _, of in rows.groupby("seed")

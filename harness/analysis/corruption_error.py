@@ -17,13 +17,14 @@ Corruptions and Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261, sect
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from harness.analysis import Sample, difference, from_outcomes, interval
-from harness.analysis.collect import Outcomes, collect_samples
+from harness.analysis.collect import Key, Outcomes, collect_samples
 from harness.analysis.groups import FAMILIES, groups_of
 from harness.refusal import Refusal
 
@@ -68,7 +69,11 @@ def _missing(table: pd.DataFrame, model: str) -> list[str]:
 
 
 def mean_corruption_error(
-    table: pd.DataFrame, reference: str, outcomes: Outcomes | None = None
+    table: pd.DataFrame,
+    reference: str,
+    outcomes: Outcomes | None = None,
+    *,
+    samples: Mapping[Key, Sample] | None = None,
 ) -> pd.DataFrame:
     """Return the mCE and relative mCE of every model that has all cells, in per cent.
 
@@ -76,6 +81,7 @@ def mean_corruption_error(
         table: Long table of one suite on one data set.
         reference: A model in it.
         outcomes: Where per-image outcomes come from.
+        samples: Of the accuracies, where they are made already.
 
     Returns:
         `dataset`, `suite`, `model`; `mce[ref=R]` and `relative_mce[ref=R]`, each with its interval
@@ -94,9 +100,10 @@ def mean_corruption_error(
             f"{', '.join(missing)}. Run `harness run --suite robustness --corruption common "
             f"--model {reference}`."
         )
-    found = collect_samples(table[is_accuracy(table)], outcomes, keep=True)
+    if samples is None:
+        samples = collect_samples(table[is_accuracy(table)], outcomes, keep=True)
     of: dict[str, dict[str, Sample]] = {}
-    for key, sample in found.items():
+    for key, sample in samples.items():
         of.setdefault(key.model, {})[key.group] = sample
     base, rows = of[reference], []
     rates = {model: _errors(own) for model, own in table[is_accuracy(table)].groupby("model")}

@@ -1,17 +1,18 @@
 """Suites that ask for answers, clean or corrupted: accuracy, calibration, corruption error."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import pandas as pd
 
-from harness.analysis.boards import open_outcomes
-from harness.analysis.collect import collect_samples
+from harness.analysis.collect import Key, Name, collect_samples
 from harness.analysis.comparability import Model, list_words, unequal_means
 from harness.analysis.corruption_error import REFERENCE, is_complete, mean_corruption_error
 from harness.analysis.groups import CORRUPTED, ORDER, describe_group, with_corrupted
 from harness.analysis.leaderboard import of_samples
 from harness.analysis.means import by_condition
+from harness.analysis.sample import Sample
 from harness.present.board import board_sheets, rows_of
 from harness.present.calibration import (
     CALIBRATION,
@@ -52,27 +53,30 @@ def accuracy_sheets(request: Request) -> list[Sheet]:
     """Return accuracy and calibration, clean and under corruption."""
     frame = request.frame[request.frame["variant"] == ""]
     accuracy = frame[frame["metric"] == "accuracy"]
-    found = request.samples(accuracy, with_corrupted)
     clean, rest = set(frame["condition"]) == {"clean"}, frame[frame["metric"] != "accuracy"]
     if clean or request.detail:
-        others = request.samples(rest, with_corrupted)
+        found = request.samples(frame, with_corrupted, _is_shown)
+        others = {key: found.pop(key) for key in list(found) if key.metric != "accuracy"}
     else:  # where no other score is printed, without cells, which take long to read
+        found = request.samples(accuracy, with_corrupted)
         others = collect_samples(rest, grouping=with_corrupted)
     runs = by_run(found | others)
     if clean:
         return [clean_sheet(request, runs)]
-    board = of_samples({key: s for key, s in found.items() if key.group != CORRUPTED})
     if not any(key.group == CORRUPTED for key in found):
         return severity_sheets(request, accuracy) + board_sheets(request)
-    several = board[board.groupby(["dataset", "group"])["model"].transform("size") > 1]
-    sheets = [summary_sheet(request, runs, several)]
+    sheets = [summary_sheet(request, runs, of_samples(_largest(found)))]
     if request.detail or len(runs) == 1:
         sheets = severity_sheets(request, accuracy) + sheets
     if request.detail:
         unequal = unequal_means(request.frame)
         own = [(names | _over(names, unequal), _means(runs, names)) for names, _ in request.runs()]
         sheets.append(calibration_sheet(own, _stars(unequal)))
-    return sheets + mce_sheets(request, accuracy)
+    return sheets + mce_sheets(request, accuracy, found)
+
+
+def _is_shown(metric: Name, group: str) -> bool:
+    return metric[0] == "accuracy" or group in ("clean", CORRUPTED)
 
 
 def clean_sheet(request: Request, runs: Runs) -> Sheet:
@@ -104,13 +108,14 @@ def summary_sheet(request: Request, runs: Runs, board: pd.DataFrame) -> Sheet:
     """Return mean corruption accuracy, a row for each model, and who is ahead.
 
     Args:
-        board: Leaderboard of the accuracies of several models.
+        board: Leaderboard of several models in the largest group of each data set.
     """
     groups = {g: None for of in runs.values() for metric, _, g in of if metric == "accuracy"}
     # A user's corruption is in no family, and in no mean.
     own = [g for g in groups if g.partition("@")[0] not in (*ORDER, CORRUPTED)]
     families = [*(f for f in FAMILIES if f in groups), *own]
-    ranked, unequal = _ranked(board), unequal_means(request.frame)
+    ranked = board.sort_values(["rank_low", "rank_high", "model"])
+    unequal = unequal_means(request.frame)
     rows = []
     for names, _ in request.runs():
         names |= _over(names, unequal)
@@ -160,14 +165,15 @@ def _means(runs: Runs, names: Row) -> Means:
     return runs.get((names["dataset"], names["model"]), {})
 
 
-def _ranked(board: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each data set's largest group of corruptions, the best first."""
-    parts = [board.iloc[:0]]
-    for _, here in board.groupby("dataset", sort=False):
-        groups = [g for g in ("common", "noise+blur", *here["group"]) if g != "clean"]
-        group = next((g for g in groups if (here["group"] == g).any()), None)
-        parts.append(here[here["group"] == group])
-    return pd.concat(parts).sort_values(["rank_low", "rank_high", "model"])
+def _largest(found: Mapping[Key, Sample]) -> dict[Key, Sample]:
+    """The accuracies in each data set's largest group of corruptions that several models have."""
+    counts = Counter((k.dataset, k.group) for k in found if k.group != CORRUPTED)
+    largest = dict[str, str]()
+    for dataset in dict.fromkeys(dataset for dataset, _ in counts):
+        several = [g for (d, g), count in counts.items() if d == dataset and count > 1]
+        groups = [g for g in ("common", "noise+blur", *several) if g in several and g != "clean"]
+        largest |= {dataset: groups[0]} if groups else {}
+    return {k: sample for k, sample in found.items() if largest.get(k.dataset) == k.group}
 
 
 def _sentence(ranked: pd.DataFrame) -> str:
@@ -242,17 +248,23 @@ def severity_sheet(
     return Sheet(columns, rows, (), "severity", total=True)
 
 
-def mce_sheets(request: Request, accuracy: pd.DataFrame) -> list[Sheet]:
-    """Return mCE and relative mCE where they are asked for, or where all is there."""
+def mce_sheets(
+    request: Request, accuracy: pd.DataFrame, samples: Mapping[Key, Sample]
+) -> list[Sheet]:
+    """Return mCE and relative mCE where they are asked for, or where all is there.
+
+    Args:
+        samples: The accuracies.
+    """
     reference = request.reference or REFERENCE
     sheets = []
-    for _, part in accuracy.groupby("dataset", sort=False):
+    for dataset, part in accuracy.groupby("dataset", sort=False):
         complete = is_complete(part, reference) and part["model"].nunique() > 1
         if request.reference is None and not complete:
             continue
         try:
-            with open_outcomes(request.results, part, request.progress) as outcomes:
-                found = mean_corruption_error(part, reference, outcomes)
+            own = {key: sample for key, sample in samples.items() if key.dataset == dataset}
+            found = mean_corruption_error(part, reference, samples=own)
         except Refusal as refusal:
             if request.reference is not None:
                 raise

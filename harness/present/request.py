@@ -1,14 +1,14 @@
 """What the tables of a suite are made from."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis.boards import open_outcomes
-from harness.analysis.collect import Grouping, Key, collect_samples
+from harness.analysis.collect import Grouping, Key, Name, collect_samples
 from harness.analysis.comparability import Model
 from harness.analysis.groups import groups_of
 from harness.analysis.sample import Sample
@@ -36,10 +36,19 @@ class Request:
     reference: str | None = None
     behaviors: Mapping[Model, Sequence[str]] = field(default_factory=dict)
 
-    def samples(self, part: pd.DataFrame, grouping: Grouping = groups_of) -> dict[Key, Sample]:
-        """Return the means of a part of the rows, with the leaderboard's intervals."""
+    def samples(
+        self,
+        part: pd.DataFrame,
+        grouping: Grouping = groups_of,
+        only: Callable[[Name, str], bool] = lambda metric, group: True,
+    ) -> dict[Key, Sample]:
+        """Return the means of a part of the rows, with the leaderboard's intervals.
+
+        Args:
+            only: Whether the mean of a metric in a group is wanted.
+        """
         with open_outcomes(self.results, part, self.progress) as outcomes:
-            return collect_samples(part, outcomes, grouping=grouping, keep=True)
+            return collect_samples(part, outcomes, grouping=grouping, keep=True, only=only)
 
     def runs(self) -> Iterator[tuple[Row, pd.DataFrame]]:
         """Give what names the rows of each data set and model, and these rows."""

@@ -41,10 +41,24 @@ def read_json(path: Path, cure: str) -> dict[str, Any]:
     Raises:
         Refusal: There is no such file, it is no JSON object, or it is not what was written.
     """
+    return parse_json(path, read_raw(path, cure), cure)
+
+
+def read_raw(path: Path, cure: str) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        Refusal: There is no such file.
+    """
     if not path.is_file():
         raise Refusal(f"There is no file {path}. {cure}")
+    return path.read_bytes()
+
+
+def parse_json(path: Path, raw: bytes, cure: str) -> dict[str, Any]:
+    """Return the content of a file, as `read_json`, from its bytes."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(raw.decode("utf-8"))
         expected = checksum(content) if isinstance(content, dict) else None
     except (ValueError, RecursionError) as error:
         raise Refusal(f"{path} is damaged: {error}. {cure}") from None

@@ -1,11 +1,12 @@
 """What a run's JSON must say to vouch for the CSV beside it."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from harness.refusal import Refusal
-from harness.storage.json_files import read_json
+from harness.storage.json_files import parse_json, read_raw
 from harness.storage.rows import AGAIN
 from harness.storage.spelling import problem_of_metric, problem_of_name
 from harness.suites.metrics import METRICS
@@ -19,13 +20,19 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises:
         Refusal: It is not there, damaged or edited.
     """
-    content = read_json(path, AGAIN)
-    check_provenance(path, content, AGAIN)
+    content = dict(_parse(path, read_raw(path, AGAIN)))
     for described in content.get("metrics", []):
         try:
             METRICS.declare(described)
         except ValueError as error:
             raise Refusal(f"{path}: {error}. Run both again, or rename one metric.") from None
+    return content
+
+
+@lru_cache(maxsize=2048)  # a table asks several times what made its runs
+def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+    content = parse_json(path, raw, AGAIN)
+    check_provenance(path, content, AGAIN)
     return content
 
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import lxml.html
 import numpy as np
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from harness.analysis.collect import Key
@@ -26,6 +28,7 @@ from harness.present.comparison import check_table
 from harness.present.latex import escape, to_latex
 from harness.present.lists import models_sheet, names_sheet
 from harness.present.machine import to_json
+from harness.present.markdown import to_markdown
 from harness.present.sheet import COUNTS, DATASET, MODEL, PERCENT, Column, Sheet, fixed, number
 from harness.present.tables import TABLES, suite_tables
 from harness.present.terminal import interval, to_terminal, wrap
@@ -182,6 +185,36 @@ def test_latex_prints_names_as_they_are() -> None:
     )
     assert r"$-0.5_{-1.0}^{+2.5}$ \\" in cells and r"$-1.0$ \\" in cells
     assert r"name\_of & y \\" in cells and r"x & 0.25 \\" in cells
+
+
+def cells_of(text: str) -> list[list[str]]:
+    """The cells of tables as GitHub shows them."""
+    shown = lxml.html.fromstring(MarkdownIt("commonmark").enable("table").render(text))
+    return [[cell.text_content() for cell in row.xpath("./*")] for row in shown.xpath("//tr")]
+
+
+def test_markdown_has_intervals_and_notes() -> None:
+    text = to_markdown(summary(TWO))
+    heading, first, *_ = cells_of(text)
+    assert heading == ["data set", "model", "clean %", "corrupted %", "relative %", "noise %",
+                       "seeds", "n"]  # fmt: skip
+    assert first[:4] == ["cifar10", "resnet18", "70.0", "60.0 [55.0, 63.0]"]
+    assert text.splitlines()[-2:] == ["", "Ranks: none."]
+    signed = number("d", "d", fixed(1, 1, "+"), interval=1, over="few")
+    row = {"d": -0.5, "d_low": -1.5, "d_high": 2.0, "few": True}
+    assert cells_of(to_markdown(Sheet([signed], [row]))) == [["d"], ["-0.5* [-1.5, +2.0]"]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a_b_c", "*a*", "a|b", "`a`", "<b>a</b>", "[a](b)", "a&lt;b", "~~a~~", "# a", "1. a", "\\|",
+     "$\\foo$", "http://a.b", "@a", ":a:", "![a](b)"],
+)  # fmt: skip
+def test_markdown_prints_names_as_they_are(name: str) -> None:
+    sheet = Sheet([MODEL, Column("x", name)], [{"model": name, "x": name}], [f"{name} is it."])
+    text = to_markdown(sheet)
+    assert cells_of(text) == [["model", name], [name, name]]
+    assert f"{name} is it." in lxml.html.fromstring(MarkdownIt().render(text)).text_content()
 
 
 def test_intervals_are_read_unambiguously() -> None:

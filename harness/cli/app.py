@@ -110,8 +110,10 @@ def show(content: object) -> None:
     )
 
 
-def print_sheets(sheets: Iterable[Any], json: bool = False, latex: bool = False) -> None:
-    """Print sheets and frames on stdout, or all of them as JSON or LaTeX and nothing else."""
+def print_sheets(
+    sheets: Iterable[Any], json: bool = False, latex: bool = False, markdown: bool = False
+) -> None:
+    """Print sheets and frames on stdout, or all as JSON, LaTeX or Markdown and nothing else."""
     if json:
         from harness.present.machine import to_json
 
@@ -120,6 +122,10 @@ def print_sheets(sheets: Iterable[Any], json: bool = False, latex: bool = False)
         from harness.present.latex import to_latex
 
         typer.echo(to_latex(*sheets))
+    elif markdown:
+        from harness.present.markdown import to_markdown
+
+        typer.echo(to_markdown(*sheets))
     else:
         for i, sheet in enumerate(sheets):
             if i:

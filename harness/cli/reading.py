@@ -28,7 +28,7 @@ def names_of(specs: Sequence[str]) -> list[str]:
 def sets_of(specs: Sequence[str]) -> list[str]:
     """Return the names in tables of data sets; a user's own is added, for pictures."""
     if not any("=" in spec or ":" in spec for spec in specs):  # and no PyTorch
-        return list(specs)
+        return names_of(specs)
     from harness.refusal import user_input
     from harness.suites.datasets import adopt_dataset
 
@@ -74,6 +74,9 @@ def table(
     ] = False,
     json: opt.Json = False,
     latex: Annotated[bool, opt.output("Print LaTeX in place of a table.", "--latex")] = False,
+    markdown: Annotated[
+        bool, opt.output("Print Markdown in place of a table.", "--markdown")
+    ] = False,
     results: opt.Results = Path("results"),
 ) -> None:
     """Print the results of suites: means, intervals, ranks; write the leaderboard."""
@@ -82,11 +85,12 @@ def table(
     from harness.storage.results import select
 
     progress, own = progress_on_stderr(context), suites_with_tables(suites)
+    apart = json or latex or markdown
     names = names_of(suites), sets_of(datasets), names_of(models)
     if rescore:
         from harness.running.rescore import rescore as measure_again
 
-        print_lines(measure_again(results, *names), apart=json or latex)
+        print_lines(measure_again(results, *names), apart=apart)
     folder = folder_to_read(results)
     frame, sheets = select(folder, *names), []
     own |= suites_with_tables(frame["suite"].unique())
@@ -102,10 +106,10 @@ def table(
             reference=reference,
             table=own[suite].table if suite in own else None,
         )
-    print_sheets([*sheets, *notes_sheets(folder, frame)], json, latex)
+    print_sheets([*sheets, *notes_sheets(folder, frame)], json, latex, markdown)
     if write:
         board = boards.write(results, progress)
-        print_lines([boards.sentence(board), results / boards.FILE], apart=json or latex)
+        print_lines([boards.sentence(board), results / boards.FILE], apart=apart)
 
 
 @app.command(epilog=opt.examples("harness plot --suite robustness --format pdf --size column"))

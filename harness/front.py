@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
+from unicodedata import normalize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,12 +100,14 @@ def _evaluate(
     from harness.running.options import Options
     from harness.running.plan import plan
     from harness.storage.files import data_folder
-    from harness.storage.spelling import problem_of_name
+    from harness.storage.spelling import MOST, problem_of_name, problem_of_whole
 
     if name and (problem := problem_of_name(name)):
         raise Refusal(f"`name` {problem}. Give a name that can stand in a table.")
+    if isinstance(seeds, int) and (problem := problem_of_whole(seeds, 1, MOST)):
+        raise Refusal(f"`seeds` {problem}.")
     with user_input():
-        source = model if isinstance(model, str) else source_of(model, name)
+        source = model if isinstance(model, str) else source_of(model, normalize("NFC", name))
     options = Options(
         name=name if isinstance(model, str) else "",
         results=_scratch() if results is None else Path(results),

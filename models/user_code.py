@@ -13,6 +13,7 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.machinery import (
@@ -67,7 +68,9 @@ def is_file(spec: str) -> bool:
 
 def table_name(spec: str) -> str:
     """Return the name in tables of what is named on the command line."""
-    return spec.rpartition(":")[2] if is_file(spec) else spec
+    if is_file(spec):
+        return unicodedata.normalize("NFKC", spec.rpartition(":")[2])  # as Python spells it
+    return unicodedata.normalize("NFC", spec)
 
 
 def origin_of(path: Path) -> dict[str, str]:
@@ -87,7 +90,7 @@ def load_code(spec: str, kind: str) -> UserCode:
         LookupError: The file has no such name.
         ValueError: The file cannot be imported.
     """
-    text, _, name = spec.rpartition(":")
+    text, name = spec.rpartition(":")[0], table_name(spec)
     path = Path(text).expanduser()
     if not path.is_file():
         raise FileNotFoundError(

@@ -6,6 +6,7 @@ imagefolder:PATH         the same, under the folder's own name
 path/to/file.py:NAME     a function in a file; NAME=path/to/file.py:FUNCTION gives it another name
 """
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def parse_dataset(spec: str) -> DatasetSpec:
     if place.startswith(FOLDER) or given:
         folder = _resolve(place.removeprefix(FOLDER))
         return DatasetSpec(_check(given or folder.name, spec), folder=folder)
-    return DatasetSpec(spec)
+    return DatasetSpec(unicodedata.normalize("NFC", spec))
 
 
 def dataset_name(spec: str) -> str:
@@ -99,6 +100,7 @@ def _resolve(path: str) -> Path:
 
 
 def _check(name: str, spec: str) -> str:
+    name = unicodedata.normalize("NFC", name)  # macOS takes accents off the letters of files
     problem = _problem(name)
     if problem:
         raise ValueError(f"The data set `{spec}` {problem}. {CURE}")

@@ -81,11 +81,14 @@ def study(
     networks that cannot have what it asks for.
     """
     given = locals()
-    from harness.refusal import user_input
+    from harness.refusal import Refusal, user_input
     from harness.storage.files import safe
     from harness.storage.results import QUICK
+    from harness.storage.spelling import MOST, problem_of_whole
     from harness.study.stored import file_of
 
+    if problem := problem_of_whole(workers, 0, MOST):
+        raise Refusal(f"`--workers` {problem}.")
     action, design = read_words(words or [])
     scale = design.preset_for(preset, dataset)
     questions = design.select(question or scale.questions, scale.rivals)

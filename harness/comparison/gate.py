@@ -22,6 +22,7 @@ from harness.comparison.sides import (
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.results import KEY, run_files
+from harness.storage.spelling import MOST, problem_of_whole
 from harness.storage.toml_files import read_toml
 
 DEFAULT = {("accuracy", "", ""): 0.005}
@@ -136,6 +137,8 @@ def plan(
     Raises:
         Refusal: As `check`.
     """
+    if problem := problem_of_whole(seeds, 0, MOST):
+        raise Refusal(f"`--seeds` {problem}.")
     metrics = list(dict.fromkeys(write_name(*name[:2]) for name in margins))
     before = open_side(baseline, whole=True).only(**names).of_metrics(metrics)
     samples = samples_of(before, progress)

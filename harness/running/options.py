@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from harness.refusal import Refusal
 from harness.running.recipes import EPOCHS
 from harness.storage.files import refuse_published
 from harness.storage.results import QUICK
+from harness.storage.spelling import problem_of_whole
 
+# Smallest values of numbers.
+LEAST = {"batch_size": 1, "limit": 0, "width": 1, "epochs": 1, "image_seed": 0}
 DTYPES = ("float32", "bfloat16")
 
 
@@ -57,6 +61,9 @@ class Options:
     image_seed: int = 0
     name: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", unicodedata.normalize("NFC", self.name))
+
     @property
     def root(self) -> Path:
         """Return the folder that tables are written below: that of subsets lies apart."""
@@ -74,11 +81,10 @@ class Options:
             raise Refusal(f"There is no dtype `{self.dtype}`. Use {' or '.join(DTYPES)}.")
         if self.recipe is not None and self.recipe not in EPOCHS:
             raise Refusal(f"There is no recipe `{self.recipe}`. Use {' or '.join(EPOCHS)}.")
-        for name, least in (("batch_size", 1), ("limit", 0), ("width", 1), ("epochs", 1)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                flag = name.replace("_", "-")
-                raise Refusal(f"`--{flag}` must be at least {least}; got {value}.")
+            if value is not None and (problem := problem_of_whole(value, least)):
+                raise Refusal(f"`--{name.replace('_', '-')}` {problem}.")
         check_writable(self.results)
 
 

@@ -5,7 +5,7 @@ ones, and the program says so. Another model, other weights or other images unde
 not: they need a name of their own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ def refuse_other(
     origin: Mapping[str, Any],
     code: Code,
     weights: str | None,
-    data: str,
 ) -> None:
     """Refuse to overwrite the run at `path` if it is of something else.
 
@@ -39,18 +38,10 @@ def refuse_other(
         origin: `model` and `weights` of the new run, as its JSON will have them.
         code: Of the new model.
         weights: Digest of the state; None where it is trained first.
-        data: Fingerprint of the test images.
 
     Raises:
         Refusal: Says of what it is, and the cure.
     """
-    dataset = path.parts[-4]
-    for other, old in _runs(path.parents[3], dataset):
-        if old["data"] != data:
-            raise Refusal(
-                f"{other} is of other test images than `{old['dataset']}` has now. Give these "
-                "another name with `--dataset NAME=PATH`, or another folder with `--results`."
-            )
     here = _read(path) or {}
     before = here.get("origin")
     if not isinstance(before, dict):
@@ -72,14 +63,6 @@ def refuse_other(
 def _spell(weights: Mapping[str, str]) -> str:
     words = {"trained": "trained here", "builder": "that the model brought"}
     return words.get(weights["of"], weights["of"])
-
-
-def _runs(root: Path, dataset: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The runs on a data set, with what their JSON says; those that cannot be read are left out."""
-    folder = root / dataset
-    for path in sorted(folder.glob("*/*/seed*.csv")):
-        if (old := _read(path)) is not None:
-            yield path, old
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from harness.running.options import Options, resolve_device
 from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
 from harness.running.weights import find_weights
+from harness.running.writable import check_seeds, check_writable
 from harness.storage import checkpoints, results
 from harness.storage.spelling import problem_of_name
 from harness.suites.base import Setting, Suite
@@ -53,6 +54,7 @@ def plan(
             that cannot be written.
     """
     options.check()
+    check_seeds(seeds)
     wanted: Sequence[int | None] = seeds or [None]
     with user_input():
         sources = [m if isinstance(m, Source) else source(m) for m in models]
@@ -89,6 +91,7 @@ def plan(
             for seed in wanted:
                 job = _job(src, (dataset, spec), split, seed, options)
                 jobs.append(_with_evaluations(job, questions, setting, options))
+    check_writable(jobs, options.root)
     _check_fairness(jobs, options)
     for job in jobs:
         _refuse_overwriting(job, options)
@@ -226,7 +229,7 @@ def _refuse_overwriting(job: Job, options: Options) -> None:
     for one in job.evaluations:
         place = one.dataset, one.name, one.model, job.seed
         path = results.csv_path(options.root, *place)
-        refuse_other(path, one.model, job.origin, job.source.code, weights, job.images)
+        refuse_other(path, one.model, job.origin, job.source.code, weights)
 
 
 def check_model(job: Job, model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 FORMULA = ("=", "+", "-", "@")  # what a spreadsheet executes
 LONGEST = 200  # characters of a name
 DIGITS = 15  # of a whole number: spreadsheets and JavaScript keep no more
+MOST = 1000  # seeds, or processes, of one command
 LEAST = {"seed": 0, "limit": 0} | dict.fromkeys(
     ("n", "seeds", "images", "rank_low", "rank_high", "version"), 1
 )
@@ -37,10 +38,15 @@ def kind_of(column: str) -> str:
     return f"a whole number >= {LEAST[column]}" if column in LEAST else "a number"
 
 
-def problem_of_whole(value: object, least: int) -> str | None:
+def problem_of_whole(value: object, least: int, most: int = 10**DIGITS - 1) -> str | None:
     """Return what is wrong with a whole number, None for one that can be read again."""
-    if type(value) is not int or not least <= value < 10**DIGITS:
-        return f"must be a whole number from {least} to {10**DIGITS - 1}; got {value}"
+    if type(value) is not int:
+        return f"must be a whole number; got {value!a}"
+    got = value if abs(value) < 10**30 else "one of more than 30 digits"
+    if value < least:
+        return f"must be at least {least}; got {got}"
+    if value > most:
+        return f"must be at most {most}; got {got}"
     return None
 
 

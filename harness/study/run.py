@@ -21,6 +21,7 @@ from harness.running.jobs import Job
 from harness.running.options import Options
 from harness.running.plan import plan
 from harness.storage.results import UNTRAINED
+from harness.storage.spelling import MOST, problem_of_whole
 from harness.study.design import Question, needs_of
 
 
@@ -80,8 +81,8 @@ def list_networks(
     Raises:
         Refusal: There are no seeds; otherwise as `running.plan`.
     """
-    if seeds < 1:
-        raise Refusal(f"`--seeds` must be at least 1; got {seeds}.")
+    if problem := problem_of_whole(seeds, 1, MOST):
+        raise Refusal(f"`--seeds` {problem}.")
     needs = needs_of(questions, check)
     work = [
         Network(need.model, dataset, seed, need.suites, need.untrained)

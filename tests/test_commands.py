@@ -62,6 +62,8 @@ CALLS = [
     (("compare",), "harness.comparison.compare.compare_sides"),
     (("check", "--baseline", "b"), "harness.comparison.gate.check"),
     (("report",), "harness.report.page.write"),
+    (("clean",), "harness.storage.space.survey"),
+    (("du",), "harness.storage.space.survey"),
     (("show", "corruptions"), "harness.plots.show.draw_corruptions"),
     (("show", "attention", "--model", "resnet18"), "harness.plots.show.draw_attention"),
     (("study",), "harness.study.run.list_networks"),

@@ -204,8 +204,12 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[tuple]) -> Non
         csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a CUDA device where there is none."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what takes hours, unless `-m` asks for it, and what needs a CUDA device without one."""
+    asked = config.getoption("-m")
+    for item in items:
+        if item.get_closest_marker("fire") and "fire" not in asked:
+            item.add_marker(pytest.mark.skip(reason="takes hours; ask for it with -m fire"))
     if torch.cuda.is_available():
         return
     for item in items:

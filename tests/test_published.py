@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli import app
 from harness.refusal import Refusal
-from harness.storage.files import PUBLISHED, write_bytes
+from harness.storage.files import PART, PUBLISHED, write_bytes
 from harness.storage.published import publish, verify
 from harness.storage.results import read
 
@@ -60,6 +60,29 @@ def test_a_change_is_refused_by_who_reads(
     change(published, next(published.glob("*/*/*/seed1.json")))
     with pytest.raises(Refusal, match=rf"{fact}. Get it again from where it was published"):
         read(published)
+
+
+def test_a_copy_that_broke_off_is_refused_until_it_is_made_again(
+    tmp_path: Path, told_folder: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, folder = told_folder(tmp_path / "work", ["a"], seeds=(0,)), tmp_path / "shown"
+    publish(work, folder)
+    told_folder(work, ["a", "b"])
+
+    def break_off(path: Path, content: bytes) -> None:
+        if path.name == "seed1.csv":
+            raise OSError(28, "No space left on device")
+        write_bytes(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.storage.published.write_bytes", break_off)
+        with pytest.raises(OSError, match="No space left"):
+            publish(work, folder)
+    (folder / f".seed1.csv.0badcafe{PART}").write_bytes(b"of a process that was killed")
+    with pytest.raises(Refusal, match=r"seed1\.csv is not there\. .* or publish it again\."):
+        read(folder)
+    publish(work, folder)
+    assert read(folder).equals(read(work))
 
 
 def test_prose_may_be_edited(published: Path) -> None:

@@ -5,11 +5,11 @@ whole runs, with the leaderboard, the answers and the figures made of them; cell
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from harness.refusal import Refusal
-from harness.storage.files import PUBLISHED, publishing, write_bytes
+from harness.storage.files import PART, PUBLISHED, publishing, write_bytes
 from harness.storage.json_files import read_json, write_json
 
 RUNS = ("*/*/*/seed*.csv", "*/*/*/seed*.json", "*/*/*/seed*.bits")
@@ -21,7 +21,7 @@ KINDS = (
     "figures/*.png",
 )
 PROSE = ".md"
-CURE = "Get it again from where it was published."
+CURE = "Get it again from where it was published, or publish it again."
 
 
 def publish(results: Path, folder: Path) -> list[Path]:
@@ -34,22 +34,29 @@ def publish(results: Path, folder: Path) -> list[Path]:
         The files that changed.
 
     Raises:
-        Refusal: There is nothing to publish, or files in `folder` are not those that it lists.
+        Refusal: There is nothing to publish, or files in `folder` that stay are not those that it
+            lists.
     """
     found = sorted(path for kind in KINDS for path in results.glob(kind))
     found = [path for path in found if "checkpoints" not in path.relative_to(results).parts]
     if not any(path.suffix == ".csv" for path in found):
         raise Refusal(f"There are no results in {results}. Name a folder that holds runs.")
-    if (folder / PUBLISHED).is_file():
-        verify(folder)
+    names = {path: path.relative_to(results).as_posix() for path in found}
+    listed = {names[path]: _digest(path) for path in found}
+    if folder.is_dir():
+        there = dict(_digests(folder))
+        if (folder / PUBLISHED).is_file():  # what is written now may be of a copy that broke off
+            _compare(folder, _read_list(folder), there, besides=listed)
+        listed = there | listed
     changed = []
     with publishing(folder):
-        for path in found:
-            target, content = folder / path.relative_to(results), path.read_bytes()
+        # First, so that a folder that is not whole is refused.
+        write_json(folder / PUBLISHED, {"files": dict(sorted(listed.items()))})
+        for path, name in names.items():
+            target, content = folder / name, path.read_bytes()
             if not target.is_file() or target.read_bytes() != content:
                 write_bytes(target, content)
                 changed.append(target)
-        write_json(folder / PUBLISHED, {"files": dict(_digests(folder))})
     return changed
 
 
@@ -59,20 +66,35 @@ def verify(folder: Path) -> None:
     Raises:
         Refusal: Names the file.
     """
+    _compare(folder, _read_list(folder), dict(_digests(folder)))
+
+
+def _read_list(folder: Path) -> dict[str, str]:
     listed = read_json(folder / PUBLISHED, CURE).get("files")
     if not isinstance(listed, dict):
         raise Refusal(f"{folder / PUBLISHED} is damaged: it lists no files. {CURE}")
-    found = dict(_digests(folder))
+    return listed
+
+
+def _compare(
+    folder: Path, listed: dict[str, str], found: dict[str, str], besides: Container[str] = ()
+) -> None:
+    """Refuse files that are not those listed, `besides` some."""
     for name in sorted(listed.keys() | found.keys()):
-        if listed.get(name) != found.get(name):
+        if listed.get(name) != found.get(name) and name not in besides:
             fact = "is not there" if name not in found else "was not published there"
             fact = fact if name not in listed or name not in found else "is not as published"
             raise Refusal(f"{folder / name} {fact}. {CURE}")
 
 
 def _digests(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file of a folder but prose, with its SHA-256."""
+    """Every file of a folder, with its SHA-256, but prose and what a killed writer left."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix != PROSE and path != folder / PUBLISHED:
+        left = path.name.startswith(".") and path.suffix == PART
+        if path.is_file() and path.suffix != PROSE and path != folder / PUBLISHED and not left:
             name = path.relative_to(folder).as_posix()
-            yield name, hashlib.sha256(path.read_bytes()).hexdigest()
+            yield name, _digest(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,68 @@
+"""`python -m tests.fire`: the whole program under faults, kills, races and hostile files.
+
+    python -m tests.fire                              all of it, for hours
+    python -m tests.fire faults --only plot --jobs 2  every file operation of the plot commands
+    python -m tests.fire --share 20                   one of twenty trials of each kind
+    python -m tests.fire --repeat "faults:plot png:EIO:12"
+
+Each trial that fails prints a line with the words that repeat it; a table comes last. The exit code
+is 1 where anything was lost, torn, silent, hung or ended in a traceback.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SHIM = "HARNESS_FIRE_SHIM"  # the folder of the preloaded library, in a process that has it
+
+sys.path.append(sys.path.pop(0))  # an installed package goes before the source tree
+sys.dont_write_bytecode = True
+
+
+def compile_shim(folder: Path) -> Path:
+    """Compile faults.c with the compiler of the system."""
+    library = folder / "faults.so"
+    flags = ["-O1", "-shared", "-fPIC", "-o", str(library), str(HERE / "faults.c"), "-ldl"]
+    subprocess.run([os.environ.get("CC", "cc"), *flags], check=True)
+    return library
+
+
+def restart() -> int:
+    """Run this program once more, with the shim in front of the C library."""
+    with tempfile.TemporaryDirectory(prefix="harness-fire-") as folder:
+        library = compile_shim(Path(folder))
+        environment = os.environ | {
+            SHIM: folder, "LD_PRELOAD": str(library), "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1", "COLUMNS": "100", "MPLCONFIGDIR": folder,
+        }  # fmt: skip
+        words = [sys.executable, "-m", "tests.fire", *sys.argv[1:]]
+        return subprocess.run(words, env=environment, cwd=HERE.parent.parent).returncode
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fire", description=__doc__)
+    parser.add_argument("kinds", nargs="*", help="faults, kills, races, fuzz [all]")
+    parser.add_argument("--only", default="", help="commands whose name has these words in it")
+    parser.add_argument("--kills", type=int, default=500, help="kills in all [500]")
+    parser.add_argument("--races", type=int, default=4, help="times that each race is run [4]")
+    parser.add_argument("--files", type=int, default=5000, help="fuzzed files in all [5000]")
+    parser.add_argument("--share", type=int, default=1, help="try one of this many [all]")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random [0]")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at once [1]")
+    parser.add_argument("--repeat", default="", help="one trial, as its line names it")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    asked = parse()
+    if SHIM not in os.environ:
+        sys.exit(restart())
+    del os.environ["LD_PRELOAD"]  # not for programs that commands start
+    from tests.fire.runner import run_all
+
+    sys.exit(run_all(asked, Path(os.environ[SHIM])))

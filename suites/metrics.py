@@ -8,28 +8,22 @@ the `used`, the `sharp` or the `matched` map; `variant` joins the parts of one.
 
 Arrays are NumPy's, so that a table can be read, compared and checked without PyTorch.
 
-Reference: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining Well Calibrated Probabilities Using
-Bayesian Binning, AAAI 2015 (ece); G. W. Brier, Verification of forecasts expressed in terms of
-probability, Monthly Weather Review 78(1), 1950 (brier); C. A. T. Ferro, T. E. Fricker, A
-bias-corrected decomposition of the Brier score, QJRMS 138, 2012, and A. Kumar, P. Liang, T. Ma,
-Verified Uncertainty Calibration, NeurIPS 2019, https://arxiv.org/abs/1909.10155
-(squared_calibration_error).
+Formulas that take more than a line stand in `calibration` and `selective`.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+
+from harness.suites import calibration, selective
 
 PerImage = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Better = Literal["up", "down", "neither"]
 
 RATE = "rate"  # the unit of a share of images: a fraction, printed in per cent
-POINTS = 100  # percentage points in 1
-BINS = 15  # of equal width, right-closed; empty ones add nothing
 BOUNDS = ("low", "high", "p10", "p90")  # last parts of a variant: ends of intervals, percentiles
 EXTREMES = ("fewest", "most")  # last parts of a variant that is no mean over images
 
@@ -117,53 +111,6 @@ def _in_top5(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     earlier = np.arange(logits.shape[1]) < labels[:, None]
     above = (logits > own[:, None]) | ((logits == own[:, None]) & earlier)
     return above.sum(axis=1) < 5
-
-
-def _nll(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-
-
-def _brier(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    p = softmax(logits.astype(np.float64), axis=1)
-    p[np.arange(len(labels)), labels] -= 1
-    return np.square(p).sum(axis=1)
-
-
-def _gaps(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) of hit - conf, and the bin of each image's confidence."""
-    conf = softmax(logits.astype(np.float64), axis=1).max(axis=1)
-    return hits(logits, labels) - conf, np.clip(np.ceil(conf * BINS).astype(int) - 1, 0, BINS - 1)
-
-
-def _ece(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) of +-(hit - conf), the sign being that of the sum over the image's bin.
-
-    Only their mean means something.
-    """
-    gap, bins = _gaps(logits, labels)
-    return gap * np.sign(np.bincount(bins, gap, BINS))[bins]
-
-
-def _squared_calibration_error(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) of 2 gap m_B - m_B² - s_B² / n_B, in points², B being the image's bin.
-
-    With m_B and s_B² the mean and the variance (over n_B - 1) of gap = hit - conf in a bin, the
-    mean of these values is
-
-        sum over bins of (n_B / N) (m_B² - s_B² / n_B),
-
-    which has no bias: m_B² exceeds the square of the expected gap by s_B² / n_B. A bin of one image
-    adds nothing. What varies from image to image is the influence of an image on this sum, so that
-    the variance of these values over N is that of their mean; for a calibrated network, where all
-    m_B are chance, it is twice that.
-    """
-    gap, bins = _gaps(logits, labels)
-    count = np.bincount(bins, minlength=BINS)
-    mean = np.bincount(bins, gap, BINS) / np.maximum(count, 1)
-    squares = np.bincount(bins, np.square(gap - mean[bins]), BINS)
-    chance = squares / np.maximum(count * (count - 1), 1)
-    mean = np.where(count > 1, mean, 0.0)
-    return POINTS**2 * (2 * gap * mean[bins] - (mean**2 + chance)[bins])
 
 
 class Metrics(dict[str, Metric]):
@@ -285,7 +232,7 @@ NLL = Metric(
     "nats",
     0,
     math.inf,
-    _nll,
+    calibration.nll,
 )
 BRIER = Metric(
     "brier",
@@ -295,7 +242,7 @@ BRIER = Metric(
     "",
     0,
     2,
-    _brier,
+    calibration.brier,
     "Brier 1950",
 )
 ECE = Metric(
@@ -308,7 +255,7 @@ ECE = Metric(
     "",
     0,
     1,
-    _ece,
+    calibration.ece,
     "Naeini et al. 2015",
     biased=True,
 )
@@ -320,10 +267,69 @@ SQUARED_CALIBRATION_ERROR = Metric(
     "without bias may be below 0 where that is near 0.",
     "down",
     "points²",
-    of_images=_squared_calibration_error,
+    of_images=calibration.squared_calibration_error,
     reference="Ferro and Fricker 2012, Kumar et al. 2019",
     square=True,
 )
+SCALED = (
+    Metric(
+        "scaling_temperature",
+        "scaling temperature",
+        "Temperature T with the least NLL of softmax(logits / T), fitted to one half of the images "
+        "for the other; above 1: the network is too sure.",
+        low=0,
+        of_images=calibration.temperatures,
+        reference="Guo et al. 2017",
+        biased=True,
+    ),
+    *(
+        replace(
+            metric,
+            name=f"{metric.name}_scaled",
+            title=f"{metric.title}, scaled",
+            meaning=f"{metric.title} of softmax(logits / T), T fitted to the images' other half.",
+            of_images=calibration.scaled(metric.of_images),
+            reference="Guo et al. 2017",
+        )
+        for metric in (NLL, BRIER, ECE, SQUARED_CALIBRATION_ERROR)
+        if metric.of_images is not None
+    ),
+)
+AURC = Metric(
+    "aurc",
+    "AURC",
+    "Area under the risk-coverage curve: the error among the images that the network is surest of, "
+    "averaged over their share.",
+    "down",
+    "",
+    0,
+    1,
+    selective.aurc,
+    "Geifman et al. 2019",
+)
+EXCESS_AURC = Metric(
+    "excess_aurc",
+    "excess AURC",
+    "AURC less that of the same errors, ranked last: 0 is perfect at any accuracy.",
+    "down",
+    "",
+    0,
+    1,
+    selective.excess_aurc,
+    "Geifman et al. 2019",
+)
+ACCURACY_AT_80 = Metric(
+    "accuracy_at_80",
+    "accuracy at 80 % coverage",
+    "Accuracy among the 80 % of images that the network is surest of.",
+    "up",
+    "",
+    0,
+    1,
+    selective.accuracy_at_80,
+    "Geifman and El-Yaniv 2017",
+)
+
 # Measured wherever there are logits.
 SCORES = (ACCURACY, NLL, BRIER, ECE, SQUARED_CALIBRATION_ERROR)
 
@@ -603,7 +609,8 @@ STEP_RATIO = Metric(
     by_image=True,
 )
 
-METRICS.add(*SCORES, ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SECONDS)
+METRICS.add(*SCORES, *SCALED, AURC, EXCESS_AURC, ACCURACY_AT_80)
+METRICS.add(ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SECONDS)
 METRICS.add(NFE_GAMMA, NFE_AUROC, NFE_TIE, TRAINED_WITH, NFE_RHO)
 METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
 METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)

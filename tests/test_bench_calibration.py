@@ -27,15 +27,8 @@ from harness.analysis.collect import Groups, Key, Name, Stored
 from harness.analysis.corruption_error import KINDS, mean_corruption_error
 from harness.analysis.ratios import ratio
 from harness.storage.results import COLUMNS
-from harness.suites.metrics import (
-    BINS,
-    BRIER,
-    ECE,
-    NLL,
-    POINTS,
-    SQUARED_CALIBRATION_ERROR,
-    Metric,
-)
+from harness.suites.calibration import BINS, POINTS
+from harness.suites.metrics import BRIER, ECE, NLL, SQUARED_CALIBRATION_ERROR, Metric
 
 CLASSES = 10
 SCORES = (SQUARED_CALIBRATION_ERROR, NLL, BRIER)

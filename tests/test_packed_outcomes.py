@@ -153,6 +153,11 @@ def test_what_was_not_written_is_refused(answered: Answer, tmp_path: Path) -> No
     path.write_bytes(compress(newer))
     with pytest.raises(Refusal, match="has format 2; this version reads format 1. Run it again"):
         unpack(path, digest(newer))
+    # A stranger may vouch for anything.
+    for other in (b"", b"[]", b"{" * 9, content.replace(b'"images":', b'"images":9'), content[:-1]):
+        path.write_bytes(compress(other))
+        with pytest.raises(Refusal, match="does not hold what `harness run` writes. Run it again"):
+            unpack(path, digest(other))
 
 
 def test_a_run_that_is_done_gets_its_hits_and_keeps_the_rest(

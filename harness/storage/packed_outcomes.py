@@ -152,6 +152,14 @@ def unpack(path: Path, expected: str) -> Packed:
             f"{path} is not what its JSON vouches for: it was edited, cut off, or is of another "
             f"run. {AGAIN}"
         )
+    try:
+        return _parse(content, path)
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
+        raise Refusal(f"{path} does not hold what `harness run` writes. {AGAIN}") from None
+
+
+def _parse(content: bytes, path: Path) -> Packed:
+    """The hits in a file's content; any error where `Packing.content` did not make it."""
     line, _, body = content.partition(b"\n")
     header = json.loads(line)
     if header["format"] != FORMAT:

@@ -25,7 +25,7 @@ WHY = re.compile(
     "No space left|Input/output error|Read-only file system|Permission denied|"
     "[Ii]nterrupted|[Ss]topped|[Tt]erminated"
 )
-SENTENCES = re.compile(r".{20,}[.!] [A-Z`].{8,}\.")  # the fact, and the cure
+SENTENCES = re.compile(r".{10,}[.!] [A-Z`].{8,}\.")  # the fact, and the cure
 
 
 def snapshot(folder: Path) -> Files:

@@ -167,6 +167,8 @@ def _parse(content: bytes, path: Path) -> Packed:
             f"{path} has format {header['format']!a}; this version reads format {FORMAT}. {AGAIN}"
         )
     n, cells = header["images"], header["cells"]
+    if len(body) != n * (4 + math.ceil(len(cells) / 8)):
+        raise ValueError(len(body))
     steps = np.frombuffer(body[: 4 * n], "<i4")
     bits = np.frombuffer(body[4 * n :], np.uint8).reshape(n, -1)
     columns = np.unpackbits(bits, axis=1, count=len(cells)).astype(bool).T

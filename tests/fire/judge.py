@@ -19,7 +19,8 @@ from tests.fire.trial import Said
 Files = dict[str, bytes]
 # What tells when, where and by which way something was made, and so differs between two times.
 TOLD = {
-    "finished", "wall_s", "environment", "commit", "dirty", "sha256", "cells_measured", "resumed",
+    "command", "finished", "wall_s", "environment", "commit", "dirty", "sha256", "cells_measured",
+    "resumed",
 }  # fmt: skip
 WHY = re.compile(
     "No space left|Input/output error|Read-only file system|Permission denied|"
@@ -144,7 +145,7 @@ def find_words(said: Said, codes: tuple[int, ...], *, complete: bool, quiet: boo
     if said.hung:
         return ["hung"]
     if "Traceback (most recent" in said.err or said.code == 70:
-        return [f"traceback: {lines[-2:]}"]
+        return [f"traceback: {lines[:2]} ... {lines[-8:]}"]
     if said.code == 0:
         warned = any(WHY.search(line) for line in (said.out + said.err).splitlines())
         return [] if complete or warned else ["silent: exit code 0, but not all is there"]

@@ -1,6 +1,7 @@
 """All trials of the kinds that were asked for, in several processes, and the table of them."""
 
 import argparse
+import gc
 import importlib
 import multiprocessing
 import os
@@ -31,6 +32,7 @@ def import_everything() -> None:
     import matplotlib.backends.backend_svg  # noqa: F401
 
     torch.set_num_threads(1)
+    gc.freeze()  # so that children do not copy what they only look at
 
 
 def list_kinds(asked: argparse.Namespace, root: Path) -> dict[str, tuple[Iterable[str], Attempt]]:

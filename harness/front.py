@@ -130,8 +130,7 @@ def _scratch() -> Path:
 
 
 def _progress(wanted: bool) -> "Progress":
-    from rich.console import Console
-
+    from harness.console import Console
     from harness.progress import Progress
 
     return Progress(Console(stderr=True), "normal" if wanted else "quiet")

@@ -5,10 +5,14 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
+import rich.console
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
+
+from harness.console import Console
+from harness.encoding import inert
 
 LINE_EVERY_S = 10.0  # between plain lines
 BAR = 10  # characters of a bar, at least
@@ -28,7 +32,8 @@ class Task:
     def __init__(
         self, what: str, total: int, unit: str = "", console: Console | None = None
     ) -> None:
-        self.what, self.total, self.unit, self.done, self.note = what, total, unit, 0, ""
+        self.what, self.total, self.unit = inert(what, keep=""), total, unit
+        self.done, self.note = 0, ""
         self._console = console
         self._start = self._line_at = time.monotonic()
         # What was done before, by a run that this one continues, is no measure of speed.
@@ -36,7 +41,7 @@ class Task:
 
     def to(self, done: int, note: str = "") -> None:
         """Set how much of the total is done; `note` is shown behind it."""
-        self.done, self.note = done, note
+        self.done, self.note = done, inert(note, keep="")
         now = time.monotonic()
         self._first = self._first or (now, done)
         if now - self._line_at >= LINE_EVERY_S and done < self.total:
@@ -103,7 +108,9 @@ class Task:
             tail = [full * filled + rest * (length - filled), *tail]
         return (self.what + ("\n" if own_line else "  ")) + "  ".join(filter(None, tail))
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(
+        self, console: rich.console.Console, options: ConsoleOptions
+    ) -> RenderResult:
         yield Text(self.text(options.max_width, options.ascii_only))
 
 

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from harness import stopping
-from harness.encoding import let_streams_encode_everything
-from harness.refusal import Refusal, failing_machine
+from harness.encoding import inert, inert_streams, make_streams_inert
+from harness.refusal import Failure, Refusal, failing_machine
 from harness.stopping import SENTENCE
 
 if TYPE_CHECKING:
@@ -31,23 +31,48 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        typer.echo(str(refusal), err=True)
+        # Names in a sentence begin no line; several failures are several sentences.
+        text = str(refusal) if isinstance(refusal, Failure) else inert(str(refusal), keep="")
+        say(text, apart=True)
         raise typer.Exit(refusal.code) from None
     except KeyboardInterrupt:
-        typer.echo(f"\n{SENTENCE}", err=True)
+        say(f"\n{SENTENCE}", apart=True)
         raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def inert_usage_errors() -> Iterator[None]:
+    """Let what is said of a wrong option be inert: rich prints it past the streams."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            text = inert(error.format_message())
+            error.format_message = lambda: text
+        raise
+
+
+def say(text: object, apart: bool = False) -> None:
+    """Print a text on stdout, or on stderr; typer's own way leads past our streams in ASCII."""
+    print(text, file=sys.stderr if apart else sys.stdout, flush=True)
 
 
 class Commands(TyperGroup):
     """All commands. What they refuse is one sentence; all else that they raise is a bug."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; nothing that it prints is a command for the terminal."""
+        with inert_streams():
+            return super().main(*args, **options)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments, with the options for every command put in front."""
-        return super().parse_args(ctx, sorted(args, key=lambda arg: arg not in ANYWHERE))
+        with inert_usage_errors():
+            return super().parse_args(ctx, sorted(args, key=lambda arg: arg not in ANYWHERE))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        with refusals():
+        with refusals(), inert_usage_errors():
             return super().invoke(ctx)
 
 
@@ -69,7 +94,7 @@ def print_version(asked: bool) -> None:
     if asked:
         from harness import __version__
 
-        typer.echo(f"harness {__version__}")
+        say(f"harness {__version__}")
         raise typer.Exit
 
 
@@ -96,8 +121,7 @@ def harness(
 
 def show(content: object) -> None:
     """Print a sheet, a line or a table on stdout."""
-    from rich.console import Console
-
+    from harness.console import Console
     from harness.present.sheet import Sheet
     from harness.present.terminal import to_terminal
 
@@ -117,15 +141,15 @@ def print_sheets(
     if json:
         from harness.present.machine import to_json
 
-        typer.echo(to_json(*sheets))
+        say(to_json(*sheets))
     elif latex:
         from harness.present.latex import to_latex
 
-        typer.echo(to_latex(*sheets))
+        say(to_latex(*sheets))
     elif markdown:
         from harness.present.markdown import to_markdown
 
-        typer.echo(to_markdown(*sheets))
+        say(to_markdown(*sheets))
     else:
         for i, sheet in enumerate(sheets):
             if i:
@@ -136,7 +160,7 @@ def print_sheets(
 def print_lines(lines: Iterable[object], apart: bool = False) -> None:
     """Print sentences and the paths of what was written; on stderr to keep them apart from JSON."""
     for line in lines:
-        typer.echo(str(line), err=apart)
+        say(inert(str(line), keep=""), apart)
 
 
 def folder_to_read(results: Path) -> Path:
@@ -145,14 +169,13 @@ def folder_to_read(results: Path) -> Path:
 
     found = own_or_published(results)
     if found != results:
-        typer.echo(f"There are no runs of your own in {results}: this is {found}.", err=True)
+        print_lines([f"There are no runs of your own in {results}: this is {found}."], apart=True)
     return found
 
 
 def progress_on_stderr(context: typer.Context) -> "Progress":
     """Return the progress of this command, as `--quiet` and `--verbose` say."""
-    from rich.console import Console
-
+    from harness.console import Console
     from harness.progress import Level, Progress
 
     given = context.find_root().params
@@ -164,15 +187,15 @@ def main() -> None:
     """Run the command line; a bug prints its traceback and exits with 70."""
     # Threads that spin while they wait are many times slower where other programs use the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    let_streams_encode_everything()
+    make_streams_inert()
     try:
         app(prog_name="harness")
     except Exception as error:
         if stopping.asked():  # and so it broke
             return
         if sentence := failing_machine(error):
-            typer.echo(sentence, err=True)
+            say(sentence, apart=True)
             sys.exit(1)
         traceback.print_exc()
-        typer.echo("This is a bug in harness. Report it with the lines above.", err=True)
+        say("This is a bug in harness. Report it with the lines above.", apart=True)
         sys.exit(BUG)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import options as opt
-from harness.cli.app import app, print_sheets
+from harness.cli.app import app, print_sheets, say
 
 listing = typer.Typer(no_args_is_help=True, help="List what there is, by name.")
 app.add_typer(listing, name="list")
@@ -53,4 +53,4 @@ def cite(
     """Print the papers of a model, or how to cite this program, as BibTeX."""
     from harness.present.citations import bibtex_of
 
-    typer.echo(bibtex_of(name))
+    say(bibtex_of(name))

@@ -12,6 +12,7 @@ from harness.cli.app import (
     print_lines,
     print_sheets,
     progress_on_stderr,
+    say,
     show,
 )
 from harness.suites.dataset_names import dataset_name
@@ -200,7 +201,7 @@ def print_study(path: Path, folder: Path, questions: "tuple[Question, ...]", jso
     numbers = {question.number for question in questions}
     study = replace(study, questions=tuple(a for a in study.questions if a.number in numbers))
     if json:
-        typer.echo(dumps(asdict(study)))
+        say(dumps(asdict(study)))
         print_lines(say_stale(study, study.stale(folder)), apart=True)
     else:
         for part in describe_study(study, folder):

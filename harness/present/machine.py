@@ -21,9 +21,11 @@ def to_json(*tables: "Sheet | pd.DataFrame") -> str:
 
 
 def dumps(content: Any) -> str:
-    """Return JSON that stdout can encode: characters that it may lack as their escapes."""
+    """Return JSON that stdout can encode and that is inert: other characters as their escapes."""
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
-    return json.dumps(as_json(content), indent=2, allow_nan=False, ensure_ascii=ascii_only)
+    text = json.dumps(as_json(content), indent=2, allow_nan=False, ensure_ascii=ascii_only)
+    unseen = {c for c in set(text) if not c.isprintable() and c != "\n"}
+    return text.translate({ord(c): json.dumps(c)[1:-1] for c in unseen})
 
 
 def records_of(table: "Sheet | pd.DataFrame") -> Iterable[Row]:

@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.encoding import inert, inert_values
 from harness.models.catalog import CATALOG
 from harness.report import answers, libraries, runs
 from harness.report.content import Content
@@ -43,6 +44,7 @@ def html(content: Content, numbers: Mapping[str, Any], pictures: Pictures = NO_P
     Args:
         numbers: What `page.facts` returns for the content.
     """
+    numbers = inert_values(numbers)
     own = libraries.inline("\n".join((TEMPLATES / s).read_text(encoding="utf-8") for s in SCRIPTS))
     scripts = [*_libraries(), (own, libraries.source_hash(own), "module")]
     table, rows = content.table, runs.rows(content.made)
@@ -117,6 +119,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=lambda value: inert(value) if type(value) is str else value,  # no Markup of ours
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

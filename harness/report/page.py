@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from harness.analysis import boards
 from harness.analysis.collect import Outcomes
 from harness.analysis.comparability import behavior_notes, find_notes
 from harness.analysis.corruption_error import REFERENCE
+from harness.console import Console
 from harness.models.catalog import CATALOG
 from harness.progress import Progress
 from harness.report import answers, board, curves, libraries, pictures, runs, training

@@ -10,9 +10,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
 import torch
-from rich.console import Console
 
 from harness import stopping
+from harness.console import Console
 from harness.models.lookup import source
 from harness.progress import Progress
 from harness.refusal import Failure, Refusal, user_input

@@ -1,0 +1,20 @@
+"""The console of rich, for which whatever is printed is text and no command."""
+
+from collections.abc import Iterable
+
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from harness.encoding import inert
+
+
+class Console(rich.console.Console):
+    """A console that prints names, whatever is in them, as inert text."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render an object; what rich itself tells the terminal stays."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else inert(text), style, control)

@@ -252,7 +252,13 @@ def test_one_process_at_a_time_passes_a_lock(tmp_path: Path) -> None:
             time.sleep(0.01)
         order.append("first leaves")
     thread.join()
-    assert order == ["waits", "first leaves", "second enters"] and not path.exists()
+    assert order == ["waits", "first leaves", "second enters"] and not list(tmp_path.iterdir())
+
+
+def test_a_lock_leaves_what_was_made_in_its_folder(tmp_path: Path) -> None:
+    with alone(tmp_path / "a/b/.lock", lambda: None):
+        (tmp_path / "a/f").touch()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a", tmp_path / "a/f"]
 
 
 def enter(path: Path, order: list[str]) -> None:
@@ -282,7 +288,9 @@ def test_without_locks_everybody_passes(tmp_path: Path, monkeypatch: pytest.Monk
         (OSError(errno.ENOSPC, "", "/r/f"), "/r/f: No space left on device. Make room, and run"),
         (OSError(errno.EMFILE, "", "/r/f"), "/r/f: Too many open files. Let a process open more"),
         (OSError(errno.EIO, ""), "Input/output error. Check the disk, and run the same command"),
-        (MemoryError(), "The memory is full. Give a smaller `--batch-size`"),
+        (MemoryError(), "The memory is full. Free some, or raise `ulimit -v`"),
+        (ImportError("libtorch.so: failed to map segment from shared object"), "The memory is"),
+        (RuntimeError("can't start new thread"), "The memory is full."),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "The memory is"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "The memory is"),
         (OSError(errno.EISDIR, "", "/r/f"), ""),

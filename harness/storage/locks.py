@@ -35,10 +35,13 @@ def try_lock(file: int) -> bool | None:
 def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Let one process at a time pass; the lock is a file that is removed in the end.
 
+    So are folders that were made for it, if nothing else came to lie there.
+
     Args:
         path: Of the lock.
         waiting: Called once if another process is in there.
     """
+    made = [folder for folder in path.parents if not folder.exists()]
     file = _acquire(path, waiting)
     try:
         yield
@@ -46,6 +49,8 @@ def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         if file is not None:
             with contextlib.suppress(OSError):
                 path.unlink()  # first, so that no other locks a file that is removed then
+                for folder in made:
+                    folder.rmdir()
             os.close(file)
 
 
@@ -55,9 +60,11 @@ def _acquire(path: Path, waiting: Callable[[], None]) -> int | None:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = _open(path)
         except OSError:  # a folder that cannot be written; who writes there will say so
             return None
+        if file is None:
+            continue
         keep = False
         try:
             locked = try_lock(file)
@@ -74,6 +81,13 @@ def _acquire(path: Path, waiting: Callable[[], None]) -> int | None:
                 waiting()
                 told = True
             time.sleep(POLL_S)
+
+
+def _open(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:  # the folder was there, and was removed just now
+        return None
 
 
 def is_at(file: int, path: Path) -> bool:

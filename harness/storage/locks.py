@@ -41,8 +41,8 @@ def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         path: Of the lock.
         waiting: Called once if another process is in there.
     """
-    made = [folder for folder in path.parents if not folder.exists()]
-    file = _acquire(path, waiting)
+    made: dict[Path, None] = {}
+    file = _acquire(path, waiting, made)
     try:
         yield
     finally:
@@ -54,11 +54,16 @@ def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
             os.close(file)
 
 
-def _acquire(path: Path, waiting: Callable[[], None]) -> int | None:
-    """Wait for the lock; return its open file, None where there are no locks."""
+def _acquire(path: Path, waiting: Callable[[], None], made: dict[Path, None]) -> int | None:
+    """Wait for the lock; return its open file, None where there are no locks.
+
+    Args:
+        made: Gets the folders that were made for it, the innermost first.
+    """
     told = False
     while True:
         try:
+            made.update((folder, None) for folder in path.parents if not folder.exists())
             path.parent.mkdir(parents=True, exist_ok=True)
             file = _open(path)
         except OSError:  # a folder that cannot be written; who writes there will say so

@@ -3,12 +3,15 @@
 import sys
 
 from harness import stopping
+from harness.refusal import cramped
 
 
 def main() -> None:
     """Run the command line; signals are heard before anything large is imported."""
 
     def program() -> None:
+        if sentence := cramped():
+            sys.exit(sentence)
         from harness.cli import main
 
         main()

@@ -9,8 +9,19 @@ from pathlib import Path
 
 from harness.models import registry
 
-# How PyTorch says it, on a CPU and on a GPU.
-OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad allocation")
+# How PyTorch says it, on a CPU and on a GPU; the C++ library; oneDNN; the loader of libraries,
+# which are mapped into memory as they are imported; Python, of whose threads each has a stack.
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA out of memory",
+    "bad allocation",
+    "bad_alloc",
+    "could not create a memory object",
+    "failed to map segment from shared object",
+    "annot allocate memory",
+    "can't start new thread",
+)
+LEAST = 600 * 10**6  # bytes of addresses that a command needs
 FAILING = {
     errno.ENOSPC: "Make room",
     errno.EDQUOT: "Make room",
@@ -54,7 +65,7 @@ def user_input() -> Iterator[None]:
     try:
         yield
     except (ValueError, LookupError, FileNotFoundError, PermissionError, ImportError) as error:
-        if isinstance(error, KeyError | IndexError):
+        if isinstance(error, KeyError | IndexError) or out_of_memory(error):
             raise
         raise Refusal(str(error)) from error
     except SyntaxError as error:
@@ -63,17 +74,42 @@ def user_input() -> Iterator[None]:
 
 def describe_error(error: Exception) -> str:
     """Return what somebody else's code raised, and where, as a sentence."""
+    if out_of_memory(error):
+        return failing_machine(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split()).rstrip(".")[:300]
     return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {text}."
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether memory is what was missing."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def cramped() -> str:
+    """Return why this process has too little memory to start in; "" where it has enough.
+
+    Asked before anything large is imported: libraries of numbers hang where they find so little.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY or limit >= LEAST:
+        return ""
+    return (
+        f"This process may have {limit / 1e6:.0f} MB of memory (`ulimit -v`), and needs "
+        f"{LEAST / 1e6:.0f} MB to start, about 5 GB to run networks. Raise the limit."
+    )
+
+
 def failing_machine(error: BaseException) -> str:
     """Return a sentence on what the machine could not do; "" where that is not what happened."""
-    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+    if out_of_memory(error):
         return (
-            "The memory is full. Give a smaller `--batch-size` or fewer `--workers`, or free some; "
-            "finished work is kept."
+            "The memory is full. Free some, or raise `ulimit -v`; where networks run, give a "
+            "smaller `--batch-size` or `--limit`, or fewer `--workers`. Finished work is kept."
         )
     if isinstance(error, OSError) and error.errno in FAILING:
         where = f"{error.filename}: " if error.filename else ""

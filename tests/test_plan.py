@@ -33,6 +33,21 @@ def weights(options: Options) -> Path:
     return job.weights.path
 
 
+def test_weights_that_another_process_trained_after_planning_are_taken(
+    options: Options, tmp_path: Path
+) -> None:
+    """A network of a user is built, with its initial weights, when it is planned."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from torch import nn\ndef net(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))\n"
+    )
+    own = replace(options, width=None)
+    first, second = (plan([f"{file}:net"], ["digits"], [0], ["clean"], own)[0] for _ in range(2))
+    found = [checkpoints.digest(trained(j, own, QUIET)[0].state_dict()) for j in (first, second)]
+    assert found[0] == found[1]
+
+
 def test_planning_builds_no_registered_network_and_reads_no_training_set(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

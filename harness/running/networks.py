@@ -31,6 +31,7 @@ def trained(job: Job, options: Options, progress: Progress) -> tuple[nn.Module, 
     """
     for note in job.weights.notes:
         progress.say(note)
+    loaded = job.trained and bool(job.built)  # with its weights, by `plan`
     if not job.trained:
         path, text = job.weights.path, f"Another process trains {job.label}: waiting for it."
         with alone(path.with_name(f".{path.stem}.lock"), lambda: progress.say(text)):
@@ -38,7 +39,6 @@ def trained(job: Job, options: Options, progress: Progress) -> tuple[nn.Module, 
             if not job.trained:
                 return _train(job, options, progress, resolve_device(options.device))
     partial(job).unlink(missing_ok=True)  # killed before it could
-    loaded = bool(job.built)  # with its weights, by `plan`
     model = job.build()
     if job.weights.file is not None and not loaded:
         state, _ = checkpoints.read(job.weights.file, foreign=True)

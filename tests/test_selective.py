@@ -54,6 +54,7 @@ def test_accuracy_at_80_is_that_of_the_surest() -> None:
 @pytest.mark.parametrize("metric", [AURC, EXCESS, AT_80, METRICS["nll_scaled"]])
 def test_the_spread_over_images_is_the_standard_error(metric: Metric) -> None:
     rng, means, errors = np.random.default_rng(0), [], []
+    assert metric.of_images is not None
     for _ in range(300):
         values = metric.of_images(*draw(rng, 500))
         means.append(values.mean())

@@ -74,8 +74,8 @@ def user_input() -> Iterator[None]:
 
 def describe_error(error: Exception) -> str:
     """Return what somebody else's code raised, and where, as a sentence."""
-    if out_of_memory(error):
-        return failing_machine(error)
+    if sentence := failing_machine(error):
+        return sentence
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split()).rstrip(".")[:300]
     return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {text}."

@@ -204,7 +204,7 @@ def span(metric: Name, rate: bool) -> tuple[float, float]:
     if rate:
         return RATE
     low, high = span_of(*metric)
-    return (low, high) if (low, high) != RATE else (low, math.inf)
+    return (low, high) if (low, high) != RATE else (low, math.nextafter(high, math.inf))
 
 
 class _Numbers:

@@ -34,9 +34,12 @@ def metric_figure(numbers: pd.DataFrame, looks: Looks, size: Size | None = None)
     ]
     cells = numbers[numbers["level"].notna()]
     if cells["group"].nunique() > PLACES:
-        cells = numbers[numbers["level"].isna() | (numbers["group"] == CLEAN)]
+        means = numbers[numbers["level"].isna() | (numbers["group"] == CLEAN)]
+        cells = cells if means.empty else means
     metrics = list(dict.fromkeys(zip(cells["metric"], cells["variant"], strict=True)))[:MOST]
-    groups = list(dict.fromkeys(cells["group"]))[:PLACES]
+    groups = list(dict.fromkeys(cells["group"]))
+    more, groups = len(groups) - PLACES, groups[:PLACES]
+    cells = cells[cells["group"].isin(groups)]
     parts = [cells[(cells["metric"] == m) & (cells["variant"] == v)] for m, v in metrics]
     up = METRICS[metrics[0][0]].sign >= 0
     ranked = list(parts[0].groupby("model")["value"].mean().sort_values(ascending=not up).index)
@@ -56,6 +59,8 @@ def metric_figure(numbers: pd.DataFrame, looks: Looks, size: Size | None = None)
         axis.set_title(full_title(metric, variant) + unit)
         if about.is_rate:
             (axis.xaxis if single else axis.yaxis).set_major_formatter(FuncFormatter(percent))
+    if more > 0:
+        figure.supxlabel(f"The first {PLACES} of {PLACES + more} conditions")
     figure.set_label("Metrics by condition; bars are 95 % intervals.")
     return figure
 
@@ -63,7 +68,6 @@ def metric_figure(numbers: pd.DataFrame, looks: Looks, size: Size | None = None)
 def draw_conditions(axis: Any, part: pd.DataFrame, groups: list[str], models: Models) -> None:
     """Draw lines over the levels of each condition, one condition beside the other."""
     place = {group: float(i) for i, group in enumerate(groups)}
-    part = part[part["group"].isin(groups)]
     ends: Ends = {}
     for _, here in part.groupby("condition", sort=False):
         ends |= draw_lines(axis, here.assign(level=here["group"].map(place)), models)

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from scipy.optimize import isotonic_regression
 
+from harness.plots.letters import spell
+
 END = "_name at the end of a line"
 LONGEST = 24  # characters of a name beside a line
 SMALLEST = 4.5  # points
@@ -18,6 +20,7 @@ NAMED = re.compile(r"\b\w+=")  # what an argument is called
 
 def short(name: str, longest: int = LONGEST) -> str:
     """Return a name that fits: without the names of its arguments, or with the last one alone."""
+    name = spell(name)
     if len(name) <= longest:
         return name
     model, arguments, rest = name.partition("(")
@@ -34,7 +37,7 @@ def short(name: str, longest: int = LONGEST) -> str:
 def tell_apart(names: Sequence[str], longest: int = LONGEST) -> list[str]:
     """Return short names; where two of them are equal, longer ones."""
     found = [short(name, longest) for name in names]
-    whole = len(set(found)) == len(set(names)) or longest >= max(map(len, names))
+    whole = len(set(found)) == len(set(names)) or longest >= max(len(spell(n)) for n in names)
     return found if whole else tell_apart(names, longest + LONGEST)
 
 

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from harness.analysis.corruption_error import REFERENCE as BASELINE
 from harness.models.catalog import CATALOG
 from harness.plots.labels import fit_titles, spread_labels
+from harness.plots.letters import spell_all
 from harness.refusal import Refusal
 from harness.storage.files import write_bytes
 
@@ -36,6 +37,7 @@ MARKERS = ("s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 RC: Any = {
     "font.size": 7,
+    "text.parse_math": False,  # a name may have dollars
     "lines.linewidth": 1.2,
     "lines.markersize": 3.2,
     "legend.frameon": False,
@@ -133,6 +135,7 @@ def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
         with matplotlib.rc_context(RC), warnings.catch_warnings():
             warnings.filterwarnings("error", message="constrained_layout not applied")
             figure = make(*args, **kwargs)
+            spell_all(figure)
             try:
                 for _ in range(2):  # ticks may change with the layout, and the layout with them
                     figure.draw_without_rendering()

@@ -1,5 +1,6 @@
 """Proper scores and calibration, clean and under corruption."""
 
+import math
 from collections.abc import Sequence
 
 from harness.analysis.groups import CORRUPTED
@@ -58,4 +59,5 @@ def ratio_of(key: str, above: Sample | None, below: Sample | None) -> Row:
 
 def calibration(key: str, squared: Sample | None) -> Row:
     """Return the root of the squared calibration error, in points, as it stands in a row."""
-    return {k: v if v is None else max(0.0, v) ** 0.5 for k, v in estimate(key, squared).items()}
+    found = estimate(key, squared).items()
+    return {k: v if v is None or math.isnan(v) else max(0.0, v) ** 0.5 for k, v in found}

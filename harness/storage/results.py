@@ -242,6 +242,11 @@ def select(
         Refusal: There are none at all, or none of one of these names.
     """
     frame = read(results, whole=whole)
+    if frame.empty and whole and run_files(results):
+        raise Refusal(
+            f"All results in {results} are of a subset of the test images, which are not compared "
+            "with others. Run it again without `--limit`."
+        )
     if frame.empty:
         raise Refusal(
             f"There are no results in {results}. Run `harness run --suite robustness --model "

@@ -59,6 +59,9 @@ RecipeName = Annotated[
 Compile = Annotated[
     bool, training("Compile networks: for many epochs or seeds on a GPU.", "--compile")
 ]
+TensorBoard = Annotated[
+    Path | None, training("Folder to write loss, accuracy, learning rate and speed to.")
+]
 Limit = Annotated[int, evaluation("Number of test images, 0 for all; written to results/quick/.")]
 Device = Annotated[str, evaluation("auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, evaluation("float32, or bfloat16 for suites that need logits alone.")]

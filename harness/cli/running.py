@@ -49,6 +49,7 @@ def run(
     epochs: opt.Epochs = None,
     recipe: opt.RecipeName = None,
     compile: opt.Compile = False,
+    tensorboard: opt.TensorBoard = None,
     limit: opt.Limit = 0,
     image_seed: opt.ImageSeed = 0,
     corruptions: opt.Corruptions = [],
@@ -133,6 +134,7 @@ def train(
     epochs: opt.Epochs = None,
     recipe: opt.RecipeName = None,
     compile: opt.Compile = False,
+    tensorboard: opt.TensorBoard = None,
     device: opt.Device = "auto",
     results: opt.Results = Path("results"),
 ) -> None:

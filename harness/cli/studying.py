@@ -66,6 +66,7 @@ def study(
     epochs: opt.Epochs = None,
     recipe: opt.RecipeName = None,
     compile: opt.Compile = False,
+    tensorboard: opt.TensorBoard = None,
     limit: opt.Limit = 0,
     workers: Workers = 0,
     device: opt.Device = "auto",

@@ -1,7 +1,9 @@
 """A job's network with its weights: loaded, brought by its builder, or trained now."""
 
+import contextlib
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from harness.running.environment import environment
 from harness.running.halves import count_seen
 from harness.running.jobs import Job
 from harness.running.options import Options, resolve_device
-from harness.running.recipes import recipe_for
-from harness.running.train import TRAINER, train
+from harness.running.recipes import Recipe, recipe_for
+from harness.running.scalars import scalars
+from harness.running.train import TRAINER, Report, train
 from harness.running.weights import Weights, find_weights
 from harness.storage import checkpoints
 from harness.storage.json_files import write_json
@@ -85,7 +88,7 @@ def _train(
     progress.say(f"{reason}: training {recipe.epochs} epochs of {len(split)} images.")
     start = time.monotonic()
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
-    with progress.task(f"train {job.label}", steps, "steps") as task:
+    with _reporting(job, recipe, steps, options, progress) as report:
         model, history = train(
             job.build(),
             split,
@@ -94,9 +97,7 @@ def _train(
             device=device,
             partial=partial(job),
             identity=identity,
-            report=lambda step, steps, loss, accuracy: task.to(
-                step, f"loss {loss:.3f}, accuracy {accuracy:.1%}"
-            ),
+            report=report,
             tell=progress.say,
         )
     description = identity | {"seed": job.seed, "recipe": asdict(recipe)}
@@ -112,6 +113,25 @@ def _train(
     partial(job).unlink(missing_ok=True)
     weights = Weights(path, path, description)
     return model, replace(job, weights=weights)
+
+
+@contextlib.contextmanager
+def _reporting(
+    job: Job, recipe: Recipe, steps: int, options: Options, progress: Progress
+) -> Iterator[Report]:
+    """Give what shows how a training goes, to a person and to TensorBoard if that was asked for."""
+    with contextlib.ExitStack() as stack:
+        task = stack.enter_context(progress.task(f"train {job.label}", steps, "steps"))
+        board = options.tensorboard and stack.enter_context(
+            scalars(options.tensorboard, job, recipe)
+        )
+
+        def report(*, step: int, steps: int, loss: float, accuracy: float) -> None:
+            task.to(step, f"loss {loss:.3f}, accuracy {accuracy:.1%}")
+            if board:
+                board(step=step, steps=steps, loss=loss, accuracy=accuracy)
+
+        yield report
 
 
 def set_aside(path: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import os
 import tempfile
 import unicodedata
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -39,6 +40,7 @@ class Options:
         constants: Set of severity constants; "auto" chooses by the size of the images.
         source: Who makes the corruptions, "harness" or "imagecorruptions".
         image_seed: Seed of all random draws on test images; training seeds are given by job.
+        tensorboard: Folder of scalars of trainings, None for none.
         name: Of the one model, in tables and paths; "" for its own.
     """
 
@@ -59,6 +61,7 @@ class Options:
     constants: str = "auto"
     source: str = "harness"
     image_seed: int = 0
+    tensorboard: Path | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -85,6 +88,11 @@ class Options:
             value = getattr(self, name)
             if value is not None and (problem := problem_of_whole(value, least)):
                 raise Refusal(f"`--{name.replace('_', '-')}` {problem}.")
+        if self.tensorboard is not None and find_spec("tensorboard") is None:
+            raise Refusal(
+                "`--tensorboard` needs TensorBoard, which is not installed. Run `pip install "
+                '"diffeq-harness[tensorboard]"`, or leave it out.'
+            )
         check_writable(self.results)
 
 

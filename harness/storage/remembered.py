@@ -20,7 +20,7 @@ from harness.refusal import Refusal
 from harness.storage.arrays import Damaged, read_arrays, write_arrays
 from harness.storage.cells import CellStore
 from harness.storage.files import canonical
-from harness.suites import metrics
+from harness.suites import calibration, metrics, selective
 
 FORMAT = 1  # raised by every change of how outcomes are made of cells
 Found = dict[str, tuple[np.ndarray, str] | None]  # None for what has no outcomes
@@ -43,7 +43,8 @@ def _origin(cells: Mapping[str, str]) -> dict[str, Any]:
 @cache
 def _code() -> str:
     """What turns logits into outcomes, as a digest."""
-    source = Path(metrics.__file__).read_bytes()
+    modules = (metrics, calibration, selective)
+    source = b"".join(Path(module.__file__).read_bytes() for module in modules)
     versions = f"{np.__version__} {scipy.__version__}"
     return hashlib.sha256(source + versions.encode()).hexdigest()
 

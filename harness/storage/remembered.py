@@ -44,7 +44,7 @@ def _origin(cells: Mapping[str, str]) -> dict[str, Any]:
 def _code() -> str:
     """What turns logits into outcomes, as a digest."""
     modules = (metrics, calibration, selective)
-    source = b"".join(Path(module.__file__).read_bytes() for module in modules)
+    source = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
     versions = f"{np.__version__} {scipy.__version__}"
     return hashlib.sha256(source + versions.encode()).hexdigest()
 

@@ -99,7 +99,9 @@ def _find_weights(architecture: str) -> str:
         repository = config.hf_hub_id
     owner_and_name, _, revision = repository.partition("@")
     for name in FILES:
-        found = try_to_load_from_cache(owner_and_name, name, revision=revision or None)
+        found = try_to_load_from_cache(
+            owner_and_name, name, constants.HF_HUB_CACHE, revision or None
+        )
         if isinstance(found, str):
             return found
     if not _is_reachable():

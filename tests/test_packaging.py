@@ -11,6 +11,8 @@ from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from harness.report import libraries
 from harness.storage import provenance
@@ -211,3 +213,33 @@ def test_a_cure_installs_packages_that_the_index_has() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     named = {name.partition(">=")[0] for name in extras["report"]}
     assert named == set(libraries.NEEDED.values())
+
+
+def versions(name: str) -> dict[str, str]:
+    """The versions that a file of constraints sets, by the name of the library."""
+    lines = (ROOT / ".ci" / name).read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {canonicalize_name(pin.name): str(pin.specifier) for pin in pins}
+
+
+def declared() -> dict[str, Requirement]:
+    """The libraries that the program needs, extras included, but for those of `dev`."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    lines = [*PROJECT["project"]["dependencies"]]
+    lines += [line for name, of_extra in extras.items() if name != "dev" for line in of_extra]
+    found = [Requirement(line) for line in lines]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+def test_the_lowest_versions_that_are_tested_are_those_declared() -> None:
+    expected = {name: str(r.specifier).replace(">=", "==") for name, r in declared().items()}
+    assert versions("lowest.txt") == expected
+
+
+def test_versions_known_to_be_good_are_allowed() -> None:
+    good = versions("known-good.txt")
+    gpu = {"cuda-core"}  # brings along what the driver asks for
+    assert declared().keys() - good.keys() == gpu
+    for name, requirement in declared().items():
+        if name not in gpu:
+            assert requirement.specifier.contains(good[name].removeprefix("==")), name

@@ -13,6 +13,7 @@ from harness.storage.cells import CellStore
 from harness.storage.files import PUBLISHED
 from harness.storage.json_files import write_json
 from harness.storage.results import read, read_provenances
+from harness.suites.metrics import METRICS, Metric
 
 Answer = Callable[..., Path]  # writes a run
 
@@ -81,10 +82,10 @@ def test_other_code_or_other_cells_are_another_key(
 
 def test_other_means_are_added(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = read(results)
-    for metric in ("accuracy", "nll"):
+    for metric in ("brier", "nll"):
         leaderboard(frame[frame["metric"] == metric], StoredOutcomes(results, remember=True))
     closed(monkeypatch)
-    part = frame[frame["metric"].isin(["accuracy", "nll"])]
+    part = frame[frame["metric"].isin(["brier", "nll"])]
     leaderboard(part, StoredOutcomes(results, remember=True))
     with pytest.raises(pytest.fail.Exception, match="a cell was opened"):
         board(results)
@@ -101,3 +102,29 @@ def test_means_have_names_by_their_cells_and_their_order() -> None:
     names = {remembered.name_of(c) for c in (cells, cells[::-1], cells[:1], [("fog", 1.5)])}
     assert len(names) == 4
     assert remembered.name_of([("fog", np.float64(1)), ("fog", 2.0)]) == remembered.name_of(cells)
+
+
+def test_accuracy_alone_is_read_from_the_packed_hits(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = read(results)
+    accuracy = frame[frame["metric"] == "accuracy"]
+    packed = list(results.rglob("*.bits"))
+    contents = [path.read_bytes() for path in packed]
+    for path in packed:
+        path.write_bytes(b"damaged")
+    from_cells = leaderboard(accuracy, StoredOutcomes(results))
+    for path, content in zip(packed, contents, strict=True):
+        path.write_bytes(content)
+    closed(monkeypatch)
+    assert as_csv(leaderboard(accuracy, StoredOutcomes(results))) == as_csv(from_cells)
+    assert (from_cells["basis"] == "images").all()
+
+
+def test_means_of_a_metric_of_a_user_are_not_remembered(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Metric("nll", "NLL", of_images=lambda logits, labels: logits[:, 0])
+    monkeypatch.setitem(METRICS, "nll", own)
+    board(results)
+    assert not any(path.exists() for path in kept(results))

@@ -17,6 +17,7 @@ import numpy as np
 from harness.analysis.collect import Groups, Key, Name, Stored
 from harness.analysis.groups import Where
 from harness.analysis.sample import Sample
+from harness.refusal import Refusal
 from harness.storage import remembered
 from harness.storage.cells import CellStore
 from harness.storage.files import canonical
@@ -26,6 +27,7 @@ from harness.suites.metrics import ACCURACY, ERROR, METRICS, array_name, parts_o
 
 LOG = logging.getLogger(__name__)
 Found = tuple[np.ndarray, np.ndarray]  # outcomes and positions of a metric's images
+HITS = {(ACCURACY.name, ""), (ERROR.name, "")}  # metrics that follow from hits
 NO_HITS = Packed({}, {}, np.zeros(0, np.int64))
 
 
@@ -98,10 +100,14 @@ class StoredOutcomes:
         keys = {_where(name): key for name, key in cells.items()}
         stored = {where for where, key in keys.items() if key in self._listed}
         order = list(dict.fromkeys(w for of in groups.values() for w in of))
-        whole = stored.issuperset(order)
-        if not (self._remember and whole):
-            packed = NO_HITS if whole else _packed(path, beside)
-            return self._read(keys, stored, packed, groups, order, metrics)
+        if not stored.issuperset(order):
+            return self._read(keys, stored, _packed(path, beside), groups, order, metrics)
+        if HITS.issuperset(metrics) and (hits := _hits_of(path, beside)).hits.keys() >= set(order):
+            return self._read(keys, (), hits, groups, order, metrics)  # no cell need be opened
+        # Of means that are as many as cells nothing is gained.
+        few = 2 * len(groups) <= len(order) and all(remembered.can_be(name) for name, _ in metrics)
+        if not (self._remember and few):
+            return self._read(keys, stored, NO_HITS, groups, order, metrics)
         known = remembered.read(self._store, cells)
         names = _names(groups, metrics)
         if known.keys() >= set(names.values()):
@@ -180,10 +186,18 @@ def _packed(path: Path, beside: Mapping[str, Any]) -> Packed:
     return NO_HITS
 
 
+def _hits_of(path: Path, beside: Mapping[str, Any]) -> Packed:
+    """The hits beside a run's JSON whose cells are there as well: none that are damaged or lost."""
+    try:
+        return _packed(path, beside) if path.with_suffix(SUFFIX).is_file() else NO_HITS
+    except Refusal:
+        return NO_HITS
+
+
 def _of_hits(metric: Name, packed: Packed, where: Where) -> Found | None:
     """The outcomes of accuracy or error; None for other metrics, and where there are none."""
     hits = packed.hits.get(where)
-    if hits is None or metric not in ((ACCURACY.name, ""), (ERROR.name, "")):
+    if hits is None or metric not in HITS:
         return None
     right = hits if metric[0] == ACCURACY.name else ~hits
     return right.astype(float), packed.positions

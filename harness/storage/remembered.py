@@ -22,6 +22,7 @@ from harness.storage.cells import CellStore
 from harness.storage.files import canonical
 from harness.suites import calibration, metrics, selective
 
+MODULES = (metrics, calibration, selective)  # which turn logits into outcomes
 FORMAT = 1  # raised by every change of how outcomes are made of cells
 Found = dict[str, tuple[np.ndarray, str] | None]  # None for what has no outcomes
 
@@ -43,10 +44,15 @@ def _origin(cells: Mapping[str, str]) -> dict[str, Any]:
 @cache
 def _code() -> str:
     """What turns logits into outcomes, as a digest."""
-    modules = (metrics, calibration, selective)
-    source = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
+    source = b"".join(Path(str(module.__file__)).read_bytes() for module in MODULES)
     versions = f"{np.__version__} {scipy.__version__}"
     return hashlib.sha256(source + versions.encode()).hexdigest()
+
+
+def can_be(metric: str) -> bool:
+    """Return whether the key says all that a metric's outcomes follow from: none of a user's."""
+    function = metrics.METRICS[metric].of_images
+    return function is None or function.__module__ in {module.__name__ for module in MODULES}
 
 
 def read(store: CellStore, cells: Mapping[str, str]) -> Found:

@@ -15,6 +15,7 @@ from torchvision.datasets import utils
 from harness.refusal import Refusal
 from harness.running import archives, fetch
 from harness.running.archives import Archive, install
+from harness.storage.locks import try_lock
 from harness.suites import datasets
 
 NAMES = ("fog", "labels")
@@ -206,6 +207,21 @@ def test_the_files_of_a_right_archive_get_their_places_and_the_modes_of_others(
     (tmp_path / "right.tar").rename(root / "CIFAR-10-C.tar")
     install(archive, root)
     assert everything(root) == {"CIFAR-10-C", "CIFAR-10-C.tar", *files}
+
+
+def test_what_a_killed_process_left_is_removed_and_not_what_a_living_one_fills(
+    tmp_path: Path, root: Path
+) -> None:
+    archive = made(tmp_path / "right.tar", add_all)
+    dead, alive = root / ".CIFAR-10-C.dead.part", root / ".CIFAR-10-C.live.part"
+    for folder in (dead, alive):
+        folder.mkdir()
+        (folder / archives.ALIVE).touch()
+        (folder / "CIFAR-10-C.tar").write_bytes(b"half")
+    with (alive / archives.ALIVE).open("r+b") as file:
+        assert try_lock(file.fileno())
+        install(archive, root)
+    assert not dead.exists() and (alive / "CIFAR-10-C.tar").exists()
 
 
 def test_a_command_says_one_sentence(

@@ -8,6 +8,7 @@ one. Whatever fails, the temporary folder is removed, and nothing else was writt
 
 import contextlib
 import hashlib
+import shutil
 import tarfile
 import tempfile
 import urllib.request
@@ -17,11 +18,14 @@ from http.client import HTTPException
 from pathlib import Path
 
 from harness.refusal import Refusal
+from harness.storage.files import PART
+from harness.storage.locks import try_lock
 
 SILENCE_S = 60.0  # after which a server that sends nothing is given up
 MEMBERS = 1_000  # that are looked at; the published archives have about twenty
 LARGEST = 200_000_000  # bytes of one file; the published ones have 153,600,128 at most
 BLOCK = 1 << 20
+ALIVE = "alive"  # in a temporary folder: locked by the process that fills it
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,14 @@ def install(archive: Archive, root: Path) -> None:
         OSError: It cannot be had from here, or cannot be written.
         Refusal: It is not the published archive; nothing was unpacked.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{archive.name}.", dir=root) as temporary:
+    with _temporary_folder(root, archive.name) as temporary:
         path = root / f"{archive.name}.tar"
         if path.is_file():
             _check_archive(archive, path)
         else:
-            path = Path(temporary, path.name)
+            path = temporary / path.name
             _download(archive, path)
-        unpacked = Path(temporary, "unpacked")
+        unpacked = temporary / "unpacked"
         with _refused(archive):
             _unpack(archive, path, unpacked)
             for name, md5 in archive.files.items():
@@ -67,6 +70,20 @@ def install(archive: Archive, root: Path) -> None:
         (root / archive.name).mkdir(exist_ok=True)
         for name in archive.files:
             _member(archive, unpacked, name).replace(_member(archive, root, name))
+
+
+@contextlib.contextmanager
+def _temporary_folder(root: Path, name: str) -> Iterator[Path]:
+    """A folder for what is not verified yet; those of processes that died go."""
+    root.mkdir(parents=True, exist_ok=True)
+    for left in root.glob(f".{name}.*{PART}"):
+        with contextlib.suppress(OSError), (left / ALIVE).open("r+b") as file:
+            if try_lock(file.fileno()):
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=PART, dir=root) as temporary:
+        with Path(temporary, ALIVE).open("xb") as file:
+            try_lock(file.fileno())  # which ends with this process
+            yield Path(temporary)
 
 
 def _member(archive: Archive, folder: Path, name: str) -> Path:

@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 
 from harness.analysis.groups import FAMILIES
 from harness.cli import app
+from harness.storage.arrays import read_arrays, write_arrays
+from harness.storage.cells import CellStore
 from harness.storage.json_files import read_json, write_json
 from harness.storage.results import csv_path, read, write
 from harness.suites.base import Measurement
@@ -152,6 +154,19 @@ def test_what_cannot_be_made_again_stays(
     said = " ".join(table("--results", tmp_path, "--rescore").stdout.split())
     assert f"seed0.csv stays as it is: {reason}." in said
     assert path.read_bytes() == before
+
+
+def test_a_cell_that_a_stranger_vouches_for_is_not_measured(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
+    path = answered(tmp_path, "m")
+    key = read_json(path.with_suffix(".json"), "")["cells"]["clean 0"]
+    cell = CellStore(tmp_path / "cells").path(key)
+    arrays, description = read_arrays(cell)
+    write_arrays(cell, arrays | {"labels": arrays["labels"] + 99}, description)
+    said = words(table("--results", tmp_path, "--rescore"))
+    assert "seed0.csv stays as it is: its cell `clean 0` is not here." in said
+    assert CellStore(tmp_path / "cells").look(key) is None
 
 
 def test_nothing_to_make_again_is_said(tmp_path: Path, answered: Callable[..., Path]) -> None:

@@ -100,7 +100,10 @@ def _measured(
             float(description["level"]),
             constants=description["constants"],
         )
-        rows = measured(suite, cell, arrays)
-        hits.add(i, description, arrays, rows)
+        try:
+            rows = measured(suite, cell, arrays)
+            hits.add(i, description, arrays, rows)
+        except (ValueError, LookupError, TypeError) as error:  # of arrays that nobody observed
+            return f"its cell `{name}` cannot be measured: {error}"
         found += rows
     return found, hits.content()

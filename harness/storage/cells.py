@@ -117,6 +117,8 @@ class CellStore:
         arrays, description = read_arrays(self.path(key))
         if hashlib.sha256(canonical(description).encode()).hexdigest() != key:
             raise Damaged(f"{self.path(key)} is another cell than its name says.")
+        if not _fit(arrays):
+            raise Damaged(f"{self.path(key)} holds labels that its logits do not go with.")
         return arrays, description
 
     def look(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -144,3 +146,14 @@ class CellStore:
             if error.errno not in READ_ONLY:
                 raise
             LOG.warning("%s It is in the table alone.", error)
+
+
+def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether labels are classes of logits; a stranger's checksum vouches for anything."""
+    labels, logits = arrays.get("labels"), arrays.get("logits")
+    if labels is None or logits is None or not labels.size:
+        return True
+    if labels.dtype.kind not in "iu" or logits.dtype.kind != "f" or logits.ndim < 2:
+        return False
+    known = labels.shape == logits.shape[:1] and labels.min() >= 0
+    return bool(known and labels.max() < logits.shape[-1])

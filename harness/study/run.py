@@ -14,7 +14,7 @@ import torch
 from harness import stopping
 from harness.console import Console
 from harness.models.lookup import source
-from harness.progress import Progress
+from harness.progress import Level, Progress
 from harness.refusal import Failure, Refusal, user_input
 from harness.running.execute import execute
 from harness.running.jobs import Job
@@ -112,7 +112,7 @@ def run_study(
             with _kept(failed):
                 _one(one, options, progress, f"{i} of {len(work)}")
     else:
-        _share(work, options, workers, failed)
+        _share(work, options, progress.level, workers, failed)
     if failed:
         raise Failure("\n".join(map(str, failed)))
 
@@ -125,7 +125,9 @@ def _kept(failed: list[Failure]) -> Iterator[None]:
         failed.append(failure)
 
 
-def _share(work: Sequence[Network], options: Options, workers: int, failed: list[Failure]) -> None:
+def _share(
+    work: Sequence[Network], options: Options, level: Level, workers: int, failed: list[Failure]
+) -> None:
     """Do the work in several processes."""
     threads = max(1, torch.get_num_threads() // workers)
     # Spawned, since threads and CUDA do not survive a fork.
@@ -134,7 +136,7 @@ def _share(work: Sequence[Network], options: Options, workers: int, failed: list
         try:
             with stopping.for_the_parent_alone():
                 jobs = [
-                    pool.submit(_in_process, one, options, f"{i} of {len(work)}")
+                    pool.submit(_in_process, one, options, level, f"{i} of {len(work)}")
                     for i, one in enumerate(work, 1)
                 ]
             for job in as_completed(jobs):
@@ -175,9 +177,10 @@ def _prepare(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _in_process(one: Network, options: Options, place: str) -> None:
+def _in_process(one: Network, options: Options, level: Level, place: str) -> None:
+    progress = Progress(Console(stderr=True, force_terminal=False), level)
     try:
-        _one(one, options, Progress(Console(stderr=True, force_terminal=False)), place)
+        _one(one, options, progress, place)
     except stopping.Stopped:
         os._exit(0)  # with nobody to tell
 

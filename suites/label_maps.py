@@ -37,6 +37,10 @@ class LabelMap:
     index: tuple[int, ...]
     classes: tuple[str, ...]
 
+    def as_table(self) -> dict[str, int]:
+        """Return the class of each folder."""
+        return dict(zip(self.folders, self.index, strict=True))
+
     def describe(self) -> str:
         """Return a sentence with the first of them."""
         pairs = [

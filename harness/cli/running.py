@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from harness.running.options import Options
 
 Weights = Annotated[Path | None, opt.what("A safetensors file of weights.")]
+Labels = Annotated[
+    str | None, opt.what("Folders as classes of the network: imagenet, or a CSV folder,index.")
+]
+MappedOnly = Annotated[
+    bool, opt.evaluation("Let the network choose among these classes alone.", "--mapped-only")
+]
 Name = Annotated[str, opt.what("Name of the model in tables and paths \\[its own].")]
 MayTrain = Annotated[bool, opt.training("Train what has no weights yet.", "--train/--no-train")]
 Source = Annotated[
@@ -42,6 +48,8 @@ def run(
     datasets: opt.Datasets = ["digits"],
     seeds: opt.Seeds = [],
     weights: Weights = None,
+    labels: Labels = None,
+    mapped_only: MappedOnly = False,
     name: Name = "",
     data: opt.Data = None,
     may_train: MayTrain = True,

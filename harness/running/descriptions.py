@@ -61,7 +61,8 @@ def describe_run(job: Job, cell: Description, model: nn.Module, options: Options
     ran."""
     device = resolve_device(options.device)
     words = job.behavior.words or declared(model).words
-    return {
+    told = {} if job.labels is None else {"labels": job.labels.as_table()}
+    return told | {
         "version": cell.version,
         "images": options.limit or len(job.split),
         "limit": options.limit,

@@ -14,6 +14,7 @@ from harness.running.overwriting import describe_weights
 from harness.running.weights import Weights
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.datasets import Split
+from harness.suites.label_maps import LabelMap
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Job:
         seed: Training seed.
         weights: Where its weights are, or will be.
         width: Of the model, None where it has none to choose.
+        labels: Which of a network's classes those of the data set are, where that was told.
         settings: Digest of what a user's model holds beside its weights; "" for ours.
         behavior: How a user's model answers.
         built: The network, where planning had to build it; `build` hands it over once.
@@ -58,6 +60,7 @@ class Job:
     evaluations: tuple[Evaluation, ...]
     weights: Weights
     width: int | None
+    labels: LabelMap | None = None
     settings: str = ""
     behavior: Behavior = ORDINARY
     built: list[nn.Module] = field(default_factory=list, repr=False, compare=False)

@@ -33,6 +33,9 @@ class Options:
         compile: Whether networks are compiled for training.
         may_train: Whether missing weights are trained.
         weights: A file in place of trained weights.
+        labels: Which of a network's classes those of the data set are: "imagenet", or a CSV file;
+            None where they are the same.
+        mapped_only: Whether a network chooses among those classes alone.
         limit: How many test images, 0 for all.
         batch_size: Images measured at a time; None takes what suits the device.
         corruptions: Names in place of the suite's own choice.
@@ -52,6 +55,8 @@ class Options:
     compile: bool = False
     may_train: bool = True
     weights: Path | None = None
+    labels: str | None = None
+    mapped_only: bool = False
     limit: int = 0
     batch_size: int | None = None
     device: str = "auto"
@@ -88,6 +93,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and (problem := problem_of_whole(value, least)):
                 raise Refusal(f"`--{name.replace('_', '-')}` {problem}.")
+        if self.mapped_only and self.labels is None:
+            raise Refusal("`--mapped-only` needs `--labels imagenet`, or a CSV file of them.")
         if self.tensorboard is not None and find_spec("tensorboard") is None:
             raise Refusal(
                 "`--tensorboard` needs TensorBoard, which is not installed. Run `pip install "

@@ -21,6 +21,7 @@ from harness.refusal import Refusal, describe_error, user_input
 from harness.running.behavior import PROBED, probe
 from harness.running.evaluate import dtype_for, spread_evenly
 from harness.running.jobs import Evaluation, Job
+from harness.running.labels import among_mapped, map_labels
 from harness.running.options import Options, resolve_device
 from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
@@ -32,6 +33,7 @@ from harness.suites.base import Setting, Suite
 from harness.suites.catalog import SUITES
 from harness.suites.dataset_names import check_datasets, dataset_name
 from harness.suites.datasets import Split, as_input, load
+from harness.suites.label_maps import LabelMap
 from harness.suites.lookup import metric_of, suite_of, with_metrics
 from harness.suites.published import OF_DATASET, Published, files_of
 
@@ -73,6 +75,7 @@ def plan(
     for spec in datasets:
         with user_input():
             dataset, split = dataset_name(spec), load(spec, train=False, root=options.data)
+            dataset, split, labels = map_labels(dataset, split, options)
         if options.limit > len(split):
             raise Refusal(
                 f"`--limit {options.limit}` exceeds the {len(split)} test images of `{dataset}`. "
@@ -89,7 +92,8 @@ def plan(
         )
         for src in sources:
             for seed in wanted:
-                job = _job(src, (dataset, spec), split, seed, options)
+                asked = among_mapped(src, labels) if options.mapped_only else src
+                job = _job(asked, (dataset, spec), split, seed, options, labels)
                 jobs.append(_with_evaluations(job, questions, setting, options))
     check_writable(jobs, options.root)
     _check_fairness(jobs, options)
@@ -142,7 +146,12 @@ def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
 
 
 def _job(
-    src: Source, data: tuple[str, str], split: Split, seed: int | None, options: Options
+    src: Source,
+    data: tuple[str, str],
+    split: Split,
+    seed: int | None,
+    options: Options,
+    labels: LabelMap | None,
 ) -> Job:
     """One job without evaluations, its weights checked against what was asked for."""
     named = replace(src, name=options.name) if options.name else src
@@ -154,7 +163,14 @@ def _job(
             raise Refusal(f"`{src.name}` has no width to choose. Leave out `--width {width}`.")
     elif width is None:
         width = weights.description.get("arguments", {}).get("width", split.width)
-    job = Job(named, *data, split, seed or 0, (), weights, width)
+    if labels is not None:
+        weights = weights.add_notes([labels.describe()])
+    job = Job(named, *data, split, seed or 0, (), weights, width, labels)
+    if labels is not None and (options.weights is None and not src.pretrained):
+        raise Refusal(
+            f"`--labels {options.labels}` is for a network that has learned these classes, and "
+            f"`{named.name}` has no weights. Give them with `--weights`, or leave it out."
+        )
     if not job.trained and not options.may_train:
         fact = f"There are no weights for `{named.name}`, seed {job.seed}, at {weights.path}"
         if weights.stale:
@@ -262,6 +278,11 @@ def check_model(job: Job, model: nn.Module) -> None:
             "does."
         )
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (2, classes) and job.labels is not None:
+        raise Refusal(
+            f"`{job.source.name}` gives {shape} for 2 images, and the labels name {classes} "
+            "classes. A line `,999` in a CSV of labels says that there are 1,000."
+        )
     if shape != (2, classes):
         raise Refusal(
             f"`{job.source.name}` gives {shape} for 2 images; `{job.dataset}` has {classes} "

@@ -41,6 +41,7 @@ BROKEN = (
     LookupError,
     AttributeError,
     TypeError,
+    AssertionError,
     OSError,
 )
 # What checkpoints hold beside weights that can do no harm: options, and numbers of NumPy.
@@ -124,6 +125,15 @@ def find_misfit(own: Mapping[str, Tensor], fitted: Mapping[str, Tensor]) -> str:
             "trained with."
         )
     wrong = [k for k in own if own[k].shape != fitted[k].shape]
+    heads = {(fitted[k].shape[:1], own[k].shape[:1]) for k in wrong}
+    same = all(own[k].ndim and own[k].shape[1:] == fitted[k].shape[1:] for k in wrong)
+    if len(heads) == 1 and same and all(fitted[k].ndim for k in wrong):
+        ((found,), (wanted,)) = heads.pop()
+        return (
+            f"have {found} rows in {_some(wrong)}, the model {wanted}. If these are classes, say "
+            "which of them the data set has, `--labels imagenet` or a CSV; else give the "
+            "`--width` that they were trained with."
+        )
     if wrong:
         k = wrong[-1]
         others = f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""

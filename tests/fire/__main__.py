@@ -46,9 +46,10 @@ def restart() -> int:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fire", description=__doc__)
-    parser.add_argument("kinds", nargs="*", help="faults, kills, races, fuzz [all]")
+    parser.add_argument("kinds", nargs="*", help="faults, kills, real, races, fuzz [all]")
     parser.add_argument("--only", default="", help="commands whose name has these words in it")
     parser.add_argument("--kills", type=int, default=500, help="kills in all [500]")
+    parser.add_argument("--real", type=int, default=40, help="kills of real processes [40]")
     parser.add_argument("--races", type=int, default=4, help="times that each race is run [4]")
     parser.add_argument("--files", type=int, default=5000, help="fuzzed files in all [5000]")
     parser.add_argument("--share", type=int, default=1, help="try one of this many [all]")

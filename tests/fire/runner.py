@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import harness
-from tests.fire import faults, fuzz, kills, races
+from tests.fire import faults, fuzz, kills, races, workers
 from tests.fire.world import COMMANDS, prepare
 
 COLUMNS = ("tried", "lost", "torn", "traceback", "silent", "hung", "twice")
@@ -58,6 +58,9 @@ def list_kinds(asked: argparse.Namespace, root: Path) -> dict[str, tuple[Iterabl
                 trials,
                 lambda t: kills.attempt(root, t, truths[t.split(":")[0]], here()),
             )
+    if _wants(asked, "real"):
+        trials = workers.list_trials(asked.real, asked.seed)
+        kinds["real"] = (trials, lambda t: workers.attempt(root, t, here()))
     if _wants(asked, "races"):
         trials = races.list_trials(asked.races, asked.only)
         kinds["races"] = (trials, lambda t: races.attempt(root, t, here()))

@@ -5,6 +5,7 @@ So a trial takes tenths of a second and not the seconds that importing PyTorch t
 
 import ctypes
 import os
+import re
 import resource
 import select
 import signal
@@ -123,11 +124,23 @@ def run(
     """
     process = start(argv, folder, fault=fault)
     if stop is not None:
-        handle = os.pidfd_open(process)
-        if not select.select([handle], [], [], stop[1])[0]:
-            os.kill(process, stop[0])
-        os.close(handle)
+        stop_after(process, *stop)
     return finish(process, folder)
+
+
+def stop_after(process: int, number: int, seconds: float) -> None:
+    """Send a signal to a process, so many seconds after it listens to signals, unless it ended.
+
+    Before, in the first hundredths of a second, it is Python that ends and not the program.
+    """
+    handle = os.pidfd_open(process)
+    while not select.select([handle], [], [], 0.001)[0]:
+        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
+        if caught is not None and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
+            break
+    if not select.select([handle], [], [], seconds)[0]:
+        os.kill(process, number)
+    os.close(handle)
 
 
 def operations(folder: Path, name: str = "said") -> list[str]:

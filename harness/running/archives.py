@@ -80,10 +80,12 @@ def _temporary_folder(root: Path, name: str) -> Iterator[Path]:
         with contextlib.suppress(OSError), (left / ALIVE).open("r+b") as file:
             if try_lock(file.fileno()):
                 shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=PART, dir=root) as temporary:
-        with Path(temporary, ALIVE).open("xb") as file:
-            try_lock(file.fileno())  # which ends with this process
-            yield Path(temporary)
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=PART, dir=root) as temporary,
+        Path(temporary, ALIVE).open("xb") as file,
+    ):
+        try_lock(file.fileno())  # which ends with this process
+        yield Path(temporary)
 
 
 def _member(archive: Archive, folder: Path, name: str) -> Path:

@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.console import Console
-from harness.encoding import Inert, encodable, inert, inert_streams
+from harness.encoding import Inert, encodable, inert, inert_streams, inert_values
 from harness.present.machine import dumps
 from harness.progress import Progress
+from harness.report import html
 
 CLEAR, TITLE, C1 = "\x1b[2J\x1b[H", "\x1b]0;owned\x07", "\x9b31m"
 TURNED, HIDDEN, RETURN = (
@@ -101,6 +102,15 @@ def test_json_stays_json_and_gives_the_name_back(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
         text = dumps([{HOSTILE: HOSTILE, "ü": "ü"}])
         assert not commands_in(text) and json.loads(text) == [{HOSTILE: HOSTILE, "ü": "ü"}]
+
+
+def test_the_report_shows_codes_in_its_text_and_in_its_numbers() -> None:
+    text = html._environment().from_string("{{ a }} {{ b.c }}").render(a=HOSTILE, b={"c": HOSTILE})
+    assert not commands_in(text) and r"\x1b[2J" in text and r"\u202e" in text
+    facts = inert_values({HOSTILE: [HOSTILE, 1.5, None, ("ü", True)]})
+    assert facts == {inert(HOSTILE): [inert(HOSTILE), 1.5, None, ["ü", True]]}
+    source = Path(html.__file__).read_text(encoding="utf-8")
+    assert "numbers = inert_values(numbers)" in source
 
 
 def test_rich_is_used_through_our_console_alone() -> None:

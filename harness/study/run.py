@@ -13,6 +13,7 @@ import torch
 
 from harness import stopping
 from harness.console import Console
+from harness.encoding import make_streams_inert
 from harness.models.lookup import source
 from harness.progress import Level, Progress
 from harness.refusal import Failure, Refusal, user_input
@@ -174,6 +175,7 @@ def _one(one: Network, options: Options, progress: Progress, place: str) -> None
 
 def _prepare(threads: int) -> None:
     stopping.follow_parent()
+    make_streams_inert()
     torch.set_num_threads(threads)
 
 

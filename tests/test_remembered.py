@@ -113,11 +113,12 @@ def test_accuracy_alone_is_read_from_the_packed_hits(
     contents = [path.read_bytes() for path in packed]
     for path in packed:
         path.write_bytes(b"damaged")
-    from_cells = leaderboard(accuracy, StoredOutcomes(results))
+    from_cells = leaderboard(accuracy, StoredOutcomes(results, remember=True))
     for path, content in zip(packed, contents, strict=True):
         path.write_bytes(content)
     closed(monkeypatch)
-    assert as_csv(leaderboard(accuracy, StoredOutcomes(results))) == as_csv(from_cells)
+    of_hits = leaderboard(accuracy, StoredOutcomes(results, remember=True))
+    assert as_csv(of_hits) == as_csv(from_cells)
     assert (from_cells["basis"] == "images").all()
 
 

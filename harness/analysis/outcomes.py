@@ -65,7 +65,9 @@ class StoredOutcomes:
     Args:
         advance: Called with 1 after each cell.
         board: Gives what a leaderboard knows of means whose outcomes are not stored.
-        remember: Keep what whole runs give among their cells, see `storage.remembered`.
+        remember: Open as few cells as possible: read accuracy alone from the packed hits, and keep
+            what whole runs give among their cells, see `storage.remembered`. A damaged cell is
+            then not seen.
     """
 
     def __init__(
@@ -102,11 +104,12 @@ class StoredOutcomes:
         order = list(dict.fromkeys(w for of in groups.values() for w in of))
         if not stored.issuperset(order):
             return self._read(keys, stored, _packed(path, beside), groups, order, metrics)
+        if not self._remember:
+            return self._read(keys, stored, NO_HITS, groups, order, metrics)
         if HITS.issuperset(metrics) and (hits := _hits_of(path, beside)).hits.keys() >= set(order):
-            return self._read(keys, (), hits, groups, order, metrics)  # no cell need be opened
+            return self._read(keys, (), hits, groups, order, metrics)
         # Of means that are as many as cells nothing is gained.
-        few = 2 * len(groups) <= len(order) and all(remembered.can_be(name) for name, _ in metrics)
-        if not (self._remember and few):
+        if 2 * len(groups) > len(order) or not all(remembered.can_be(name) for name, _ in metrics):
             return self._read(keys, stored, NO_HITS, groups, order, metrics)
         known = remembered.read(self._store, cells)
         names = _names(groups, metrics)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness.analysis.boards import outcomes_of
+from harness.analysis.boards import MANY, outcomes_of
 from harness.analysis.numbers import (
     CLEAN,
     MEAN,
@@ -55,7 +55,8 @@ class Part:
 
     def samples(self, rows: pd.DataFrame) -> Samples:
         """Return what is known of the means of some rows, with the tables' intervals."""
-        return cell_samples(rows, outcomes_of(self.results), None, None)
+        large = len(rows) >= MANY
+        return cell_samples(rows, outcomes_of(self.results, remember=large), None, None)
 
 
 def robustness_figures(part: Part) -> dict[str, Figure]:

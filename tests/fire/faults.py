@@ -74,5 +74,7 @@ def again(command: Command, here: Path, truth: Truth) -> list[str]:
     said = run(["--quiet", *command.argv], here)
     if said.hung or said.code != truth.code:
         return [f"lost: the same command again has exit code {said.code}: {said.err[-300:]}"]
+    if leftovers(here / "results"):  # of a file that did not have to be written again
+        run(["clean"], here)
     left = [f"lost: {path} is left behind" for path in leftovers(here)]
     return find_difference(here, truth.after) + left

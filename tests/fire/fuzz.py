@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fire import mutations
+from tests.fire.judge import snapshot
 from tests.fire.trial import Said, run
-from tests.fire.world import Command, copy_world
+from tests.fire.world import Command, copy_world, take_for_published
 
 SENTENCE = re.compile(r".{30,}[.?!]$")
 NET = "--model mine.py:first"
@@ -107,6 +108,9 @@ TARGETS = {
         "results/digits/*/*/*.bits", ("table --json", COMPARE, "report"), mutations.mutate_hits,
         without=("results/cells/*/*",),
     ),
+    "archive": Target(
+        "data/*.tar", ("data cifar10_c",), mutations.mutate_tar, vouched=False, world="raw"
+    ),
     "picture": Target(
         "pictures/*/*",
         (f"run --suite clean {NET} --dataset imagefolder:pictures --epochs 1",),
@@ -157,12 +161,19 @@ def attempt(root: Path, trial: str, place: Path) -> list[str]:
         here = copy_world(root, Command("", target.world, target.without), place / "here")
     zipped = path.suffix != ".pth" or path.stem == "zipped"
     signed = target.again is not None and zipped and chance.random() < 0.6
-    before = path.read_bytes()
+    before, there = path.read_bytes(), snapshot(here)
     (target.again if target.again and signed else mutations.mutate_plain)(path, chance)
     if path.read_bytes() == before:
         return []
     said = run(["--quiet", *line.split()], here)
     found = judge(said, _truth[name, line], target.vouched and not signed)
+    if path.suffix == ".tar":
+        take_for_published(root / "raw" / path.relative_to(here))
+    found += [
+        f"lost: it wrote {name}"
+        for name in snapshot(here).keys() - there.keys()
+        if not name.startswith(("results/", "data/CIFAR-10-C/"))
+    ]
     where = f"{path.relative_to(here)}, harness {line}"
     return [f"{text} ({where})" for text in found]
 

@@ -40,7 +40,7 @@ def snapshot(folder: Path) -> Files:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files, which the next write of the same file removes."""
+    """Temporary files, which the next write of the same file, or `clean`, removes."""
     return [
         path.relative_to(folder).as_posix()
         for path in sorted(folder.rglob(".*"))
@@ -103,7 +103,9 @@ def _passes(check: Callable[[], Any]) -> bool:
 def find_damage(folder: Path, before: Files, expected: Files) -> list[str]:
     """What is lost or torn: a file is as it was before or as it ought to become, and whole."""
     now = snapshot(folder)
-    found = [f"lost: {name} is not there" for name in before.keys() - now.keys()]
+    found = [
+        f"lost: {name} is not there" for name in (before.keys() & expected.keys()) - now.keys()
+    ]
     for name, content in now.items():
         if content in (before.get(name), expected.get(name)):
             continue

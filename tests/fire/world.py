@@ -1,12 +1,18 @@
 """Small results folders, made by the commands themselves, and the commands that are tried."""
 
+import hashlib
+import io
+import os
 import shutil
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from harness.running import fetch
+from harness.suites import published
 from tests.fire.trial import run
 
 MODELS = """
@@ -74,6 +80,8 @@ COMMANDS = {
     "check": Command("check --baseline before --junit check.xml --markdown check.md"),
     "publish": Command("publish published"),
     "publish more": Command("publish published", "older"),
+    "data": Command("data cifar10_c", "raw"),
+    "clean": Command("clean", without=("results/digits/clean/second/*",)),
     "study": Command("study my.toml --workers 1", "raw"),
 }
 
@@ -90,6 +98,7 @@ def prepare(root: Path) -> None:
     (raw / "mine.py").write_text(MODELS)
     (raw / "my.toml").write_text(STUDY)
     _draw_images(raw / "pictures")
+    _pack_files(raw / "data")
     one = shutil.copytree(raw, root / "one")
     _make(one, RUN, "table --write", "publish published")
     older = shutil.copytree(one, root / "older")
@@ -98,6 +107,8 @@ def prepare(root: Path) -> None:
     shutil.rmtree(done / "published")
     _make(done, "table --write", "report", "study my.toml --workers 1")
     shutil.copytree(done / "results", done / "before")
+    for cell in done.glob("results/cells/*/*"):
+        os.utime(cell, (0, 0))  # so old that `clean` may remove it
 
 
 def _make(folder: Path, *lines: str) -> None:
@@ -114,6 +125,29 @@ def _draw_images(folder: Path) -> None:
         for i, ending in enumerate(("png", "jpg", "gif", "bmp", "tiff", "webp", "ppm", "png") * 2):
             values = random.integers(100 * k, 100 * k + 100, (32, 32, 3), np.uint8)
             Image.fromarray(values).save(folder / name / f"{i}.{ending}")
+
+
+def _pack_files(folder: Path) -> None:
+    """An archive that this process takes for the published one, since the real one has 3 GB."""
+    folder.mkdir()
+    path, table = folder / "CIFAR-10-C.tar", published.TABLES["CIFAR-10-C"]
+    table.clear()
+    with tarfile.open(path, "w") as tar:
+        for k, name in enumerate(("fog", "snow", "labels")):
+            file = io.BytesIO()
+            np.save(file, np.full((5, 40), k, np.uint8))
+            content = file.getvalue()
+            member = tarfile.TarInfo(f"CIFAR-10-C/{name}.npy")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+            table |= {name: hashlib.md5(content).hexdigest()}
+    take_for_published(path)
+
+
+def take_for_published(path: Path) -> None:
+    """Let this process take an archive for the published one, whatever is in it."""
+    content = path.read_bytes()
+    fetch.ARCHIVES["CIFAR-10-C"] = len(content), hashlib.md5(content).hexdigest()
 
 
 def copy_world(root: Path, command: Command, to: Path) -> Path:

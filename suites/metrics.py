@@ -179,11 +179,12 @@ def is_by_image(name: str, variant: str) -> bool:
 
 
 def span_of(name: str, variant: str) -> tuple[float, float]:
-    """Return the smallest and the largest value of a metric; a difference may be any number."""
+    """Return the smallest and the largest value of a metric, or of its difference over another."""
+    low, high = METRICS[name].low, METRICS[name].high
     first = parts_of(variant)[:1]
-    if first and first[0].startswith("over "):
-        return -math.inf, math.inf
-    return METRICS[name].low, METRICS[name].high
+    if first and first[0].startswith("over ") and low >= 0:  # a metric below 0 is a difference
+        return low - high, high - low
+    return low, high
 
 
 def full_title(name: str, variant: str) -> str:

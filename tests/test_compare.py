@@ -141,7 +141,9 @@ def test_small_words() -> None:
     assert read_better(["auroc=up", "fpr95 = down", "nll=down"]) == {
         "auroc": "up", "fpr95": "down", "nll": "down",
     }  # fmt: skip
-    assert split("rk(method='heun', steps=2), b") == ["rk(method='heun', steps=2)", "b"]
+    assert split("rk(method='heun', steps=2), b", (), ()) == ["rk(method='heun', steps=2)", "b"]
+    assert split("a,b,c", ["a", "a,b"], ["c"]) == ["a,b", "c"]
+    assert split("a,b,c", ["a"], ["b,c"]) == ["a", "b,c"]
     assert read_pairs("--columns", "a=value, b = level", ("value", "level"), 1) == {
         "a": "value", "b": "level",
     }  # fmt: skip

@@ -175,7 +175,9 @@ def test_an_array_is_named_after_its_metric() -> None:
 
 def test_a_difference_has_another_range_than_what_it_is_of() -> None:
     assert span_of("gini", "used") == (0, 1)
-    assert span_of("gini", "over matched") == (-math.inf, math.inf)
+    assert span_of("gini", "over matched") == (-1, 1)
+    assert span_of("gain", "over matched") == (-1, 1)
+    assert span_of("entropy", "over matched") == (-math.inf, math.inf)
     assert span_of("nobody knows", "") == (-math.inf, math.inf)
 
 

@@ -2,15 +2,17 @@
 
 import contextlib
 import functools
+import itertools
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from harness.analysis.collect import Key, collect_samples, known_alone
+from harness.analysis.collect import Key, collect_samples, known_alone, span
 from harness.analysis.leaderboard import (
     CHECK,
     COLUMNS,
@@ -157,7 +159,10 @@ def samples_of(board: pd.DataFrame) -> dict[Key, Sample]:
     keys = board[list(KEY)].itertuples(index=False, name=None)
     numbers = board[["value", "low", "high", "seeds", "images", "basis", "runs"]]
     rows = numbers.itertuples(index=False, name=None)
-    return {Key(*key): from_row(*row) for key, row in zip(keys, rows, strict=True)}
+    return {
+        key: replace(from_row(*row), span=span(key.name, METRICS[key.metric].is_rate))
+        for key, row in zip(itertools.starmap(Key, keys), rows, strict=True)
+    }
 
 
 def sentence(board: pd.DataFrame) -> str:

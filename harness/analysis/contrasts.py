@@ -64,6 +64,8 @@ def contrast(samples: Sequence[Sample], weights: Sequence[float]) -> Differences
     known = {"value": value, "center": value, "below": np.sqrt(below), "above": np.sqrt(above)}
     known |= {"df": df, "p": p, "paired": len(of_images) == 1, "identical": False}
     known |= {"b": np.nan, "c": np.nan, "psi": psi, "share": share, "freedom": df_seed}
+    ends = [sorted(w * np.array(s.span)) for w, s in zip(weights, samples, strict=True) if w]
+    known |= dict(zip(("least", "most"), np.sum(ends, axis=0), strict=True))
     return Differences(**{name: np.asarray(x) for name, x in known.items()})
 
 

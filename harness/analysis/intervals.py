@@ -53,7 +53,7 @@ def wilson(hits: float, n: float) -> Bounds:
     p = hits / n
     center = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-    return max(0.0, center - half), min(1.0, center + half)
+    return max(0.0, min(p, center - half)), min(1.0, max(p, center + half))
 
 
 def spread(*parts: tuple[ArrayLike, ArrayLike]) -> tuple[np.ndarray, np.ndarray]:

@@ -106,6 +106,7 @@ class Differences:
         psi: Variance of the images' differences; NaN where unknown.
         share: Share of the variance that is known to be due to seeds, and `freedom` its degrees of
             freedom; see `tails`.
+        least: Smallest possible difference; `most` the largest.
     """
 
     value: np.ndarray
@@ -121,14 +122,18 @@ class Differences:
     psi: np.ndarray
     share: np.ndarray
     freedom: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
 
     @property
     def low(self) -> np.ndarray:
-        return self.center - quantile(self.df) * self.below
+        low = np.minimum(self.value, self.center - quantile(self.df) * self.below)
+        return np.maximum(self.least, low)
 
     @property
     def high(self) -> np.ndarray:
-        return self.center + quantile(self.df) * self.above
+        high = np.maximum(self.value, self.center + quantile(self.df) * self.above)
+        return np.minimum(self.most, high)
 
     @property
     def detectable(self) -> np.ndarray:
@@ -156,6 +161,8 @@ class Differences:
             above=self.below,
             b=self.c,
             c=self.b,
+            least=-self.most,
+            most=-self.least,
         )
 
 
@@ -173,7 +180,7 @@ def pairwise(samples: Sequence[Sample], *, same_seeds: bool = False) -> Differen
     with np.errstate(divide="ignore", invalid="ignore"):
         toward = np.where(made > 0, below, above) / Z
         p = np.where(made == 0, 1.0, 2 * stdtr(np.inf, -np.abs(made) / toward))
-    shape = made.shape
+    shape, spans = made.shape, np.array([s.span for s in samples], float)
     found = Differences(
         value=made,
         center=made.copy(),
@@ -188,6 +195,8 @@ def pairwise(samples: Sequence[Sample], *, same_seeds: bool = False) -> Differen
         psi=np.full(shape, np.nan),
         share=np.zeros(shape),
         freedom=np.full(shape, np.inf),
+        least=spans[:, None, 0] - spans[:, 1],
+        most=spans[:, None, 1] - spans[:, 0],
     )
     for same in _by_images(samples).values():
         here = [samples[i] for i in same]

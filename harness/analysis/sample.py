@@ -78,6 +78,7 @@ def from_outcomes(
     value = float(images.mean()) if value is None else value
     squares = v_rest if square else None
     low, high = interval(value, v_seed, v_image, seeds, n, span, _shape(images), squares)
+    low, high = min(low, value), max(high, value)  # which is rounded in a table
     # One image, or bins of one, say nothing of others; that a rate is one of hits bounds it.
     if span != RATE and (n < 2 or (square and not outcomes.any())):
         low, high = np.nan, np.nan

@@ -21,8 +21,13 @@ from harness.suites.metrics import METRICS
 Found = list[tuple[pd.DataFrame, list[str]]]  # frames of `differences`, and sentences about each
 
 
-def split(models: str) -> list[str]:
-    """Return the names in `a,b`; commas inside brackets belong to a name."""
+def split(models: str, of_a: Sequence[str], of_b: Sequence[str]) -> list[str]:
+    """Return the names in `a,b`: a model of A and one of B; a name may have commas itself."""
+    words = models.split(",")
+    for i in range(1, len(words)):
+        pair = [",".join(part).strip() for part in (words[:i], words[i:])]
+        if pair[0] in of_a and pair[1] in of_b:
+            return pair
     return [name.strip() for name in re.split(r",(?![^(]*\))", models) if name.strip()]
 
 
@@ -32,7 +37,7 @@ def opponents(a: Side, b: Side, models: str) -> list[tuple[str, str]]:
     Raises:
         Refusal: A name is not there, or nothing can be compared.
     """
-    names = split(models)
+    names = split(models, a.models, b.models)
     if models and len(names) != 2:
         raise Refusal(f"`--models` takes two models, a,b; got `{models}`.")
     if names:

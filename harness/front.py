@@ -53,7 +53,7 @@ def evaluate(
         seeds: Training seeds, or how many; None is seed 0, or that of `weights`.
         results: Folder that keeps weights, answers and tables, so that the next call goes on from
             there. None keeps them in a temporary folder until the program ends.
-        weights: Safetensors file in place of trained weights.
+        weights: File of weights, or a folder with one, in place of trained weights.
         limit: Number of test images, spread evenly; 0 for all.
         width: Channels of a model that scales; None is the data set's default.
         epochs: Passes over the training set; None is the recipe's default.
@@ -112,7 +112,7 @@ def _evaluate(
         name=name if isinstance(model, str) else "",
         results=_scratch() if results is None else Path(results),
         data=data_folder(None if data is None else Path(data)),
-        weights=None if weights is None else Path(weights),
+        weights=() if weights is None else (Path(weights),),
         **given,
     )
     numbers = range(seeds) if isinstance(seeds, int) else seeds or ()

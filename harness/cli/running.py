@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from harness.running.jobs import Job
     from harness.running.options import Options
 
-Weights = Annotated[Path | None, opt.what("A safetensors file of weights.")]
+Weights = Annotated[
+    list[Path],
+    opt.what("Weights: .safetensors, .pth, or a folder; repeats, one a model.", "--weights"),
+]
 Labels = Annotated[
     str | None, opt.what("Folders as classes of the network: imagenet, or a CSV folder,index.")
 ]
@@ -23,7 +26,13 @@ MappedOnly = Annotated[
     bool, opt.evaluation("Let the network choose among these classes alone.", "--mapped-only")
 ]
 Name = Annotated[str, opt.what("Name of the model in tables and paths \\[its own].")]
-MayTrain = Annotated[bool, opt.training("Train what has no weights yet.", "--train/--no-train")]
+MayTrain = Annotated[
+    bool | None,
+    opt.training(
+        "Train what has no weights yet \\[all but builders that bring their own].",
+        "--train/--no-train",
+    ),
+]
 Source = Annotated[
     str,
     opt.evaluation("harness, or imagecorruptions to compare.", "--corruption-source"),
@@ -47,12 +56,12 @@ def run(
     models: opt.Models,
     datasets: opt.Datasets = ["digits"],
     seeds: opt.Seeds = [],
-    weights: Weights = None,
+    weights: Weights = [],
     labels: Labels = None,
     mapped_only: MappedOnly = False,
     name: Name = "",
     data: opt.Data = None,
-    may_train: MayTrain = True,
+    training: MayTrain = None,
     width: opt.Width = None,
     epochs: opt.Epochs = None,
     recipe: opt.RecipeName = None,
@@ -72,7 +81,8 @@ def run(
     results: opt.Results = Path("results"),
 ) -> None:
     """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
-    given = locals()
+    asked = {"may_train": training is not False, "own_weights": training is not True}
+    given = locals() | asked
     from harness.present.forecast import forecast_sheet
     from harness.refusal import Failure
     from harness.running.execute import execute

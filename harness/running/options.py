@@ -32,7 +32,8 @@ class Options:
         recipe: Name in `EPOCHS`; None takes that of the weights, or `fast`.
         compile: Whether networks are compiled for training.
         may_train: Whether missing weights are trained.
-        weights: A file in place of trained weights.
+        own_weights: Whether a builder that gives equal weights for any seed brings its own.
+        weights: Files, or folders with one, in place of trained weights; one for each model.
         labels: Which of a network's classes those of the data set are: "imagenet", or a CSV file;
             None where they are the same.
         mapped_only: Whether a network chooses among those classes alone.
@@ -54,7 +55,8 @@ class Options:
     recipe: str | None = None
     compile: bool = False
     may_train: bool = True
-    weights: Path | None = None
+    own_weights: bool = True
+    weights: tuple[Path, ...] = ()
     labels: str | None = None
     mapped_only: bool = False
     limit: int = 0

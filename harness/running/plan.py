@@ -7,6 +7,7 @@ be done with it: a user's, or one whose weights come from a file.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from harness.running.labels import among_mapped, map_labels
 from harness.running.options import Options, resolve_device
 from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
-from harness.running.weights import find_weights
+from harness.running.weights import find_weights, with_own_weights
 from harness.running.writable import check_seeds, check_writable
 from harness.storage import checkpoints, results
 from harness.storage.spelling import problem_of_name
@@ -64,11 +65,8 @@ def plan(
         questions = [(name, with_metrics(suite, metrics)) for name, suite in map(suite_of, suites)]
         check_names(models, suites, options.corruptions, options.metrics)
         check_datasets(datasets)
-    if options.weights is not None and len(models) * len(datasets) * max(1, len(seeds)) != 1:
-        raise Refusal(
-            f"`--weights {options.weights}` fits one model; got {len(models)} models, "
-            f"{len(datasets)} data sets and {len(seeds)} seeds. Run them one by one."
-        )
+    if options.weights:
+        _check_weights(options.weights, len(models), len(seeds))
     if options.name:
         _check_name(options.name, len(models))
     jobs = []
@@ -90,16 +88,29 @@ def plan(
             source=options.source,
             published=_published(dataset, split, options),
         )
-        for src in sources:
+        for i, src in enumerate(sources):
+            own = replace(options, weights=options.weights[i : i + 1])
+            asked = among_mapped(src, labels) if options.mapped_only else src
+            if not own.weights:
+                asked = with_own_weights(asked, dataset, len(split.classes), options)
             for seed in wanted:
-                asked = among_mapped(src, labels) if options.mapped_only else src
-                job = _job(asked, (dataset, spec), split, seed, options, labels)
-                jobs.append(_with_evaluations(job, questions, setting, options))
+                job = _job(asked, (dataset, spec), split, seed, own, labels)
+                jobs.append(_with_evaluations(job, questions, setting, own))
     check_writable(jobs, options.root)
     _check_fairness(jobs, options)
     for job in jobs:
         _refuse_overwriting(job, options)
     return jobs
+
+
+def _check_weights(files: Sequence[Path], models: int, seeds: int) -> None:
+    if len(files) != models:
+        raise Refusal(
+            f"There are {len(files)} `--weights` for {models} models. Give one for each, in the "
+            "order of the models, or none."
+        )
+    if seeds > 1:
+        raise Refusal(f"`--weights {files[0]}` are of one training; got {seeds} seeds. Give one.")
 
 
 def _check_name(name: str, models: int) -> None:
@@ -166,7 +177,7 @@ def _job(
     if labels is not None:
         weights = weights.add_notes([labels.describe()])
     job = Job(named, *data, split, seed or 0, (), weights, width, labels)
-    if labels is not None and (options.weights is None and not src.pretrained):
+    if labels is not None and (not options.weights and not src.pretrained):
         raise Refusal(
             f"`--labels {options.labels}` is for a network that has learned these classes, and "
             f"`{named.name}` has no weights. Give them with `--weights`, or leave it out."
@@ -189,7 +200,7 @@ def _with_evaluations(
     options: Options,
 ) -> Job:
     """The job with the suites it is evaluated on."""
-    if job.source.ours and job.source.name in CATALOG and options.weights is None:
+    if job.source.ours and job.source.name in CATALOG and not options.weights:
         can = frozenset(CATALOG[job.source.name].capabilities)
     else:
         with user_input():

@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from harness.models.lookup import Source
 from harness.models.source_code import difference
 from harness.refusal import Refusal, user_input
+from harness.running.initial import initialize
 from harness.running.options import Options, resolve_device
 from harness.running.recipes import describe_recipe, recipe_for
 from harness.running.train import TRAINER
@@ -65,19 +68,40 @@ def find_weights(
     """
     dataset, spec = data
     path = checkpoints.weights_path(options.results, dataset, src.name, seed or 0)
-    if options.weights is not None:
-        description = checkpoints.read_recipe(options.weights, foreign=True)
-        _check_agreement(options.weights, description, src, name, dataset, split, seed, options)
-        notes = [*description.get("notes", ())]
+    if options.weights:
+        (given,) = options.weights
+        file = checkpoints.find_file(given)
+        description = checkpoints.read_recipe(file, foreign=True)
+        _check_agreement(file, description, src, name, dataset, split, seed, options)
+        notes = [f"The weights of {given} are those in {file}."] * (file != given)
+        notes += description.get("notes", ())
         if "recipe" in description and (reason := _find_change(description, src, spec, options)):
-            notes.append(f"The weights in {options.weights} are used although {reason}.")
-        return Weights(path, options.weights, description, notes=tuple(notes))
+            notes.append(f"The weights in {file} are used although {reason}.")
+        return Weights(path, file, description, notes=tuple(notes))
     if src.pretrained or not path.is_file():
         return Weights(path)
     description = checkpoints.read_recipe(path)
     _check_agreement(path, description, src, name, dataset, split, seed, options)
     stale = _find_change(description, src, spec, options)
     return Weights(path, stale=stale) if stale else Weights(path, path, description)
+
+
+def with_own_weights(src: Source, dataset: str, classes: int, options: Options) -> Source:
+    """Return a user's source as one that brings its own weights, if it does.
+
+    It does if two seeds give equal weights: what is to be trained begins at random.
+    """
+    folder = checkpoints.weights_path(options.results, dataset, options.name or src.name, 0).parent
+    if src.ours or src.pretrained or not options.own_weights or folder.exists():  # trained before
+        return src
+    arguments = {"width": options.width} if src.scalable and options.width else {}
+    with user_input():
+        one, other = (
+            initialize(lambda: src.build(num_classes=classes, **arguments), seed).state_dict()
+            for seed in (0, 1)
+        )
+    equal = one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+    return replace(src, pretrained=equal and any(v.is_floating_point() for v in one.values()))
 
 
 def _find_change(description: Mapping[str, Any], src: Source, spec: str, options: Options) -> str:

@@ -17,6 +17,9 @@ from harness.storage.arrays import HEADER, Damaged, digest_of, read_description
 from harness.storage.files import canonical, safe, write_bytes
 from harness.storage.foreign_weights import AGAIN, describe_types, find_misfit, fit, read_foreign
 
+# What files of weights are called, in the order of being looked for.
+FILES = ("model.safetensors", "*.safetensors", "pytorch_model.bin", "*.bin", "*.pth", "*.pt")
+
 
 def weights_path(results: Path, dataset: str, model: str, seed: int) -> Path:
     """Return where the weights of a trained model lie."""
@@ -64,6 +67,28 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if digest(tensors, description) != expected:
         raise Damaged(f"{path} does not match its checksum.")
     return tensors, description
+
+
+def find_file(path: Path) -> Path:
+    """Return the file of weights that a folder of a hub holds; a file is its own.
+
+    Raises:
+        Refusal: It holds none, or several that could be meant.
+    """
+    if not path.is_dir():
+        return path
+    if any(path.glob("*.index.json")):
+        raise Refusal(
+            f"The weights in {path} are in several parts. Join them into one file: load the model "
+            "with the library that saved it, and save its `state_dict()`."
+        )
+    for pattern in FILES:
+        found = sorted(path.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise Refusal(f"{path} holds several files of weights, such as {found[0]}. Give one.")
+    raise Refusal(f"{path} holds no file of weights, such as {FILES[0]}. Give the file itself.")
 
 
 def read(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -84,7 +84,7 @@ def make_options(given: Mapping[str, Any]) -> "Options":
     from harness.storage.files import data_folder
 
     known = {field.name for field in fields(Options)} & given.keys()
-    several = {name: tuple(given.get(name, ())) for name in ("corruptions", "metrics")}
+    several = {name: tuple(given.get(name, ())) for name in ("corruptions", "metrics", "weights")}
     return Options(
         **{name: given[name] for name in known} | {"data": data_folder(given["data"])} | several
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -192,7 +193,7 @@ def test_more_conditions_than_fit_are_said(here: Path) -> None:
     )  # fmt: skip
     figure = metric_figure(numbers, Looks(["$\\foo$_\u6c49"]))
     assert figure.get_supxlabel() == f"The first {PLACES} of 100 conditions"
-    texts = {text.get_text() for text in figure.findobj(lambda o: hasattr(o, "get_text"))}
+    texts = {text.get_text() for text in figure.findobj(Text)}
     assert "$\\foo$_\\u6c49" in texts
     with warnings.catch_warnings():
         warnings.simplefilter("error")

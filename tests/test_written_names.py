@@ -243,6 +243,16 @@ def test_a_users_function_of_any_alphabet_is_found() -> None:
     assert job.source.name == unicodedata.normalize("NFC", name)
 
 
+def test_a_suite_of_any_alphabet_has_figures() -> None:
+    name = "\u6c49\u5b57" * 50
+    suite()
+    Path("odd.py").write_text(Path("odd.py").read_text().replace("odd", name))
+    words = ["run", "--suite", f"odd.py:{name}", "--model", "net.py:net", "--epochs", "1"]
+    shown = CliRunner().invoke(app, [*words, "--dataset", "imagefolder:pets"])
+    assert shown.exit_code == 0 and len(list(Path("results/figures").glob("pets-name-*.png"))) == 1
+    assert set(results.read(Path("results"))["suite"]) == {name}
+
+
 @pytest.mark.parametrize("seeds", [0, -1, 10**9])
 def test_a_number_of_seeds_is_checked(seeds: int, answered: Callable[..., Path]) -> None:
     with pytest.raises(Refusal, match="`seeds` must be at (least 1|most 1000); got"):

@@ -189,7 +189,7 @@ def draw(
         runs = rows[["model", "seed"]].drop_duplicates().itertuples(index=False)
         files = [csv_path(results, dataset, suite, str(m), int(seed)) for m, seed in runs]
         for suffix, figure in made.items():
-            write(figure, files, safe(dataset), f"{suite}{suffix}")
+            write(figure, files, safe(dataset), safe(suite) + suffix)
     for dataset, figure in training_curves(results, names, looks=looks, size=size).items():
         if dataset in datasets:
             files = list((results / "checkpoints" / safe(dataset)).glob("*/seed*.json"))

@@ -97,7 +97,7 @@ def _on_page(numbers: Mapping[str, Any]) -> set[str]:
     """Names of the figures that the page draws itself: curves, but no statistics of maps."""
     maps = {metric.name for metric in MAP_STATISTICS}
     return {
-        f"{safe(of['dataset'])}-{of['suite']}.png"
+        f"{safe(of['dataset'])}-{safe(of['suite'])}.png"
         for of in (*numbers["curves"], *numbers["training"])
         if maps.isdisjoint(metric["metric"] for metric in of["metrics"])
     }

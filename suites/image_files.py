@@ -60,6 +60,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 FRAMES = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")  # formats of which each frame may be an image
+BLOCK = 1 << 20  # pixels
 NAMED = 3  # files of several that cannot be read
 
 T = TypeVar("T")
@@ -125,13 +126,13 @@ def read_extremes(path: Path) -> tuple[float, float]:
         Unreadable: As `read_header`; or a value is not a number.
     """
     with _opened(path) as image:
-        if image.mode.startswith(DEEP):
-            values = np.asarray(image)
-        else:  # 16 bits a color, of which Pillow keeps the upper 8
-            values = np.asarray(image.convert("RGB")).astype(np.int64) * 257
-    if not np.isfinite(values).all():
+        deep = image.mode.startswith(DEEP)
+        # Of 16 bits a color Pillow keeps the upper 8.
+        values, scale = np.asarray(image if deep else image.convert("RGB")), 1 if deep else 257
+    low, high = float(values.min()) * scale, float(values.max()) * scale
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise Unreadable(f"{path} has values that are not numbers. {CURE}")
-    return float(values.min()), float(values.max())
+    return low, high
 
 
 def read_square(path: Path, size: int) -> np.ndarray:
@@ -157,15 +158,23 @@ def _in_colors(image: Image.Image, path: Path) -> Image.Image:
     turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     if image.mode.startswith(DEEP):
         assert white is not None
-        values = np.asarray(image).astype(np.float64) / white
-        levels = np.rint(255 * (1 - values if inverted else values))
-        image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+        image = Image.fromarray(_levels(np.asarray(image), white, inverted))
     if turn is not None:
         image = image.transpose(turn)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _levels(values: np.ndarray, white: float, inverted: bool) -> np.ndarray:
+    """Gray values as uint8, a block of rows at a time: in float64 a large image takes gigabytes."""
+    levels = np.empty(values.shape, np.uint8)
+    rows = max(1, BLOCK // max(1, values.shape[1]))
+    for i in range(0, len(values), rows):
+        part = values[i : i + rows].astype(np.float64) / white
+        levels[i : i + rows] = np.rint(255 * (1 - part if inverted else part)).clip(0, 255)
+    return levels
 
 
 def _white(image: Image.Image, path: Path) -> float | None:
@@ -212,6 +221,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(path, formats=_formats()) as image:
                 known = True
                 _refuse_frames(image, path)
+                _refuse_holes(image, path)
                 yield image
     except Image.DecompressionBombError:
         raise Unreadable(
@@ -248,3 +258,15 @@ def _refuse_frames(image: Image.Image, path: Path) -> None:
         f"{path} holds several images, where one is expected. Save the one that is meant as a "
         "file of its own."
     )
+
+
+def _refuse_holes(image: Image.Image, path: Path) -> None:
+    """Refuse a TIFF whose strips are those of a smaller image: Pillow shows the rest as black."""
+    extents = [tile[1] for tile in getattr(image, "tile", ()) if tile[1]]
+    if image.format == "TIFF" and extents:
+        width, height = (max(extent[k] for extent in extents) for k in (2, 3))
+        if width < image.width or height < image.height:
+            raise Unreadable(
+                f"{path} is cut off or damaged: it says {image.width} x {image.height} pixels and "
+                f"has {width} x {height}. {CURE}"
+            )

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import subprocess
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -113,6 +114,29 @@ def test_bombs_are_refused_by_their_headers(folder: Path) -> None:
 def test_a_chain_of_directories_is_not_walked(folder: Path) -> None:
     (folder / "cat" / "5.tif").write_bytes(many_directories(300_000))
     assert "cat/5.tif " in refused(folder)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "1"])
+def test_a_small_tiff_that_says_it_is_large_is_refused(folder: Path, mode: str) -> None:
+    path = folder / "cat" / "5.tif"
+    Image.new(mode, (40, 40)).save(path)
+    content = path.read_bytes()
+    length = struct.pack("<HHLL", 257, 4, 1, 40)  # the tag ImageLength
+    assert length in content
+    path.write_bytes(content.replace(length, struct.pack("<HHLL", 257, 4, 1, 4_000_000)))
+    assert "cut off or damaged: it says 40 x 4000000 pixels and has 40 x 40. Rep" in refused(folder)
+
+
+def test_an_image_of_many_gray_values_is_read_within_bounds(folder: Path) -> None:
+    values = np.arange(2000 * 3000, dtype=np.uint32).reshape(2000, 3000) % 65536
+    path = folder / "cat" / "5.png"
+    Image.fromarray(values.astype(np.uint16)).save(path)
+    read_square(path, 32)
+    tracemalloc.start()
+    shown = read_square(path, 32)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert shown.shape == (32, 32, 3) and peak < 60e6, "float64 of all would be 96 MB at once"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")

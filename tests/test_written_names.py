@@ -243,6 +243,12 @@ def test_a_users_function_of_any_alphabet_is_found() -> None:
     assert job.source.name == unicodedata.normalize("NFC", name)
 
 
+@pytest.mark.parametrize("seed", ["-1", "1" * 23])
+def test_the_seed_of_a_picture_is_checked(seed: str) -> None:
+    shown = CliRunner().invoke(app, ["show", "corruptions", "--image-seed", seed])
+    assert shown.exit_code == 2 and "`--image-seed` must be at" in shown.stderr
+
+
 def test_a_suite_of_any_alphabet_has_figures() -> None:
     name = "\u6c49\u5b57" * 50
     suite()

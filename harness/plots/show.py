@@ -20,6 +20,7 @@ from harness.running.options import Options, resolve_device
 from harness.running.plan import plan
 from harness.storage.files import safe
 from harness.storage.sources import describe_source
+from harness.storage.spelling import problem_of_whole
 from harness.suites.attention import attention_maps, saliency_maps, versions
 from harness.suites.attention import calibrate as find_temperatures
 from harness.suites.base import Batch, Setting
@@ -56,6 +57,8 @@ def draw_corruptions(
     Raises:
         Refusal: There is no such data set, image or corruption.
     """
+    if problem := problem_of_whole(image_seed, 0):
+        raise Refusal(f"`--image-seed` {problem}.")
     with user_input():
         dataset = adopt_dataset(dataset)
         split = load(dataset, train=False, root=root)

@@ -197,7 +197,8 @@ def label(first: Job, options: Options, seeds: int) -> str:
     training = first.weights.description.get("recipe", {})
     epochs = options.epochs or training.get("epochs")
     images = options.limit or len(first.split)
-    parts = [first.dataset, f"{seeds} seed{'s' * (seeds > 1)}", f"width {first.width}"]
+    parts = [first.dataset, f"{seeds} seed{'s' * (seeds > 1)}"]
+    parts += [] if first.width is None else [f"width {first.width}"]
     parts += [f"{epochs} epoch{'s' * (epochs > 1)}"] if epochs else []
     total = f" of {len(first.split):,}" if options.limit else ""
     return f"{', '.join(parts)}, {images:,}{total} test images"

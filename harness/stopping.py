@@ -22,6 +22,7 @@ class Stopped(BaseException):
 
 _asked: tuple[int, float] | None = None  # the first signal, and when
 _finishing = 0
+_swallowed = False  # by Python itself, as in `__del__`
 
 
 def run(program: Callable[[], object]) -> None:
@@ -49,6 +50,7 @@ def run(program: Callable[[], object]) -> None:
 
 def listen() -> None:
     """Let the signals raise `Stopped` in this process."""
+    sys.unraisablehook = _raise_again
     for number in SIGNALS:
         signal.signal(number, _ask)
 
@@ -92,10 +94,20 @@ def for_the_parent_alone() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
+def _raise_again(what: "sys.UnraisableHookArgs") -> None:
+    """Ask once more where Python ignores what is raised: in `__del__`, in callbacks."""
+    global _swallowed
+    if _asked is None or what.exc_type is not Stopped:
+        sys.__unraisablehook__(what)
+        return
+    _swallowed = True
+    threading.Timer(0.01, os.kill, (os.getpid(), _asked[0])).start()
+
+
 def _ask(number: int, frame: FrameType | None) -> None:
-    global _asked
-    if _asked is None:
-        _asked = number, time.monotonic()
+    global _asked, _swallowed
+    if _asked is None or _swallowed:
+        _asked, _swallowed = _asked or (number, time.monotonic()), False
         if not _finishing:
             raise Stopped
     elif time.monotonic() - _asked[1] > ONCE_S:

@@ -34,6 +34,14 @@ def swallow():
     except BaseException:
         print("went on")
 
+class Deleted:
+    def __del__(self):
+        wait()
+
+def delete():
+    Deleted()
+    time.sleep(60)
+
 def broken():
     try:
         wait()
@@ -56,7 +64,7 @@ def start(name: str, checked: bool = True) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("name", ["work", "wait", "swallow", "broken"])
+@pytest.mark.parametrize("name", ["work", "wait", "swallow", "delete", "broken"])
 def test_a_signal_is_one_sentence_wherever_the_program_is(
     name: str, number: signal.Signals
 ) -> None:

@@ -93,23 +93,32 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-def run(*arguments: str) -> tuple[str, float, float]:
-    """What a command prints, the seconds that it took a processor, and MB of memory at most."""
+PROGRAM = """
+import sys
+from harness.cli import main
+sys.argv[0] = "harness"
+try:
+    main()
+finally:
+    with open("/proc/self/status") as status:
+        print(status.read().partition("VmHWM:")[2].split()[0], file=sys.stderr)
+"""
+
+
+def run(*arguments: str) -> tuple[float, float]:
+    """The seconds that a command takes of a processor, and MB of memory at most; both printed."""
     start, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    program = "import resource, sys; from harness.cli import main; sys.argv[0] = 'harness'\n"
-    program += "try:\n    main()\nfinally:\n    "
-    program += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    memory = int(done.stderr.split()[-1]) / (1e6 if sys.platform == "darwin" else 1e3)
+    memory = int(done.stderr.split()[-1]) / 1e3
     print(f"{took:6.1f} s of CPU, {time.time() - start:6.1f} s, {memory:6.0f} MB", *arguments)
-    return done.stdout, took, memory
+    return took, memory
 
 
+# With the seconds that they may take on a machine that does nothing else.
 COMMANDS: list[tuple[tuple[str, ...], float]] = [
     (("table",), 45),  # opens every cell once, and remembers what they give
     (("table",), 5),
@@ -119,10 +128,12 @@ COMMANDS: list[tuple[tuple[str, ...], float]] = [
 
 
 @pytest.mark.bench
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("arguments, seconds", COMMANDS)
 def test_large_stores_are_read(
     benchmark: BenchmarkFixture, store: Path, arguments: tuple[str, ...], seconds: float
 ) -> None:
     whole = (*arguments, "--results", os.fspath(store))
-    _, took, memory = benchmark.pedantic(run, whole, rounds=1)
-    assert took < seconds and memory < 500
+    took, memory = benchmark.pedantic(run, whole, rounds=1)
+    benchmark.extra_info |= {"seconds of CPU": took, "MB": memory, "seconds wanted": seconds}
+    assert memory < 500

@@ -299,7 +299,22 @@ def test_the_image_seed_makes_other_images_of_another_name(with_model: Path) -> 
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "train", "table", "plot", "compare", "check", "report", "study", "data", "cite"],
+    [
+        "publish",
+        "export",
+        "clean",
+        "du",
+        "run",
+        "train",
+        "table",
+        "plot",
+        "compare",
+        "check",
+        "report",
+        "study",
+        "data",
+        "cite",
+    ],
 )
 def test_help_ends_with_examples_that_are_parsed(command: str) -> None:
     text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.base import Augmenting, capabilities, check_images
-from harness.models.cards import MODELS
 from harness.models.catalog import CATALOG
 from harness.models.lookup import Source, source
 from harness.models.source_code import code_of, settings_of
@@ -27,9 +26,8 @@ from harness.running.options import Options, resolve_device
 from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
 from harness.running.weights import find_weights, with_own_weights
-from harness.running.writable import check_seeds, check_writable
+from harness.running.writable import check_name, check_seeds, check_writable
 from harness.storage import checkpoints, results
-from harness.storage.spelling import problem_of_name
 from harness.suites.base import Setting, Suite
 from harness.suites.catalog import SUITES
 from harness.suites.dataset_names import check_datasets, dataset_name
@@ -68,7 +66,7 @@ def plan(
     if options.weights:
         _check_weights(options.weights, len(models), len(seeds))
     if options.name:
-        _check_name(options.name, len(models))
+        check_name(options.name, len(models))
     jobs = []
     for spec in datasets:
         with user_input():
@@ -111,15 +109,6 @@ def _check_weights(files: Sequence[Path], models: int, seeds: int) -> None:
         )
     if seeds > 1:
         raise Refusal(f"`--weights {files[0]}` are of one training; got {seeds} seeds. Give one.")
-
-
-def _check_name(name: str, models: int) -> None:
-    if models != 1:
-        raise Refusal(f"`--name {name}` is for one model; got {models}. Run them one by one.")
-    if problem := problem_of_name(name):
-        raise Refusal(f"`--name` {problem}. Give a name that can stand in a table.")
-    if name in MODELS or "(" in name or "[" in name:
-        raise Refusal(f"`--name {name}` is, or reads like, a registered model. Give another one.")
 
 
 def _published(dataset: str, split: Split, options: Options) -> Callable[[], Published] | None:

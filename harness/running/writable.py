@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.models.cards import MODELS
 from harness.refusal import Refusal
 from harness.running.jobs import Evaluation, Job
 from harness.storage import results
@@ -33,6 +34,20 @@ def check_seeds(seeds: Iterable[int]) -> None:
     for seed in seeds:
         if problem := problem_of_whole(seed, 0):
             raise Refusal(f"`--seed` {problem}.")
+
+
+def check_name(name: str, models: int) -> None:
+    """Refuse another name of a model that cannot stand in a table.
+
+    Raises:
+        Refusal: Says why.
+    """
+    if models != 1:
+        raise Refusal(f"`--name {name}` is for one model; got {models}. Run them one by one.")
+    if problem := problem_of_name(name):
+        raise Refusal(f"`--name` {problem}. Give a name that can stand in a table.")
+    if name in MODELS or "(" in name or "[" in name:
+        raise Refusal(f"`--name {name}` is, or reads like, a registered model. Give another one.")
 
 
 def check_writable(jobs: Sequence[Job], root: Path) -> None:

@@ -286,13 +286,16 @@ SCALED = (
     *(
         replace(
             metric,
-            name=f"{metric.name}_scaled",
+            name=f"{short or metric.name}_scaled",
             title=f"{metric.title}, scaled",
             meaning=f"{metric.title} of softmax(logits / T), T fitted to the images' other half.",
             of_images=calibration.scaled(metric.of_images),
             reference="Guo et al. 2017",
         )
-        for metric in (NLL, BRIER, ECE, SQUARED_CALIBRATION_ERROR)
+        for metric, short in (
+            *((metric, "") for metric in (NLL, BRIER, ECE)),
+            (SQUARED_CALIBRATION_ERROR, "sce"),
+        )
         if metric.of_images is not None
     ),
 )

@@ -166,7 +166,10 @@ def test_weights_can_be_brought(here: Path) -> None:
     Path("html").write_text("<html>")
     refused(harness(*run, "--weights", "html"), "html is text. Copy or fetch it again")
     save_file({"2.weight": torch.zeros(3, 192), "2.bias": torch.zeros(3)}, "3.safetensors")
-    refused(harness(*run, "--weights", "3.safetensors"), r"`2.*` has shape \(3.*the model's is")
+    refused(
+        harness(*run, "--weights", "3.safetensors"),
+        "have 3 rows in .*, the model 10. If these are classes",
+    )
     save_file({"a": torch.zeros(3)}, "a.safetensors")
     refused(harness(*run, "--weights", "a.safetensors"), "of another model: they lack `2.bias`")
 

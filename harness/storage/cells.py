@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.storage.files import Unwritable, canonical, list_folder
 
 LOG = logging.getLogger(__name__)
 KEY = re.compile("[0-9a-f]{64}")
+TOUCHED_S = 6 * 3600.0  # after which a cell that is taken is marked as taken now
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -103,7 +105,8 @@ class CellStore:
         try:
             arrays = self._read(key)[0]
             with contextlib.suppress(OSError):
-                os.utime(path)  # `harness clean` leaves what a run took lately
+                if time.time() - path.stat().st_mtime > TOUCHED_S:
+                    os.utime(path)  # `harness clean` leaves what a run took lately
             return arrays
         except Damaged as error:
             try:

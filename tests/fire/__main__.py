@@ -48,6 +48,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fire", description=__doc__)
     parser.add_argument("kinds", nargs="*", help="faults, kills, real, races, fuzz [all]")
     parser.add_argument("--only", default="", help="commands whose name has these words in it")
+    parser.add_argument("--way", default="", help="faults of this way alone, such as EROFS")
     parser.add_argument("--kills", type=int, default=500, help="kills in all [500]")
     parser.add_argument("--real", type=int, default=40, help="kills of real processes [40]")
     parser.add_argument("--races", type=int, default=4, help="times that each race is run [4]")

@@ -48,6 +48,7 @@ def list_kinds(asked: argparse.Namespace, root: Path) -> dict[str, tuple[Iterabl
             print(f"{name}: {len(truth.operations)} operations, {truth.seconds:.1f} s", flush=True)
         if _wants(asked, "faults"):
             trials = [t for name in names for t in faults.list_trials(name, truths[name])]
+            trials = [t for t in trials if asked.way in t.split(":")[1]]
             kinds["faults"] = (
                 trials,
                 lambda t: faults.attempt(root, t, truths[t.split(":")[0]], here()),

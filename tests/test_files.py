@@ -89,9 +89,22 @@ def test_every_byte_is_under_the_checksum(tmp_path: Path) -> None:
         read_arrays(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": "0"}, {"recipe": 3.5}, {"recipe": {}}, {"code": []}, {"arguments": {"width": "8"}}],
+)
+def test_weights_that_say_what_was_never_written_are_refused(tmp_path: Path, change: Any) -> None:
+    said = {"model": "m", "dataset": "d", "seed": 0, "arguments": {}, "recipe": {"epochs": 1}}
+    checkpoints.write(tmp_path / "w", STATE, said)
+    assert checkpoints.read(tmp_path / "w")[1] == said
+    checkpoints.write(tmp_path / "w", STATE, said | change)
+    with pytest.raises(Refusal, match="says of its training what `harness train` never writes"):
+        checkpoints.read(tmp_path / "w")
+
+
 def test_damaged_weights_are_refused_with_the_cure(tmp_path: Path) -> None:
     path = tmp_path / "seed0.safetensors"
-    checkpoints.write(path, STATE, {"recipe": "fast"})
+    checkpoints.write(path, STATE, {"what": "x"})
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     with pytest.raises(Refusal, match=r"does not match its checksum\. Move it elsewhere, and"):
         checkpoints.read(path)

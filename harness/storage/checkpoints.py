@@ -109,11 +109,27 @@ def read(path: Path, *, foreign: bool = False) -> tuple[dict[str, Tensor], dict[
     if foreign and not _is_ours(path):
         state, notes = read_foreign(path)
         return state, {"notes": [_sentence(path, notes)]} if notes else {}
+    cure = AGAIN if foreign else "Move it elsewhere, and the same command trains again."
     try:
-        return read_tensors(path)
+        state, description = read_tensors(path)
     except Damaged as error:
-        cure = AGAIN if foreign else "Move it elsewhere, and the same command trains again."
         raise Refusal(f"{error} {cure}") from None
+    if "recipe" in description and not _is_of_training(description):
+        raise Refusal(f"{path} says of its training what `harness train` never writes. {cure}")
+    return state, description
+
+
+def _is_of_training(description: Mapping[str, Any]) -> bool:
+    """Whether a description has what is read of it; a stranger's checksum vouches for anything."""
+    kinds = {"model": str, "dataset": str, "seed": int, "arguments": dict, "recipe": dict}
+    if "code" in description:
+        kinds |= {"code": dict, "data": str}
+    if not all(isinstance(description.get(name), kind) for name, kind in kinds.items()):
+        return False
+    texts, recipe = description.get("code", {}).values(), description["recipe"]
+    width = description["arguments"].get("width", 1)
+    whole = isinstance(recipe.get("epochs"), int) and isinstance(width, int) and width > 0
+    return whole and all(isinstance(text, str) for text in texts)
 
 
 def _is_ours(path: Path) -> bool:

@@ -7,7 +7,8 @@ publish, which torchvision checks.
 
 import functools
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from harness.models.user_code import load_function
 from harness.suites import fashion_mnist as fashion
 from harness.suites.catalog import DATASETS
 from harness.suites.dataset_names import parse_dataset
-from harness.suites.image_files import read_each, read_square
+from harness.suites.image_files import for_each, read_square
 from harness.suites.image_folders import Signature, common_size, list_images
+from harness.suites.stored_images import LARGE, Images, StoredImages, blocks
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -36,14 +38,14 @@ class Split:
     """One half of a data set.
 
     Args:
-        images: uint8 (N, 3, H, H).
+        images: uint8 (N, 3, H, H), in memory or, where there are many, in a file.
         labels: int64 (N,), 0 <= label < len(classes).
         classes: The names of the classes.
         flip: Whether a mirrored image is an image of the same class.
         width: Channels that models get by default: 64 is ResNet-18 itself.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
     classes: tuple[str, ...]
     flip: bool
@@ -63,7 +65,8 @@ class Split:
     def fingerprint(self) -> str:
         """Return the SHA-256 of the images and labels."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().data)
+        for block in blocks(self.images):
+            digest.update(block.contiguous().numpy().data)
         digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
@@ -105,7 +108,7 @@ def adopt_dataset(spec: str) -> str:
         folder = found.folder
 
         def images(train: bool, root: Path) -> Split:
-            return imagefolder(train, folder)
+            return imagefolder(train, folder, root)
 
         DATASETS.add(found.name, images, "", spec)
     elif spec not in DATASETS and Path(spec).expanduser().is_dir():
@@ -290,12 +293,15 @@ class _Kept:
 _KEPT: dict[Path, _Kept] = {}
 
 
-def imagefolder(train: bool, folder: Path) -> Split:
+def imagefolder(train: bool, folder: Path, root: Path) -> Split:
     """A user's own images, one folder a class, as squares of one size.
 
     The halves are FOLDER/train and FOLDER/test (or val, valid, validation); without them every
     fifth file of each class, by name, is a test image. Every image is cropped to its central square
     and resized to the smallest side found, at most 224. A file is decoded once, until it changes.
+
+    Args:
+        root: Folder for a file of what is too much for the memory.
 
     Raises:
         FileNotFoundError: There is no such folder, or it holds no folders of images.
@@ -313,9 +319,8 @@ def imagefolder(train: bool, folder: Path) -> Split:
                 f"{folder} has no {half}ing images: there are none in {folder / half}. Put some "
                 "there, one folder a class" + ", or give `--weights`." * train
             )
-        size = kept.size
-        images = torch.stack(read_each([p for p, _ in samples], lambda p: _square(p, size)))
-        if images.max() <= 1:
+        images = _read_squares([path for path, _ in samples], kept.size, root)
+        if all(int(block.max()) <= 1 for block in blocks(images)):
             raise ValueError(
                 f"The images in {folder} are black: no value is above 1 of 255. Save them with "
                 "values from 0 to 255."
@@ -325,9 +330,24 @@ def imagefolder(train: bool, folder: Path) -> Split:
     return kept.halves[train]
 
 
-def _square(path: Path, size: int) -> Tensor:
-    """The central square of an image file, resized; uint8 (3, size, size)."""
-    return torch.from_numpy(read_square(path, size)).permute(2, 0, 1)
+def _read_squares(paths: Sequence[Path], size: int, root: Path) -> Images:
+    """The central squares of image files, resized; uint8 (N, 3, size, size)."""
+    shape = len(paths), 3, size, size
+    if math.prod(shape) > LARGE:
+        stored = StoredImages.create(len(paths), size, root)
+        for_each(
+            paths,
+            lambda p: read_square(p, size),
+            lambda i, x: stored.write(i, x.transpose(2, 0, 1)),
+        )
+        return stored
+    whole = torch.empty(shape, dtype=torch.uint8)
+
+    def take(i: int, square: np.ndarray) -> None:
+        whole[i] = torch.from_numpy(square).permute(2, 0, 1)
+
+    for_each(paths, lambda p: read_square(p, size), take)
+    return whole
 
 
 def _cifar(name: str, kind: Callable, files: str, train: bool, root: Path) -> Split:

@@ -11,11 +11,15 @@ for EPS, read other files, or are hardly ever used and so hardly ever tested.
 import contextlib
 import functools
 import logging
+import os
 import struct
 import warnings
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,6 +65,7 @@ TURNS = {
 }
 FRAMES = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")  # formats of which each frame may be an image
 BLOCK = 1 << 20  # pixels
+MOST_THREADS, AHEAD = 16, 8  # that read files; files that each reads ahead
 NAMED = 3  # files of several that cannot be read
 
 T = TypeVar("T")
@@ -92,14 +97,36 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
         Unreadable: Names the first, as `read` does, and how many others there are.
     """
     found: list[T] = []
+    for_each(paths, read, lambda i, value: found.append(value))
+    return found
+
+
+def for_each(
+    paths: Sequence[Path], read: Callable[[Path], T], take: Callable[[int, T], None]
+) -> None:
+    """Hand what `read` returns of each file to `take`, with its place, in order.
+
+    Files are read by several threads, some ahead of what is taken: decoders let others work.
+
+    Raises:
+        Unreadable: As of `read_each`.
+    """
     broken: list[tuple[Path, Unreadable]] = []
-    for path in paths:
-        try:
-            found.append(read(path))
-        except Unreadable as error:
-            broken.append((path, error))
+    workers = min(MOST_THREADS, os.cpu_count() or 1)
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")  # of large photographs, and of odd metadata
+        ahead = deque[Future[T]]()
+        upcoming = iter(paths)
+        for i, path in enumerate(paths):
+            ahead.extend(
+                pool.submit(read, one) for one in islice(upcoming, AHEAD * workers - len(ahead))
+            )
+            try:
+                take(i, ahead.popleft().result())
+            except Unreadable as error:
+                broken.append((path, error))
     if not broken:
-        return found
+        return
     if len(broken) == 1:
         raise broken[0][1]
     others = ", ".join(str(path) for path, _ in broken[1 : 1 + NAMED])

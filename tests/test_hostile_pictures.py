@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.suites.datasets import load
-from harness.suites.image_files import FORMATS, Unreadable, read_header, read_square
+from harness.suites.image_files import FORMATS, Unreadable, read_each, read_header, read_square
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 40 40
@@ -100,7 +100,7 @@ def test_only_the_decoders_of_the_list_see_a_file(folder: Path) -> None:
             continue  # that mode or size is not for it
         path.write_bytes(file.getvalue())
         with pytest.raises(Unreadable, match="5.png is "):
-            read_header(path)
+            read_each([path], read_header)[0]
 
 
 def test_bombs_are_refused_by_their_headers(folder: Path) -> None:
@@ -131,9 +131,9 @@ def test_an_image_of_many_gray_values_is_read_within_bounds(folder: Path) -> Non
     values = np.arange(2000 * 3000, dtype=np.uint32).reshape(2000, 3000) % 65536
     path = folder / "cat" / "5.png"
     Image.fromarray(values.astype(np.uint16)).save(path)
-    read_square(path, 32)
+    read_each([path], lambda p: read_square(p, 32))[0]
     tracemalloc.start()
-    shown = read_square(path, 32)
+    shown = read_each([path], lambda p: read_square(p, 32))[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert shown.shape == (32, 32, 3) and peak < 60e6, "float64 of all would be 96 MB at once"
@@ -193,8 +193,8 @@ def test_random_damage_is_a_sentence_or_an_image(tmp_path: Path, kind: str) -> N
             content[at] = random.integers(256)
         path.write_bytes(content)
         try:
-            read_header(path)
-            read_square(path, 32)
+            read_each([path], read_header)[0]
+            read_each([path], lambda p: read_square(p, 32))[0]
         except Unreadable as error:  # and nothing else
             said.append(str(error))
     assert said and all(str(path) in sentence for sentence in said)

@@ -136,13 +136,13 @@ class TestLayout:
 class TestCache:
     @pytest.fixture
     def decoded(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        names, square = [], datasets._square
+        names, square = [], datasets.read_square
 
-        def counted(path: Path, size: int) -> torch.Tensor:
+        def counted(path: Path, size: int) -> np.ndarray:
             names.append(path.name)
             return square(path, size)
 
-        monkeypatch.setattr(datasets, "_square", counted)
+        monkeypatch.setattr(datasets, "read_square", counted)
         return names
 
     def test_an_image_is_decoded_once(self, tmp_path: Path, decoded: list[str]) -> None:

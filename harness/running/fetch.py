@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 
+from torch import Tensor
+
 from harness.refusal import Refusal, user_input
 from harness.running.archives import SILENCE_S, Archive, install
 from harness.suites.datasets import fetch, load
@@ -82,6 +84,7 @@ def _fetch_corrupted(
     folder = root / title
     if regenerate:
         split = load(dataset, train=False, root=root)
+        assert isinstance(split.images, Tensor)
         paths = make_again(folder, split.images, split.labels, REPEATABLE, TABLES[title], tell)
         files_of(title, folder).verify(REPEATABLE)
         return paths

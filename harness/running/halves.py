@@ -1,5 +1,9 @@
 """Whether the test half of a data set can tell what was learned from the training half."""
 
+import hashlib
+
+from torch import Tensor
+
 from harness.refusal import Refusal
 from harness.suites.datasets import Split
 
@@ -24,6 +28,10 @@ def count_seen(name: str, training: Split, test: Split) -> int:
         raise Refusal(
             f"The halves of `{name}` do not have the same classes: {fact}. Number both alike."
         )
-    known = {image.numpy().tobytes() for image in training.images}
-    seen = sum(image.numpy().tobytes() in known for image in test.images)
+    known = {_digest(image) for image in training.images}
+    seen = sum(_digest(image) in known for image in test.images)
     return seen if seen > FEW * len(test) else 0
+
+
+def _digest(image: Tensor) -> bytes:
+    return hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest()

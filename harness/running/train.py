@@ -27,6 +27,7 @@ from harness.running.recipes import Recipe, learning_rate
 from harness.running.repeatable import repeatable, seed_for
 from harness.running.state import State
 from harness.suites.datasets import Split, as_input
+from harness.suites.stored_images import Images, take
 
 TRAINER = 2  # raised by every change of the weights that a training ends with
 KEEP_S = 120.0  # between two states that are kept within an epoch
@@ -75,9 +76,9 @@ def train(
     keep = _Keeping(state, partial, identity)
     images, labels = split.images.to(device), split.labels.to(device)
     held, kept = (x.to(device) for x in hold_out(len(split), recipe, seed))
-    held_images, held_labels = images[held], labels[held]
+    held_images, held_labels = take(images, held), labels[held]
     if len(held):
-        images, labels = images[kept], labels[kept]
+        images, labels = take(images, kept), labels[kept]
     # Compiled code belongs to the class: several seeds of one model share it.
     forward = torch.compile(model) if recipe.compiled else model
     with repeatable(device, recipe.batch_size), stopping.finishing():
@@ -90,11 +91,12 @@ def train(
         if len(held):
             model.load_state_dict(state.best)
         if isinstance(model, Recalibrated):
-            model.recalibrate(as_input(x) for x in images[:RECALIBRATION].split(500))
+            ends = range(0, min(len(images), RECALIBRATION), 500)
+            model.recalibrate(as_input(images[i : min(i + 500, RECALIBRATION)]) for i in ends)
     return model.eval(), state.history
 
 
-def _validate(state: State, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+def _validate(state: State, images: Images, labels: Tensor, recipe: Recipe) -> None:
     """Record the accuracy on held-out images; keep the best weights, of equals the later."""
     accuracy = held_accuracy(state.model, images, labels, recipe)
     if accuracy >= max((h["held_out"] for h in state.history[:-1]), default=0.0):
@@ -110,12 +112,13 @@ def hold_out(count: int, recipe: Recipe, seed: int) -> tuple[Tensor, Tensor]:
     return first.sort().values, rest.sort().values
 
 
-def held_accuracy(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> float:
+def held_accuracy(model: nn.Module, images: Images, labels: Tensor, recipe: Recipe) -> float:
     """Return a model's accuracy on uint8 images (N, 3, H, H), arithmetic as in training."""
     hits = torch.zeros((), device=images.device)
     model.eval()
     with torch.no_grad(), arithmetic(recipe, images.device):
-        for x, y in zip(images.split(500), labels.split(500), strict=True):
+        for i, y in enumerate(labels.split(500)):
+            x = images[500 * i : 500 * (i + 1)]
             hits += (model(as_input(x)).argmax(dim=1) == y).sum()
     return float(hits) / len(labels)
 
@@ -128,7 +131,7 @@ def arithmetic(recipe: Recipe, device: torch.device) -> torch.autocast:
 def _epoch(
     state: State,
     forward: Callable[[Tensor], Tensor],
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     recipe: Recipe,
     seed: int,
@@ -181,7 +184,7 @@ def _epoch(
 
 def _batches(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     recipe: Recipe,
     crops: torch.Generator,
     augmentation: torch.Generator,

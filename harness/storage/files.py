@@ -74,7 +74,11 @@ def _create_beside(path: Path) -> tuple[BinaryIO, Path]:
     """Create a file to be renamed to `path`, which stays locked while this process writes it."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
-        file = temporary.open("xb")
+        try:
+            file = temporary.open("xb")
+        except FileNotFoundError:  # an empty folder, which another process removed just now
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = temporary.open("xb")
         locked = try_lock(file.fileno())
         # Before it was locked, another process may have taken it for what a dead one left.
         if locked is None or (locked and is_at(file.fileno(), temporary)):

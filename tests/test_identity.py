@@ -228,9 +228,9 @@ def test_given_weights_are_measured_again_by_changed_code(
 ) -> None:
     torch.manual_seed(0)
     save_file({"head.weight": torch.randn(10, 48), "head.bias": torch.zeros(10)}, "w.safetensors")
-    before = rows_of(run(weights=Path("w.safetensors")))
+    before = rows_of(run(weights=(Path("w.safetensors"),)))
     (here / "parts.py").write_text(PARTS.replace("2", "-2"))
-    (after,) = run(weights=Path("w.safetensors"))
+    (after,) = run(weights=(Path("w.safetensors"),))
     assert after.measured == 1 and "(parts.py)" in "\n".join(said)
     assert rows_of([after])["value"].tolist() != before["value"].tolist()
 
@@ -283,9 +283,9 @@ def test_another_model_of_that_name_is_refused_before_work(run: Run, here: Path)
     (here / "other.py").write_text(NET.replace("images, 8", "images, 16").replace("48", "12"))
     save_file({"head.weight": torch.zeros(10, 12), "head.bias": torch.zeros(10)}, "w.safetensors")
     with pytest.raises(Refusal, match="another model, `net` of net.py. .* `--name`"):
-        run("other.py:net", weights=Path("w.safetensors"))
+        run("other.py:net", weights=(Path("w.safetensors"),))
     assert (here / "results/digits/clean/net/seed0.csv").read_bytes() == first
-    (written,) = run("other.py:net", weights=Path("w.safetensors"), name="wide")
+    (written,) = run("other.py:net", weights=(Path("w.safetensors"),), name="wide")
     assert written.model == "wide" and set(read(here / "results")["model"]) == {"net", "wide"}
 
 
@@ -301,15 +301,15 @@ def test_other_weights_under_a_name_that_is_taken_are_refused(run: Run, here: Pa
     for name, value in (("a", 0.0), ("b", 1.0)):
         bias = torch.full((10,), value).cumsum(0)
         save_file({"head.weight": torch.zeros(10, 48), "head.bias": bias}, f"{name}.safetensors")
-    run(weights=Path("a.safetensors"))
+    run(weights=(Path("a.safetensors"),))
     with pytest.raises(Refusal, match=r"numbers of other weights \(a.safetensors\). .* `--name`"):
-        run(weights=Path("b.safetensors"))
+        run(weights=(Path("b.safetensors"),))
     with pytest.raises(Refusal, match=r"numbers of other weights \(a.safetensors\)"):
         run()
     (here / "c.safetensors").write_bytes((here / "a.safetensors").read_bytes())
-    assert run(weights=Path("c.safetensors"))[0].measured == 0, "the same weights elsewhere"
+    assert run(weights=(Path("c.safetensors"),))[0].measured == 0, "the same weights elsewhere"
     save_file({"head.weight": torch.ones(10, 48), "head.bias": bias}, "a.safetensors")
-    assert run(weights=Path("a.safetensors"))[0].measured == 1, "another version of that file"
+    assert run(weights=(Path("a.safetensors"),))[0].measured == 1, "another version of that file"
 
 
 def test_networks_in_memory_of_one_name_are_kept_apart(here: Path) -> None:

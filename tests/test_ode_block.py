@@ -180,7 +180,7 @@ def test_a_solver_that_stops_early_is_an_error_in_training_and_counted_in_evalua
     options = Options(results=tmp_path, data=tmp_path, width=8, limit=30)
     state = model.state_dict()
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "w.safetensors")
-    options = replace(options, weights=tmp_path / "w.safetensors")
+    options = replace(options, weights=(tmp_path / "w.safetensors",))
     progress = Progress(Console(quiet=True))
     for suite in ("clean", "nfe"):
         list(execute(plan([name], ["digits"], [], [suite], options), options, progress))

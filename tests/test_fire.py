@@ -14,10 +14,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = {
-    "faults": ("--only", "publish more", "--share", "40"),
-    "kills": ("--only", "compare", "--kills", "6"),
+    "faults": ("--only", "publish more", "--share", "80"),
+    "kills": ("--only", "compare", "--kills", "4"),
     "races": ("--only", "table --write", "--races", "1"),
-    "fuzz": ("--files", "15"),
+    "fuzz": ("--files", "8"),
 }
 # The trials preload a library that is compiled when they start.
 pytestmark = pytest.mark.skipif(

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
@@ -140,9 +140,13 @@ def _share(
                     pool.submit(_in_process, one, options, level, f"{i} of {len(work)}")
                     for i, one in enumerate(work, 1)
                 ]
-            for job in as_completed(jobs):
-                with _kept(failed):
-                    job.result()
+            pending = set(jobs)
+            while pending:
+                # In short waits: a signal just before one begins is heard after it.
+                done, pending = wait(pending, stopping.ONCE_S, FIRST_COMPLETED)
+                for job in done:
+                    with _kept(failed):
+                        job.result()
         except BrokenProcessPool:
             _end(pool)
             raise Failure(

@@ -20,7 +20,7 @@ Files = dict[str, bytes]
 # What tells when, where and by which way something was made, and so differs between two times.
 TOLD = {
     "command", "finished", "wall_s", "environment", "commit", "dirty", "sha256", "cells_measured",
-    "rescored", "resumed",
+    "rescored", "resumed", "place",
 }  # fmt: skip
 WHY = re.compile(
     "No space left|Input/output error|Read-only file system|Permission denied|"

@@ -49,6 +49,11 @@ def description(**changes: Any) -> Description:
     return Description(**(values | changes))
 
 
+def answers(value: float) -> dict[str, np.ndarray]:
+    logits = np.full((2, 3), float(value))
+    return {"logits": logits, "labels": np.array([0, 2]), "indices": np.arange(2)}
+
+
 def test_arrays_come_back_with_their_description(tmp_path: Path) -> None:
     write_arrays(tmp_path / "f", ARRAYS, {"what": "x"})
     arrays, described = read_arrays(tmp_path / "f")
@@ -153,7 +158,7 @@ def test_a_key_depends_on_every_field(field: str) -> None:
 def test_a_cell_is_found_again(tmp_path: Path) -> None:
     store = CellStore(tmp_path)
     assert store.read(description().key) is None and description().key not in store
-    store.write(description(), {"logits": np.ones((2, 3))})
+    store.write(description(), answers(1))
     found = store.read(description().key)
     assert found is not None and np.array_equal(found["logits"], np.ones((2, 3)))
     assert store.path(description().key) == tmp_path / description().key[:2] / description().key
@@ -161,7 +166,7 @@ def test_a_cell_is_found_again(tmp_path: Path) -> None:
 
 def test_a_damaged_cell_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store, key = CellStore(tmp_path), description().key
-    store.write(description(), {"logits": np.ones((2, 3))})
+    store.write(description(), answers(1))
     path = store.path(key)
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     assert store.read(key) is None and not path.exists()
@@ -173,7 +178,7 @@ def test_a_store_that_is_only_read_is_measured_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, key = CellStore(tmp_path), description().key
-    store.write(description(), {"logits": np.ones((2, 3))})
+    store.write(description(), answers(1))
     path = store.path(key)
     path.write_bytes(damaged := path.read_bytes()[:-1] + b"\x07")
 
@@ -183,7 +188,7 @@ def test_a_store_that_is_only_read_is_measured_all_the_same(
     monkeypatch.setattr(Path, "replace", refuse)
     assert store.read(key) is None
     assert "It is measured again, left as it is: Permission denied." in caplog.text
-    store.write(description(), {"logits": np.zeros((2, 3))})
+    store.write(description(), answers(0))
     assert "cannot be written: Permission denied" in caplog.text
     assert "It is in the table alone." in caplog.text
     assert [f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()] == [damaged]
@@ -197,7 +202,7 @@ def test_a_full_disk_is_no_store_that_is_only_read(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(Unwritable, match="No space left on device. Make room") as refused:
-        CellStore(tmp_path).write(description(), {"logits": np.ones((2, 3))})
+        CellStore(tmp_path).write(description(), answers(1))
     assert not [f for f in tmp_path.rglob("*") if f.is_file()]
     again = pickle.loads(pickle.dumps(refused.value))  # as it comes from a worker
     assert (again.errno, str(again)) == (errno.ENOSPC, str(refused.value))
@@ -312,6 +317,32 @@ def test_without_locks_everybody_passes(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_what_the_machine_cannot_do_is_a_sentence(error: BaseException, sentence: str) -> None:
     assert failing_machine(error)[: len(sentence) or 9] == sentence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"indices": None},
+        {"labels": None},
+        {"labels": np.array([0, 3])},
+        {"labels": np.array([0, -1])},
+        {"labels": np.array([0.0, 1.0])},
+        {"labels": np.array([[0], [1]])},
+        {"indices": np.arange(3)},
+        {"logits": np.ones(2)},
+        {"logits": np.ones((2, 3), int)},
+        {"nfe": np.ones(3)},
+        {"nfe": np.float64(1)},
+    ],
+)
+def test_a_cell_whose_arrays_do_not_go_together_is_damaged(change: dict, tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    whole = answers(1) | {"nfe": np.ones(2)}
+    store.write(description(), whole)
+    assert store.look(description().key) is not None
+    changed = {k: v for k, v in (whole | change).items() if v is not None}
+    store.write(description(), changed)  # with a checksum that is right
+    assert store.look(description().key) is None and store.read(description().key) is None
 
 
 def test_a_key_that_is_a_path_is_refused(tmp_path: Path) -> None:

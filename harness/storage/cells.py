@@ -121,7 +121,7 @@ class CellStore:
         if hashlib.sha256(canonical(description).encode()).hexdigest() != key:
             raise Damaged(f"{self.path(key)} is another cell than its name says.")
         if not _fit(arrays):
-            raise Damaged(f"{self.path(key)} holds labels that its logits do not go with.")
+            raise Damaged(f"{self.path(key)} holds arrays that do not go together.")
         return arrays, description
 
     def look(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -152,11 +152,18 @@ class CellStore:
 
 
 def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether labels are classes of logits; a stranger's checksum vouches for anything."""
-    labels, logits = arrays.get("labels"), arrays.get("logits")
-    if labels is None or logits is None or not labels.size:
-        return True
-    if labels.dtype.kind not in "iu" or logits.dtype.kind != "f" or logits.ndim < 2:
+    """Whether all arrays are of the same images, and labels classes of logits.
+
+    A stranger's checksum vouches for anything.
+    """
+    labels, positions, logits = (arrays.get(k) for k in ("labels", "indices", "logits"))
+    if labels is None or positions is None:
         return False
-    known = labels.shape == logits.shape[:1] and labels.min() >= 0
-    return bool(known and labels.max() < logits.shape[-1])
+    if any(a.shape[:1] != labels.shape[:1] or not a.ndim for a in arrays.values()):
+        return False
+    if any(a.dtype.kind not in "iu" or a.ndim != 1 for a in (labels, positions)):
+        return False
+    if logits is None or not labels.size:
+        return True
+    known = logits.dtype.kind == "f" and logits.ndim == 2 and labels.min() >= 0
+    return bool(known and labels.max() < logits.shape[1])

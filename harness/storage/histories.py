@@ -15,6 +15,7 @@ from harness.storage.spelling import problem_of_name
 
 SCORES = ("loss", "accuracy", "held_out")  # of an epoch; the last only where images are held out
 COLUMNS = ("dataset", "model", "seed", "epoch", *SCORES)
+LARGEST = 1e30  # what an axis can have; a training that diverges further ends with an error
 CURE = "Rename it to read the others without it, or train again in another `--results` folder."
 
 
@@ -70,5 +71,6 @@ def _is_epoch(epoch: Any) -> bool:
         isinstance(epoch, dict)
         and {"epoch", "loss", "accuracy"} <= epoch.keys()
         and all(type(epoch[name]) in (int, float) for name in epoch)
-        and math.isfinite(epoch["epoch"])
+        and 0 <= epoch["epoch"] <= LARGEST
+        and all(abs(epoch[score]) <= LARGEST for score in SCORES if score in epoch)
     )

@@ -212,7 +212,7 @@ def test_weights_of_other_settings_are_refused(here: Path) -> None:
         (("--dataset", "digit"), "no data set called `digit`. Did you mean `digits`?"),
         (("--corruption", "glas_blur"), "called `glas_blur`. Did you mean `glass_blur`?"),
         (("--dataset", "cifar10"), "`cifar10` are not at .*Run `harness data cifar10`, or set"),
-        (("--no-train",), "no weights for `tiny`, seed 0, at .*Leave out `--no-train`, or run"),
+        (("--no-train",), "no weights for `tiny`, seed 0, at .*Run `harness train"),
         (("--model", "mine.py:three"), r"`three` gives \(2, 3\) for 2 images; `digits` has 10"),
         (("--model", "mine.py:bright"), r"`images` must lie in .0, 1.; got .1, .*Normalization"),
         (("--device", "cuda:7"), "device `cuda:7` is not available here. Use `--device auto`"),

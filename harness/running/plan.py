@@ -176,8 +176,8 @@ def _job(
         if weights.stale:
             fact = f"The weights at {weights.path} are of no use here: {weights.stale}"
         raise Refusal(
-            f"{fact}. Leave out `--no-train`, or run `harness train --model {src.name} --dataset "
-            f"{data[1]} --seed {job.seed}`."
+            f"{fact}. Run `harness train --model {src.name} --dataset {data[1]} --seed {job.seed}` "
+            "first."
         )
     return job
 

@@ -7,9 +7,8 @@ publish, which torchvision checks.
 
 import functools
 import hashlib
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import torchvision
 from torch import Tensor
 
 from harness.models.base import MIN_SIZE
+from harness.models.preprocessing import Framing
 from harness.models.user_code import load_function
 from harness.suites import fashion_mnist as fashion
 from harness.suites.catalog import DATASETS
 from harness.suites.dataset_names import parse_dataset
-from harness.suites.image_files import for_each, read_square
-from harness.suites.image_folders import Signature, common_size, list_images
-from harness.suites.stored_images import LARGE, Images, StoredImages, blocks
+from harness.suites.folder_reading import USUAL, Reading, read_half
+from harness.suites.stored_images import Images, as_images, blocks, keep
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -43,6 +42,13 @@ class Split:
         classes: The names of the classes.
         flip: Whether a mirrored image is an image of the same class.
         width: Channels that models get by default: 64 is ResNet-18 itself.
+        reading: How its pictures were asked for; of a folder of images, as all that follows.
+        mark: What tells its images from those of other framing, "" for the usual one.
+        framing: How its pictures became squares.
+        damaged: Number of pictures that cannot be read, and were left out.
+        files: Where its pictures lie.
+        read: Function that reads another picture, which was cropped already, as one of these:
+            uint8 (H, H, 3).
     """
 
     images: Images
@@ -50,6 +56,12 @@ class Split:
     classes: tuple[str, ...]
     flip: bool
     width: int = 64
+    reading: Reading = USUAL
+    mark: str = ""
+    framing: Framing | None = None
+    damaged: int = 0
+    files: tuple[Path, ...] = ()
+    read: Callable[[Path], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,13 +83,14 @@ class Split:
         return digest.hexdigest()
 
 
-def load(spec: str, *, train: bool, root: Path) -> Split:
+def load(spec: str, *, train: bool, root: Path, reading: Reading = USUAL) -> Split:
     """Return the training or test half of a data set.
 
     Args:
         spec: A name in `DATASETS`, or what `harness.suites.dataset_names` lists.
         train: The training half rather than the test half.
         root: The folder that holds the official files.
+        reading: How a folder of images is read.
 
     Raises:
         LookupError: There is no such data set.
@@ -85,11 +98,14 @@ def load(spec: str, *, train: bool, root: Path) -> Split:
         ValueError: Its files are damaged, or a user's function gives something else.
     """
     name = adopt_dataset(spec)
+    folder = parse_dataset(spec).folder
+    if folder is not None:
+        return imagefolder(train, folder, root, reading)
     found = DATASETS[name](train, root)
     if not DATASETS.sha256(name):
         return found
     if not isinstance(found, Split):
-        found = _users_split(name, found, lambda: DATASETS[name](not train, root))
+        found = _users_split(name, found, lambda: DATASETS[name](not train, root), root)
     _check_split(name, found)
     return found
 
@@ -108,7 +124,7 @@ def adopt_dataset(spec: str) -> str:
         folder = found.folder
 
         def images(train: bool, root: Path) -> Split:
-            return imagefolder(train, folder, root)
+            return imagefolder(train, folder, root, USUAL)
 
         DATASETS.add(found.name, images, "", spec)
     elif spec not in DATASETS and Path(spec).expanduser().is_dir():
@@ -116,7 +132,7 @@ def adopt_dataset(spec: str) -> str:
     return found.name
 
 
-def training_fingerprint(spec: str, root: Path) -> str:
+def training_fingerprint(spec: str, root: Path, reading: Reading = USUAL) -> str:
     """Return the fingerprint of a data set's training half.
 
     It is that of the official files where there are some, which are verified whenever they are
@@ -128,7 +144,7 @@ def training_fingerprint(spec: str, root: Path) -> str:
     name = adopt_dataset(spec)
     if name in FETCHED:
         return OFFICIAL.get(name) or _official_fingerprint(name, root)
-    return load(name, train=True, root=root).fingerprint()
+    return load(spec, train=True, root=root, reading=reading).fingerprint()
 
 
 @functools.cache
@@ -136,7 +152,7 @@ def _official_fingerprint(name: str, root: Path) -> str:
     return load(name, train=True, root=root).fingerprint()
 
 
-def _users_split(name: str, found: Any, other_half: Callable[[], Any]) -> Split:
+def _users_split(name: str, found: Any, other_half: Callable[[], Any], root: Path) -> Split:
     """A split of (images, labels) or (images, labels, classes), arrays of NumPy or torch."""
     if not isinstance(found, tuple) or len(found) not in (2, 3):
         raise ValueError(
@@ -149,7 +165,7 @@ def _users_split(name: str, found: Any, other_half: Callable[[], Any]) -> Split:
     else:  # a half may lack the last class
         both = (labels, torch.as_tensor(np.asarray(other_half()[1])))
         classes = tuple(str(k) for k in range(max(int(y.max()) + 1 for y in both if len(y))))
-    return Split(as_images(found[0]), labels, classes, flip=False)
+    return Split(keep(found[0], root), labels, classes, flip=False)
 
 
 def _check_split(name: str, split: Split) -> None:
@@ -167,16 +183,6 @@ def _check_split(name: str, split: Split) -> None:
             f"The labels of `{name}` must be {len(images)} numbers from 0 to {k - 1}, one for each "
             f"image; got {tuple(labels.shape)} from {int(labels.min())} to {int(labels.max())}."
         )
-
-
-def as_images(array: Any) -> Tensor:
-    """Return images (N, 3, H, W) of an array (N, 3, H, W), (N, H, W, 3), or gray (N, H, W)."""
-    images = torch.as_tensor(np.asarray(array))
-    if images.ndim == 4 and images.shape[1] != 3 and images.shape[-1] == 3:
-        images = images.permute(0, 3, 1, 2)
-    if images.ndim == 3:
-        images = images[:, None].expand(-1, 3, -1, -1)
-    return images.contiguous()
 
 
 @DATASETS.register
@@ -281,73 +287,32 @@ def fetch(name: str, root: Path) -> None:
         FETCHED[name](root)
 
 
-@dataclass
-class _Kept:
-    """What was read of a folder of images in this process."""
-
-    signature: Signature
-    size: int
-    halves: dict[bool, Split] = field(default_factory=dict)
-
-
-_KEPT: dict[Path, _Kept] = {}
-
-
-def imagefolder(train: bool, folder: Path, root: Path) -> Split:
+def imagefolder(train: bool, folder: Path, root: Path, reading: Reading) -> Split:
     """A user's own images, one folder a class, as squares of one size.
 
     The halves are FOLDER/train and FOLDER/test (or val, valid, validation); without them every
     fifth file of each class, by name, is a test image. Every image is cropped to its central square
-    and resized to the smallest side found, at most 224. A file is decoded once, until it changes.
+    and resized to the smallest side found, at most 224, unless `reading` says otherwise.
 
     Args:
         root: Folder for a file of what is too much for the memory.
 
     Raises:
-        FileNotFoundError: There is no such folder, or it holds no folders of images.
-        ValueError: A file cannot be read, or the folder holds nothing that can be evaluated.
+        FileNotFoundError, ValueError: As of `read_half`.
     """
-    found = list_images(folder)
-    kept = _KEPT.get(folder)
-    if kept is None or kept.signature != found.signature:
-        kept = _KEPT[folder] = _Kept(found.signature, common_size(found))
-    if train not in kept.halves:
-        samples = found.train if train else found.test
-        if not samples:
-            half = "train" if train else "test"
-            raise ValueError(
-                f"{folder} has no {half}ing images: there are none in {folder / half}. Put some "
-                "there, one folder a class" + ", or give `--weights`." * train
-            )
-        images = _read_squares([path for path, _ in samples], kept.size, root)
-        if all(int(block.max()) <= 1 for block in blocks(images)):
-            raise ValueError(
-                f"The images in {folder} are black: no value is above 1 of 255. Save them with "
-                "values from 0 to 255."
-            )
-        labels = torch.tensor([label for _, label in samples])
-        kept.halves[train] = Split(images, labels, found.classes, flip=True)
-    return kept.halves[train]
-
-
-def _read_squares(paths: Sequence[Path], size: int, root: Path) -> Images:
-    """The central squares of image files, resized; uint8 (N, 3, size, size)."""
-    shape = len(paths), 3, size, size
-    if math.prod(shape) > LARGE:
-        stored = StoredImages.create(len(paths), size, root)
-        for_each(
-            paths,
-            lambda p: read_square(p, size),
-            lambda i, x: stored.write(i, x.transpose(2, 0, 1)),
-        )
-        return stored
-    whole = torch.empty(shape, dtype=torch.uint8)
-
-    def take(i: int, square: np.ndarray) -> None:
-        whole[i] = torch.from_numpy(square).permute(2, 0, 1)
-
-    for_each(paths, lambda p: read_square(p, size), take)
-    return whole
+    half = read_half(folder, train, root, reading)
+    return Split(
+        half.images,
+        half.labels,
+        half.classes,
+        flip=True,
+        reading=reading,
+        mark=half.mark,
+        framing=half.framing,
+        damaged=len(half.damaged),
+        files=half.files,
+        read=half.read_framed_file,
+    )
 
 
 def _cifar(name: str, kind: Callable, files: str, train: bool, root: Path) -> Split:

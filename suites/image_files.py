@@ -25,7 +25,10 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
 
+from harness.models.preprocessing import Framing
 from harness.suites.file_kinds import describe_file
 
 # What a decoder raises over bytes that are no such image.
@@ -82,12 +85,18 @@ class Header:
     """What the header of an image's file says.
 
     Args:
-        side: Smaller side, in pixels.
+        width, height: In pixels, before it is turned.
         white: Value of white, None for 8 bits.
     """
 
-    side: int
+    width: int
+    height: int
     white: float | None
+
+    @property
+    def side(self) -> int:
+        """The smaller side."""
+        return min(self.width, self.height)
 
 
 def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
@@ -102,11 +111,17 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
 
 
 def for_each(
-    paths: Sequence[Path], read: Callable[[Path], T], take: Callable[[int, T], None]
+    paths: Sequence[Path],
+    read: Callable[[Path], T],
+    take: Callable[[int, T], None],
+    skip: Callable[[int, Unreadable], None] | None = None,
 ) -> None:
     """Hand what `read` returns of each file to `take`, with its place, in order.
 
     Files are read by several threads, some ahead of what is taken: decoders let others work.
+
+    Args:
+        skip: Called in place of `take` with a file that cannot be read; None refuses such files.
 
     Raises:
         Unreadable: As of `read_each`.
@@ -124,7 +139,10 @@ def for_each(
             try:
                 take(i, ahead.popleft().result())
             except Unreadable as error:
-                broken.append((path, error))
+                if skip is not None:
+                    skip(i, error)
+                else:
+                    broken.append((path, error))
     if not broken:
         return
     if len(broken) == 1:
@@ -143,7 +161,7 @@ def read_header(path: Path) -> Header:
         Unreadable: It is no image that can be read; names the file, what it is, and the cure.
     """
     with _opened(path) as image:
-        return Header(min(image.size), _white(image, path))
+        return Header(*image.size, _white(image, path))
 
 
 def read_extremes(path: Path) -> tuple[float, float]:
@@ -162,19 +180,30 @@ def read_extremes(path: Path) -> tuple[float, float]:
     return low, high
 
 
-def read_square(path: Path, size: int) -> np.ndarray:
-    """Return the central square of an image, resized; uint8 (size, size, 3).
+def read_framed(path: Path, framing: Framing) -> np.ndarray:
+    """Return an image as a square of `framing`, bit for bit as torchvision's transforms of Pillow.
+
+    Returns:
+        uint8 (size, size, 3).
 
     Raises:
         Unreadable: As `read_header`.
     """
     with _opened(path) as image:
         image.load()
-        colors = _in_colors(image, path)
-        side = min(colors.size)
-        left, top = (colors.width - side) // 2, (colors.height - side) // 2
-        box = (left, top, left + side, top + side)
-        return np.array(colors.resize((size, size), Image.Resampling.BICUBIC, box))
+        return frame(_in_colors(image, path), framing)
+
+
+def frame(image: Image.Image, framing: Framing) -> np.ndarray:
+    """Return an RGB image as a square, uint8 (size, size, 3)."""
+    way, short = InterpolationMode(framing.interpolation), framing.short_side
+    if framing.mode == "border":
+        from timm.data import transforms as of_timm  # with its models, which take seconds
+
+        image = of_timm.ResizeKeepRatio(short, 1.0, interpolation=framing.interpolation)(image)
+        return np.array(of_timm.CenterCropOrPad(framing.size)(image))
+    size = [short, short] if framing.mode == "squash" else [short]
+    return np.array(F.center_crop(F.resize(image, size, way), [framing.size] * 2))
 
 
 def _in_colors(image: Image.Image, path: Path) -> Image.Image:

@@ -12,9 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.models.base import MIN_SIZE
-from harness.suites.image_files import read_each, read_extremes, read_header
-
 HALVES = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
 ENDINGS = tuple(
     f".{ending}"
@@ -26,7 +23,6 @@ ENDINGS = tuple(
 )
 NOT_IMAGES = ("__MACOSX", "@eaDir")  # folders that systems put there
 EVERY = 5  # images of which one is a test image, where there are no halves
-MAX_SIZE = 224  # pixels; a folder of larger images is read at this size
 
 Files = dict[str, list[Path]]  # by class
 Signature = tuple[tuple[str, int, int, int, int], ...]
@@ -80,42 +76,6 @@ def list_images(folder: Path) -> ImageFolder:
     )
     signature = _sign([path for path, _ in train_set + test_set])
     return ImageFolder(folder, classes, train_set, test_set, signature)
-
-
-def common_size(found: ImageFolder) -> int:
-    """Return the side to which all images of a folder are brought: the smallest, at most 224.
-
-    Raises:
-        ValueError: An image cannot be read, is too small, or the range of its values is not known.
-    """
-    smallest, side = found.folder, MAX_SIZE
-    deep: dict[float, list[Path]] = {}
-    paths = [path for path, _ in found.train + found.test]
-    for path, header in zip(paths, read_each(paths, read_header), strict=True):
-        if header.side < side:
-            smallest, side = path, header.side
-        if header.white is not None:
-            deep.setdefault(header.white, []).append(path)
-    if side < MIN_SIZE:
-        raise ValueError(
-            f"{smallest}, the smallest image in {found.folder}, is {side} pixels; at least "
-            f"{MIN_SIZE} are needed. Enlarge it, or move it out of the folder."
-        )
-    for white, paths in deep.items():
-        _check_range(found.folder, white, paths)
-    return side
-
-
-def _check_range(folder: Path, white: float, paths: Sequence[Path]) -> None:
-    """Refuse gray values whose white is not known: no image uses the upper half of the range."""
-    extremes = read_each(paths, read_extremes)
-    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
-    if low < 0 or not white / 2 < high <= white:
-        raise ValueError(
-            f"The {len(paths)} images of more than 8 bits in {folder} have values from {low:g} to "
-            f"{high:g}, where 0 to {white:g} are possible: which of them is white is not known. "
-            f"Scale them so that black is 0 and white is {white:g}, or save them with 8 bits."
-        )
 
 
 def _halves(folder: Path) -> tuple[Path | None, Path | None]:
@@ -206,7 +166,10 @@ def _is_shown(name: str) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if _is_shown(p.name) and p.is_dir())
+    found = [p for p in folder.iterdir() if _is_shown(p.name) and p.is_dir()]
+    if all(p.name.isascii() and p.name.isdigit() for p in found):
+        return sorted(found, key=lambda p: (int(p.name), p.name))
+    return sorted(found)
 
 
 def _sign(paths: Sequence[Path]) -> Signature:

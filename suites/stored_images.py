@@ -1,11 +1,12 @@
 """Images that are too many for the memory: in a file, read as they are asked for."""
 
 import contextlib
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ class StoredImages:
         shape: (N, 3, H, H).
         device: Where what is read goes.
         order: Positions in the file of those that count, (M,); None for all.
+        start: Byte at which the first image begins.
+        channels_last: Whether the file has (N, H, H, 3).
     """
 
     dtype = torch.uint8
@@ -47,8 +50,12 @@ class StoredImages:
         shape: tuple[int, ...],
         device: torch.device | str = "cpu",
         order: Tensor | None = None,
+        *,
+        start: int = 0,
+        channels_last: bool = False,
     ) -> None:
         self._file, self._shape, self._order = file, shape, order
+        self._start, self._channels_last = start, channels_last
         self.device = torch.device(device)
 
     @classmethod
@@ -64,6 +71,14 @@ class StoredImages:
             file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed with the images
         file = file or tempfile.TemporaryFile()  # noqa: SIM115
         return cls(_Unnamed(file), (count, 3, size, size))
+
+    @classmethod
+    def of_map(cls, array: np.memmap) -> "StoredImages":
+        """Return the images of a mapped file as they lie there, (N, 3, H, H) or (N, H, H, 3)."""
+        last = array.shape[1] != 3
+        shape = (len(array), 3, *(array.shape[1:3] if last else array.shape[2:]))
+        file = _Unnamed(Path(str(array.filename)).open("rb"))  # noqa: SIM115  closed with the images
+        return cls(file, shape, start=array.offset, channels_last=last)
 
     def write(self, first: int, images: np.ndarray) -> None:
         """Write images (M, 3, H, H) from the position `first` on."""
@@ -91,11 +106,14 @@ class StoredImages:
         places = torch.arange(len(self))[which.cpu() if isinstance(which, Tensor) else which]
         if self._order is not None:
             places = self._order[places]
-        found = np.empty((len(places), *self._shape[1:]), np.uint8)
-        for first, last, place in _runs(places.numpy()):
-            view = memoryview(found[first:last]).cast("B")  # type: ignore[arg-type]
-            self._fill(view, place * self._bytes)
-        return torch.from_numpy(found).to(self.device)
+        last = self._channels_last
+        one = (*self._shape[2:], 3) if last else self._shape[1:]
+        found = np.empty((len(places), *one), np.uint8)
+        for first, end, place in _runs(places.numpy()):
+            view = memoryview(found[first:end]).cast("B")  # type: ignore[arg-type]
+            self._fill(view, self._start + place * self._bytes)
+        images = torch.from_numpy(found)
+        return (images.permute(0, 3, 1, 2).contiguous() if last else images).to(self.device)
 
     def _fill(self, view: memoryview, place: int) -> None:
         done = 0
@@ -117,12 +135,22 @@ class StoredImages:
 
     def to(self, device: torch.device | str) -> "StoredImages":
         """Return the same images, which go to another device when they are read."""
-        return StoredImages(self._file, self._shape, device, self._order)
+        return self._with(device, self._order)
 
     def subset(self, which: Tensor) -> "StoredImages":
         """Return some of the images, not read yet."""
         order = which.cpu() if self._order is None else self._order[which.cpu()]
-        return StoredImages(self._file, self._shape, self.device, order)
+        return self._with(self.device, order)
+
+    def _with(self, device: torch.device | str, order: Tensor | None) -> "StoredImages":
+        return StoredImages(
+            self._file,
+            self._shape,
+            device,
+            order,
+            start=self._start,
+            channels_last=self._channels_last,
+        )
 
 
 Images = Tensor | StoredImages
@@ -136,6 +164,42 @@ def take(images: Images, which: Tensor) -> Images:
 def blocks(images: Images) -> Iterator[Tensor]:
     """Return all images, some at a time where they are in a file."""
     return images.blocks() if isinstance(images, StoredImages) else iter((images,))
+
+
+def keep(array: Any, folder: Path) -> Images:
+    """Return a user's images as uint8 (N, 3, H, H) where they are too many for the memory.
+
+    A mapped file is read where it lies; what would have to be copied is written to a file in
+    `folder` if that can be.
+
+    Args:
+        array: Of NumPy or torch: (N, 3, H, W), (N, H, W, 3), or gray (N, H, W).
+    """
+    plain = np.asarray(array)
+    size = plain.nbytes * (3 if plain.ndim == 3 else 1)
+    if size <= LARGE or plain.dtype != np.uint8 or plain.ndim not in (3, 4):
+        return as_images(plain)
+    colors, whole = plain.ndim == 4 and 3 in plain.shape[1::2], plain.flags.c_contiguous
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and colors and whole:
+        return StoredImages.of_map(array)
+    if colors and whole and plain.shape[1] == 3:
+        return as_images(plain)
+    step = max(1, BLOCK * len(plain) // size)
+    first = as_images(plain[:step])
+    stored = StoredImages.create(len(plain), first.shape[-1], folder)
+    for i in range(0, len(plain), step):
+        stored.write(i, as_images(plain[i : i + step]).numpy())
+    return stored
+
+
+def as_images(array: Any) -> Tensor:
+    """Return images (N, 3, H, W) of an array (N, 3, H, W), (N, H, W, 3), or gray (N, H, W)."""
+    images = torch.as_tensor(np.asarray(array))
+    if images.ndim == 4 and images.shape[1] != 3 and images.shape[-1] == 3:
+        images = images.permute(0, 3, 1, 2)
+    if images.ndim == 3:
+        images = images[:, None].expand(-1, 3, -1, -1)
+    return images.contiguous()
 
 
 def _runs(places: np.ndarray) -> Iterator[tuple[int, int, int]]:

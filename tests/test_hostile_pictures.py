@@ -15,8 +15,9 @@ from PIL import EpsImagePlugin, Image
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.models.preprocessing import Framing
 from harness.suites.datasets import load
-from harness.suites.image_files import FORMATS, Unreadable, read_each, read_header, read_square
+from harness.suites.image_files import FORMATS, Unreadable, read_each, read_framed, read_header
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 40 40
@@ -131,9 +132,9 @@ def test_an_image_of_many_gray_values_is_read_within_bounds(folder: Path) -> Non
     values = np.arange(2000 * 3000, dtype=np.uint32).reshape(2000, 3000) % 65536
     path = folder / "cat" / "5.png"
     Image.fromarray(values.astype(np.uint16)).save(path)
-    read_each([path], lambda p: read_square(p, 32))[0]
+    read_each([path], lambda p: read_framed(p, Framing(32)))[0]
     tracemalloc.start()
-    shown = read_each([path], lambda p: read_square(p, 32))[0]
+    shown = read_each([path], lambda p: read_framed(p, Framing(32)))[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert shown.shape == (32, 32, 3) and peak < 60e6, "float64 of all would be 96 MB at once"
@@ -194,7 +195,7 @@ def test_random_damage_is_a_sentence_or_an_image(tmp_path: Path, kind: str) -> N
         path.write_bytes(content)
         try:
             read_each([path], read_header)[0]
-            read_each([path], lambda p: read_square(p, 32))[0]
+            read_each([path], lambda p: read_framed(p, Framing(32)))[0]
         except Unreadable as error:  # and nothing else
             said.append(str(error))
     assert said and all(str(path) in sentence for sentence in said)

@@ -14,7 +14,8 @@ import torch
 from PIL import Image, features
 from PIL import __version__ as PILLOW
 
-from harness.suites import datasets
+from harness.models.preprocessing import Framing
+from harness.suites import folder_reading
 from harness.suites.datasets import Split, load, training_fingerprint
 
 NOWHERE = Path("/nonexistent")
@@ -136,13 +137,13 @@ class TestLayout:
 class TestCache:
     @pytest.fixture
     def decoded(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        names, square = [], datasets.read_square
+        names, framed = [], folder_reading.read_framed
 
-        def counted(path: Path, size: int) -> np.ndarray:
+        def counted(path: Path, framing: Framing) -> np.ndarray:
             names.append(path.name)
-            return square(path, size)
+            return framed(path, framing)
 
-        monkeypatch.setattr(datasets, "read_square", counted)
+        monkeypatch.setattr(folder_reading, "read_framed", counted)
         return names
 
     def test_an_image_is_decoded_once(self, tmp_path: Path, decoded: list[str]) -> None:

@@ -17,7 +17,7 @@ from harness.running.halves import count_seen
 from harness.running.initial import initialize
 from harness.running.recipes import Recipe
 from harness.running.train import train
-from harness.suites import datasets
+from harness.suites import folder_reading
 from harness.suites.base import Setting
 from harness.suites.datasets import Split, load
 from harness.suites.lookup import suite_of
@@ -131,8 +131,8 @@ def test_a_large_folder_is_read_into_a_file(
                 Image.fromarray(pixels).save(tmp_path / half / name / f"{i:02}.png")
     inside = load(f"imagefolder:{tmp_path}", train=False, root=tmp_path / "data")
     assert isinstance(inside.images, Tensor)
-    datasets._KEPT.clear()
-    monkeypatch.setattr(datasets, "LARGE", 1000)
+    folder_reading._KEPT.clear()
+    monkeypatch.setattr(folder_reading, "LARGE", 1000)
     outside = load(f"imagefolder:{tmp_path}", train=False, root=tmp_path / "data")
     assert isinstance(outside.images, StoredImages)
     assert torch.equal(outside.images[:], inside.images)

@@ -37,6 +37,7 @@ def evaluate(
     data: str | Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,
+    preprocessing: str = "network",
     image_seed: int = 0,
     name: str = "",
     progress: bool = False,
@@ -60,6 +61,8 @@ def evaluate(
         data: Folder of data files; None is HARNESS_DATA, or ~/.cache/harness/data.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         batch_size: Batch size, which does not affect results; None is the device's default.
+        preprocessing: What the model is given of an image: "network" is what it says itself; or
+            "imagenet", or words such as "size=224 crop=0.875 mean=0.5 std=0.5 gray".
         image_seed: Seed of the random draws on test images.
         name: Name in tables; "" is that of the class, the function, or the model itself.
         progress: Whether to print on stderr what is being done.

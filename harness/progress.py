@@ -56,7 +56,8 @@ class Task:
     def finish(self) -> None:
         """Say how long it took, in a plain line."""
         took = f"took {time.monotonic() - self._start:.1f} s"
-        self._line(f"{self.done}/{self.total} {self.note}".strip() + f", {took}")
+        parts = (f"{self.done}/{self.total} {self.note}".strip(), took, self.rate)
+        self._line(", ".join(part for part in parts if part))
 
     def _line(self, text: str) -> None:
         if self._console is not None:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+from torch import nn
 
 from harness.models.cards import MODELS
-from harness.models.layers import Normalize
+from harness.models.preprocessing import Preprocessing
 from harness.models.registry import unknown
-from harness.models.source_code import code_of
+from harness.models.source_code import code_of, code_of_parts
 from harness.models.timm_weights import check_tag, load_pretrained
 from harness.models.user_code import is_file, load_code, origin_of
 
@@ -58,24 +58,6 @@ class Source:
     def ours(self) -> bool:
         """Whether it is one of the program's own models, which its tests know."""
         return self.origin["of"] == REGISTERED
-
-
-class FromTimm(nn.Module):
-    """A network of timm on images (N, 3, H, W) in [0, 1]; normalized, and resized where it must."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        cfg: Any = net.pretrained_cfg  # timm's, a dict
-        self.normalize = Normalize(cfg["mean"], cfg["std"])
-        self.size = cfg["input_size"][-2:] if cfg.get("fixed_input_size") else None
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        if self.size is not None and images.shape[-2:] != tuple(self.size):
-            images = nn.functional.interpolate(
-                images, self.size, mode="bilinear", antialias=True
-            ).clamp(0, 1)
-        return self.net(self.normalize(images))
 
 
 def source(name: str) -> Source:
@@ -147,11 +129,11 @@ def _timm(name: str) -> Source:
 
     def build(num_classes: int = 10) -> nn.Module:
         if pretrained:  # with its head: a wrong class count is found, not papered over
-            return FromTimm(load_pretrained(architecture))
-        return FromTimm(timm.create_model(architecture, num_classes=num_classes))
+            return load_pretrained(architecture)
+        return timm.create_model(architecture, num_classes=num_classes)
 
-    code, origin = code_of(FromTimm), {"of": "timm"}
-    return Source(name, build, False, pretrained, code=code, origin=origin)
+    code = code_of_parts([_timm, Preprocessing])
+    return Source(name, build, False, pretrained, code=code, origin={"of": "timm"})
 
 
 def _of(name: str, builder: Callable[..., nn.Module], origin: Mapping[str, str]) -> Source:

@@ -12,11 +12,13 @@ those of values in [0, 1]. Pictures in files are brought to this frame when they
 corrupted in it; other images are resized on their way into the network.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
@@ -26,6 +28,7 @@ MODES = ("center", "squash", "border")  # timm's: crop the short side, distort, 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision make gray
 LARGEST = 4096  # pixels
 IMAGENET = "size=224 crop=0.875 interpolation=bilinear mean=0.485,0.456,0.406 std=0.229,0.224,0.225"
+USUAL_SIZES = (224, 32, 28, 64, 96, 112, 128, 160, 192, 256, 288, 299, 320, 384, 448, 512)
 PRESETS = {"none": "", "imagenet": IMAGENET}
 NETWORK = "network"  # as the network says
 HOW = "Write it as in `size=224 crop=0.875 interpolation=bilinear mean=0.5 std=0.5 gray`."
@@ -89,13 +92,14 @@ class Preprocessing:
     def __bool__(self) -> bool:
         return self != Preprocessing()
 
-    def __str__(self) -> str:
-        said = [str(self.framing)] if self.framing else []
+    def describe(self, frame: object = None) -> str:
+        """Return it in words; `frame` says how the images at hand have been framed."""
+        said = [f"of {frame}"] if frame else []
         said += ["gray"] * self.gray
         if self.mean:
             mean, std = (", ".join(f"{v:g}" for v in values) for values in (self.mean, self.std))
             said.append(f"normalized by the mean {mean} and the deviation {std}")
-        return "; ".join(said) or "in [0, 1], as they are"
+        return ", ".join(said)
 
     def apply(self, images: Tensor) -> Tensor:
         """Return images (N, 3, H, W) in [0, 1] as the network takes them."""
@@ -158,10 +162,14 @@ def parse_preprocessing(text: str) -> Preprocessing:
     return _from_words(words, text)
 
 
-def said_by(net: nn.Module) -> Preprocessing:
+def said_by(net: nn.Module, weighted: bool) -> Preprocessing:
     """Return what a network says by its attribute `preprocessing`, or by timm's `pretrained_cfg`.
 
     The attribute is a text as of `parse_preprocessing`, or a dictionary with the same names.
+
+    Args:
+        weighted: Whether it comes with weights. Without, what timm says of the frame of pictures is
+            left, since the network is trained on whatever it is given.
 
     Raises:
         ValueError: The attribute says something else.
@@ -173,8 +181,22 @@ def said_by(net: nn.Module) -> Preprocessing:
         return _from_words(said, said)
     cfg = getattr(net, "pretrained_cfg", None)
     if isinstance(cfg, Mapping) and "mean" in cfg:
-        return _from_timm(cfg)
+        found = _from_timm(cfg)
+        return found if weighted else replace(found, framing=None)
     return Preprocessing()
+
+
+def cure_for(net: nn.Module, size: int) -> str:
+    """Return what helps a network that fails on images (N, 3, size, size), in a sentence."""
+    for channels, side in [(1, size), *((c, s) for s in USUAL_SIZES for c in (3, 1))]:
+        with contextlib.suppress(Exception), torch.no_grad():
+            net.eval().forward(torch.zeros(2, channels, side, side))
+            words = [f"size={side}"] * (side != size) + ["gray"] * (channels == 1)
+            text = " ".join(words)
+            return (
+                f'It takes images (N, {channels}, {side}, {side}): give `--preprocessing "{text}"`.'
+            )
+    return "Make it take them, or choose another data set."
 
 
 def _from_timm(cfg: Mapping[str, Any]) -> Preprocessing:

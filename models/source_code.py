@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from importlib import metadata
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -47,6 +48,7 @@ RECORDED = {
     *("PIL", "cuda", "matplotlib", "numpy", "pandas", "scipy", "sklearn", "torch", "torchvision"),
 }
 PACKAGE = Path(__file__).parent.parent  # of `harness`
+GENERATED = ("__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__")
 KERNELS = ("*.cu", "*.cuh")
 Code = Mapping[str, str]  # digests by file or package
 
@@ -249,13 +251,17 @@ def _hash(content: str | bytes) -> str:
 
 def _instructions(thing: Any) -> str:
     """The instructions of a function or class, and of all that they name where they were typed."""
-    found: dict[str, str] = {}
+    found, seen = dict[str, str](), set[int]()
     todo: list[tuple[str, Any]] = [(getattr(thing, "__qualname__", type(thing).__name__), thing)]
     while todo:
         name, part = todo.pop()
-        if name in found:
+        if name in found or id(part) in seen:
             continue
-        if inspect.isclass(part):
+        if inspect.isclass(part) or inspect.isfunction(part):
+            seen.add(id(part))
+        if (package := _package_of(part)) is not None:
+            found[name] = package
+        elif inspect.isclass(part):
             found[name] = part.__name__
             todo += [(f"{name}.{k}", getattr(v, "__func__", v)) for k, v in vars(part).items()]
             todo += [(base.__qualname__, base) for base in part.__bases__ if _is_typed_in(base)]
@@ -280,8 +286,22 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
+def _package_of(thing: Any) -> str | None:
+    """The installed package that a function or class is of, and its version where that counts."""
+    if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+        return None
+    module = sys.modules.get(thing.__module__ or "")
+    path = _file_of(module) if module is not None else None
+    top = (thing.__module__ or "").partition(".")[0]
+    if top != "builtins" and (path is None or top == "harness" or not is_installed(path)):
+        return None
+    return f"{top} {'' if top in RECORDED else _version(top)}"
+
+
 def _is_typed_in(thing: Any) -> bool:
     """Whether a function or class was typed, or made of a text, whatever its module says."""
-    functions = [thing, *(vars(thing).values() if inspect.isclass(thing) else ())]
+    parts = vars(thing) if inspect.isclass(thing) else {}
+    made = GENERATED if is_dataclass(thing) else ()
+    functions = [thing, *(part for name, part in parts.items() if name not in made)]
     codes = (getattr(getattr(f, "__func__", f), "__code__", None) for f in functions)
     return any(code is not None and not Path(code.co_filename).is_file() for code in codes)

@@ -196,14 +196,16 @@ def read_framed(path: Path, framing: Framing) -> np.ndarray:
 
 def frame(image: Image.Image, framing: Framing) -> np.ndarray:
     """Return an RGB image as a square, uint8 (size, size, 3)."""
-    way, short = InterpolationMode(framing.interpolation), framing.short_side
-    if framing.mode == "border":
-        from timm.data import transforms as of_timm  # with its models, which take seconds
-
-        image = of_timm.ResizeKeepRatio(short, 1.0, interpolation=framing.interpolation)(image)
-        return np.array(of_timm.CenterCropOrPad(framing.size)(image))
-    size = [short, short] if framing.mode == "squash" else [short]
-    return np.array(F.center_crop(F.resize(image, size, way), [framing.size] * 2))
+    short = framing.short_side
+    if framing.mode == "squash":
+        size = [short, short]
+    elif framing.mode == "border":
+        ratio = max(image.size) / short
+        size = [round(image.height / ratio), round(image.width / ratio)]
+    else:
+        size = [short]
+    resized = F.resize(image, size, InterpolationMode(framing.interpolation))
+    return np.array(F.center_crop(resized, [framing.size] * 2))
 
 
 def _in_colors(image: Image.Image, path: Path) -> Image.Image:

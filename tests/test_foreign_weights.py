@@ -166,7 +166,7 @@ def test_a_wrapper_takes_the_weights_of_its_network_alone(tmp_path: Path, net: N
 
 def test_a_network_of_timm_takes_the_weights_that_timm_has(tmp_path: Path) -> None:
     model = source("timm/test_resnet").build(num_classes=4).eval()
-    torch.save(renamed(model.net.state_dict(), lambda k: f"module.{k}"), tmp_path / "a.pth.tar")
+    torch.save(renamed(model.state_dict(), lambda k: f"module.{k}"), tmp_path / "a.pth.tar")
     fresh = source("timm/test_resnet").build(num_classes=4)
     images = torch.rand(2, 3, 64, 64)
     state, _ = checkpoints.read(tmp_path / "a.pth.tar", foreign=True)

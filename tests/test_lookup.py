@@ -8,9 +8,12 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from torch import Tensor
+from torchvision.transforms import functional as F
 
 from harness.models.cards import MODELS
 from harness.models.lookup import source
+from harness.models.preprocessing import Framing, prepare, preprocessing_of, said_by
 
 USER_FILE = """
 from torch import nn
@@ -52,15 +55,21 @@ def test_a_builder_that_is_not_in_the_file_brings_the_nearest(user_file: Path) -
 def test_any_timm_model_takes_small_images_in_0_to_1() -> None:
     found = source("timm/test_vit")  # its size is fixed: images are resized to it
     model = found.build(num_classes=4).eval()
-    assert model.size == (160, 160) and not found.scalable
-    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 4)
+    told = prepare(model, said_by(model, weighted=False))
+    assert preprocessing_of(told).inner == Framing(160, 1.0, "bicubic", "squash")
+    assert not found.scalable and told(torch.rand(2, 3, 32, 32)).shape == (2, 4)
 
 
 def test_timm_normalization_is_the_models_own() -> None:
     model = source("timm/test_resnet").build(num_classes=4)
-    assert model.normalize.mean.flatten().tolist() == pytest.approx(
-        timm.get_pretrained_cfg("test_resnet").mean
-    )
+    said, cfg = said_by(model, weighted=False), timm.get_pretrained_cfg("test_resnet")
+    assert (said.mean, said.std, said.framing, said.inner) == (cfg.mean, cfg.std, None, None)
+    asked = list[Tensor]()
+    model.conv1.register_forward_pre_hook(lambda net, args: asked.append(args[0]))
+    images = torch.rand(2, 3, 32, 32)
+    prepare(model.eval(), said)(images)
+    by_torchvision = F.normalize(images, list(cfg.mean), list(cfg.std))
+    assert torch.allclose(asked[0], by_torchvision, atol=1e-6)
 
 
 def test_timm_weights_come_with_a_folder(tmp_path: Path) -> None:
@@ -69,7 +78,7 @@ def test_timm_weights_come_with_a_folder(tmp_path: Path) -> None:
     found = source(f"timm/local-dir:{tmp_path}")
     assert found.pretrained
     model, images = found.build(num_classes=4).eval(), torch.rand(2, 3, 64, 64)
-    torch.testing.assert_close(model(images), net.eval()(model.normalize(images)))
+    torch.testing.assert_close(model(images), net.eval()(images))
 
 
 def test_an_unknown_timm_model_brings_the_nearest() -> None:
@@ -104,7 +113,7 @@ def test_weights_of_a_tag_come_from_the_cache(hub: Path) -> None:
     safetensors.torch.save_file(net.state_dict(), folder / "snapshots/abc/model.safetensors")
     model, images = source("timm/test_vit.r160_in1k").build(), torch.rand(2, 3, 160, 160)
     assert net(images).shape == (2, 1000), "with their own head"
-    torch.testing.assert_close(model.eval()(images), net(model.normalize(images)))
+    torch.testing.assert_close(model.eval()(images), net(images))
     (folder / "snapshots/abc/model.safetensors").write_bytes(b"cut off")
     with pytest.raises(ValueError, match="timm/test_vit.r160_in1k` cannot be loaded: "):
         source("timm/test_vit.r160_in1k").build()

@@ -22,6 +22,16 @@ Weights = Annotated[
 Labels = Annotated[
     str | None, opt.what("Folders as classes of the network: imagenet, or a CSV folder,index.")
 ]
+Preprocessing = Annotated[
+    str,
+    opt.what(
+        "What networks are given of an image: network, as each says; none; imagenet; or "
+        '"size=224 crop=0.875 mean=0.5 std=0.5 gray".'
+    ),
+]
+SkipDamaged = Annotated[
+    bool, opt.what("Leave out pictures that cannot be read, and count them.", "--skip-damaged")
+]
 MappedOnly = Annotated[
     bool, opt.evaluation("Let the network choose among these classes alone.", "--mapped-only")
 ]
@@ -58,6 +68,8 @@ def run(
     seeds: opt.Seeds = [],
     weights: Weights = [],
     labels: Labels = None,
+    preprocessing: Preprocessing = "network",
+    skip_damaged: SkipDamaged = False,
     name: Name = "",
     data: opt.Data = None,
     training: MayTrain = None,
@@ -146,6 +158,8 @@ def train(
     models: opt.Models,
     datasets: opt.Datasets = ["digits"],
     seeds: opt.Seeds = [],
+    preprocessing: Preprocessing = "network",
+    skip_damaged: SkipDamaged = False,
     name: Name = "",
     data: opt.Data = None,
     width: opt.Width = None,

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from harness.models.preprocessing import preprocessing_of
 from harness.models.source_code import difference, digest
 from harness.refusal import Refusal, user_input
 from harness.running.behavior import declared
@@ -60,7 +61,10 @@ def describe_run(job: Job, cell: Description, model: nn.Module, options: Options
     """Return what made the numbers of a run, as any of its cells, but for what was found while it
     ran."""
     device = resolve_device(options.device)
-    words = job.behavior.words or declared(model).words
+    words = list(job.behavior.words or declared(model).words)
+    if job.split.damaged:
+        words.append(f"{job.split.damaged} damaged images are left out")
+    said = preprocessing_of(model).describe(job.split.framing)
     told = {} if job.labels is None else {"labels": job.labels.as_table()}
     return told | {
         "version": cell.version,
@@ -69,7 +73,8 @@ def describe_run(job: Job, cell: Description, model: nn.Module, options: Options
         "arguments": cell.arguments,
         "weights": cell.weights,
         "origin": job.origin,
-        "behavior": list(words),
+        "behavior": words,
+        "preprocessing": said or "none",
         "training": dict(job.weights.description),
         "data": cell.data,
         "image_seed": cell.seed,

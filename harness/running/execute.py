@@ -245,7 +245,7 @@ def _observed(
     training = None
     if find is not None:
         with user_input():
-            training = load(job.spec, train=True, root=options.data)
+            training = load(job.spec, train=True, root=options.data, reading=job.split.reading)
 
     def advance(images: int) -> None:
         task.advance(images)

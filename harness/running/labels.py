@@ -8,24 +8,16 @@ from torch import nn
 from harness.models.among import Among
 from harness.models.lookup import Source
 from harness.models.source_code import code_of
-from harness.running.options import Options
 from harness.suites.datasets import Split
-from harness.suites.label_maps import LabelMap, label_map
+from harness.suites.label_maps import LabelMap
 
 
-def map_labels(dataset: str, split: Split, options: Options) -> tuple[str, Split, LabelMap | None]:
-    """Return a data set's name and test images with labels as the options say, and how.
-
-    Raises:
-        FileNotFoundError, LookupError, ValueError: As of `label_map`.
-    """
-    if options.labels is None:
-        return dataset, split, None
-    labels = label_map(options.labels, split.classes)
-    if options.mapped_only:
-        return f"{dataset} (mapped only)", split, labels
+def map_labels(split: Split, labels: LabelMap | None, mapped_only: bool) -> Split:
+    """Return test images with labels as a network has them, where that was told."""
+    if labels is None or mapped_only:
+        return split
     index = torch.tensor(labels.index)
-    return dataset, replace(split, labels=index[split.labels], classes=labels.classes), labels
+    return replace(split, labels=index[split.labels], classes=labels.classes)
 
 
 def among_mapped(src: Source, labels: LabelMap | None) -> Source:

@@ -65,7 +65,7 @@ def _train(
     job: Job, options: Options, progress: Progress, device: torch.device
 ) -> tuple[nn.Module, Job]:
     with user_input():
-        split = load(job.spec, train=True, root=options.data)
+        split = load(job.spec, train=True, root=options.data, reading=job.split.reading)
     seen = count_seen(job.dataset, split, job.split)
     if seen:
         progress.say(

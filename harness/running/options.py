@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from harness.models.preprocessing import NETWORK
 from harness.refusal import Refusal
 from harness.running.recipes import EPOCHS
 from harness.storage.files import refuse_published
@@ -37,6 +38,9 @@ class Options:
         labels: Which of a network's classes those of the data set are: "imagenet", or a CSV file;
             None where they are the same.
         mapped_only: Whether a network chooses among those classes alone.
+        preprocessing: What networks are given of an image, as of `harness.models.preprocessing`;
+            "network" for what each says.
+        skip_damaged: Whether pictures that cannot be read are left out, and counted.
         limit: How many test images, 0 for all.
         batch_size: Images measured at a time; None takes what suits the device.
         corruptions: Names in place of the suite's own choice.
@@ -59,6 +63,8 @@ class Options:
     weights: tuple[Path, ...] = ()
     labels: str | None = None
     mapped_only: bool = False
+    preprocessing: str = NETWORK
+    skip_damaged: bool = False
     limit: int = 0
     batch_size: int | None = None
     device: str = "auto"

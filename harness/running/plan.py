@@ -5,7 +5,7 @@ on; `execute` does what is planned. A network is built only where the registry d
 be done with it: a user's, or one whose weights come from a file.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,13 +15,20 @@ from torch import Tensor, nn
 from harness.models.base import Augmenting, capabilities, check_images
 from harness.models.catalog import CATALOG
 from harness.models.lookup import Source, source
-from harness.models.source_code import code_of, settings_of
+from harness.models.preprocessing import (
+    NETWORK,
+    Preprocessing,
+    cure_for,
+    preprocessing_of,
+)
+from harness.models.source_code import code_of, digest, settings_of
 from harness.models.user_code import check_names
 from harness.refusal import Refusal, describe_error, user_input
 from harness.running.behavior import PROBED, probe
+from harness.running.data import Data, describe_preprocessing, prepared
 from harness.running.evaluate import dtype_for, spread_evenly
 from harness.running.jobs import Evaluation, Job
-from harness.running.labels import among_mapped, map_labels
+from harness.running.labels import among_mapped
 from harness.running.options import Options, resolve_device
 from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
@@ -30,11 +37,9 @@ from harness.running.writable import check_name, check_seeds, check_writable
 from harness.storage import checkpoints, results
 from harness.suites.base import Setting, Suite
 from harness.suites.catalog import SUITES
-from harness.suites.dataset_names import check_datasets, dataset_name
-from harness.suites.datasets import Split, as_input, load
-from harness.suites.label_maps import LabelMap
+from harness.suites.dataset_names import check_datasets
+from harness.suites.datasets import Split, as_input
 from harness.suites.lookup import metric_of, suite_of, with_metrics
-from harness.suites.published import OF_DATASET, Published, files_of
 
 
 def plan(
@@ -70,29 +75,19 @@ def plan(
     jobs = []
     for spec in datasets:
         with user_input():
-            dataset, split = dataset_name(spec), load(spec, train=False, root=options.data)
-            dataset, split, labels = map_labels(dataset, split, options)
-        if options.limit > len(split):
-            raise Refusal(
-                f"`--limit {options.limit}` exceeds the {len(split)} test images of `{dataset}`. "
-                "Leave it out for all of them."
-            )
-        setting = Setting(
-            split.image_size,
-            len(split.classes),
-            options.corruptions,
-            seed=options.image_seed,
-            constants=options.constants,
-            source=options.source,
-            published=_published(dataset, split, options),
-        )
+            data = Data(spec, options)
         for i, src in enumerate(sources):
             own = replace(options, weights=options.weights[i : i + 1])
-            asked = among_mapped(src, labels) if options.mapped_only else src
             if not own.weights:
-                asked = with_own_weights(asked, dataset, len(split.classes), options)
+                src = with_own_weights(src, data.name, data.classes, options)
+            with user_input():
+                told = prepared(src, own)
+                split = data.framed(told)
+                setting = data.setting(split)
+            if options.mapped_only:
+                told = among_mapped(told, data.labels)
             for seed in wanted:
-                job = _job(asked, (dataset, spec), split, seed, own, labels)
+                job = _job(told, data, split, seed, own)
                 jobs.append(_with_evaluations(job, questions, setting, own))
     check_writable(jobs, options.root)
     _check_fairness(jobs, options)
@@ -109,21 +104,6 @@ def _check_weights(files: Sequence[Path], models: int, seeds: int) -> None:
         )
     if seeds > 1:
         raise Refusal(f"`--weights {files[0]}` are of one training; got {seeds} seeds. Give one.")
-
-
-def _published(dataset: str, split: Split, options: Options) -> Callable[[], Published] | None:
-    """Return what opens the published corrupted files of a data set, if there are any."""
-    if dataset not in OF_DATASET:
-        return None
-
-    def opened() -> Published:
-        name = OF_DATASET[dataset]
-        files = files_of(name, options.data / name)
-        files.verify(())
-        files.check_labels(split.labels)
-        return files
-
-    return opened
 
 
 def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
@@ -145,17 +125,11 @@ def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
                 )
 
 
-def _job(
-    src: Source,
-    data: tuple[str, str],
-    split: Split,
-    seed: int | None,
-    options: Options,
-    labels: LabelMap | None,
-) -> Job:
+def _job(src: Source, data: Data, split: Split, seed: int | None, options: Options) -> Job:
     """One job without evaluations, its weights checked against what was asked for."""
     named = replace(src, name=options.name) if options.name else src
-    weights = find_weights(named, src.name, data, split, seed, options)
+    place, labels = (data.name, data.spec), data.labels
+    weights = find_weights(named, src.name, place, split, seed, options)
     seed = weights.description.get("seed", 0) if seed is None else seed
     width = options.width
     if not src.scalable:
@@ -163,9 +137,9 @@ def _job(
             raise Refusal(f"`{src.name}` has no width to choose. Leave out `--width {width}`.")
     elif width is None:
         width = weights.description.get("arguments", {}).get("width", split.width)
-    if labels is not None:
-        weights = weights.add_notes([labels.describe()])
-    job = Job(named, *data, split, seed or 0, (), weights, width, labels)
+    if data.note and (options.weights or src.pretrained):
+        weights = weights.add_notes([data.note])
+    job = Job(named, *place, split, seed or 0, (), weights, width, labels)
     if labels is not None and (not options.weights and not src.pretrained):
         raise Refusal(
             f"`--labels {options.labels}` is for a network that has learned these classes, and "
@@ -176,8 +150,8 @@ def _job(
         if weights.stale:
             fact = f"The weights at {weights.path} are of no use here: {weights.stale}"
         raise Refusal(
-            f"{fact}. Run `harness train --model {src.name} --dataset {data[1]} --seed {job.seed}` "
-            "first."
+            f"{fact}. Run `harness train --model {src.name} --dataset {data.spec} "
+            f"--seed {job.seed}` first."
         )
     return job
 
@@ -189,7 +163,8 @@ def _with_evaluations(
     options: Options,
 ) -> Job:
     """The job with the suites it is evaluated on."""
-    if job.source.ours and job.source.name in CATALOG and not options.weights:
+    plain = options.preprocessing == NETWORK and not options.weights
+    if job.source.ours and job.source.name in CATALOG and plain:
         can = frozenset(CATALOG[job.source.name].capabilities)
     else:
         with user_input():
@@ -198,9 +173,15 @@ def _with_evaluations(
                 state: dict[str, Tensor] = checkpoints.read(job.weights.file, foreign=True)[0]
                 notes = checkpoints.load(model, state, str(job.weights.file))
                 job = replace(job, weights=job.weights.add_notes(notes))
+            said = preprocessing_of(model)
             if not job.source.ours:
-                job = replace(job, settings=settings_of(model))
+                settings = settings_of(model)
+                if said:
+                    settings = digest({settings: repr(said)}, code_of(Preprocessing))
+                job = replace(job, settings=settings)
             check_model(job, model)
+            note = describe_preprocessing(job.source.name, said, job.split)
+            job = replace(job, weights=job.weights.add_notes([note] if note else []))
             can = capabilities(model.eval())
         if not job.source.ours and questions:
             images = as_input(job.split.images[spread_evenly(len(job.split), PROBED)])
@@ -227,7 +208,7 @@ def _with_evaluations(
 def _dataset_in_tables(job: Job, suite: Suite, setting: Setting) -> str:
     """The data set's name in tables, which tells other images from its own."""
     drawn = f"[image seed {setting.seed}]" if setting.seed else ""
-    return job.dataset + suite.variant(setting) + drawn
+    return job.dataset + job.split.mark + suite.variant(setting) + drawn
 
 
 def _model_in_tables(job: Job, suite: Suite, options: Options) -> str:
@@ -268,8 +249,7 @@ def check_model(job: Job, model: nn.Module) -> None:
             raise
         raise Refusal(
             f"`{job.source.name}` cannot be asked about images (2, 3, {size}, {size}) of "
-            f"`{job.dataset}`: {describe_error(error)} Make it take them, or choose another data "
-            "set."
+            f"`{job.dataset}`: {describe_error(error)} {cure_for(model, size)}"
         ) from error
     if isinstance(logits, tuple | list | dict):
         raise Refusal(

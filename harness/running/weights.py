@@ -75,14 +75,16 @@ def find_weights(
         _check_agreement(file, description, src, name, dataset, split, seed, options)
         notes = [f"The weights of {given} are those in {file}."] * (file != given)
         notes += description.get("notes", ())
-        if "recipe" in description and (reason := _find_change(description, src, spec, options)):
+        if "recipe" in description and (
+            reason := _find_change(description, src, spec, split, options)
+        ):
             notes.append(f"The weights in {file} are used although {reason}.")
         return Weights(path, file, description, notes=tuple(notes))
     if src.pretrained or not path.is_file():
         return Weights(path)
     description = checkpoints.read_recipe(path)
     _check_agreement(path, description, src, name, dataset, split, seed, options)
-    stale = _find_change(description, src, spec, options)
+    stale = _find_change(description, src, spec, split, options)
     return Weights(path, stale=stale) if stale else Weights(path, path, description)
 
 
@@ -104,7 +106,9 @@ def with_own_weights(src: Source, dataset: str, classes: int, options: Options) 
     return replace(src, pretrained=equal and any(v.is_floating_point() for v in one.values()))
 
 
-def _find_change(description: Mapping[str, Any], src: Source, spec: str, options: Options) -> str:
+def _find_change(
+    description: Mapping[str, Any], src: Source, spec: str, split: Split, options: Options
+) -> str:
     """Why weights are not what a training would make now, "" where they are."""
     if "code" not in description:
         return "an older version of the program trained them, which did not note the source code"
@@ -115,7 +119,7 @@ def _find_change(description: Mapping[str, Any], src: Source, spec: str, options
     if description.get("trainer") != TRAINER:
         return "the training loop has changed since"
     with user_input():
-        images = training_fingerprint(spec, options.data)
+        images = training_fingerprint(spec, options.data, split.reading)
     return "" if description["data"] == images else "they were trained on other images"
 
 

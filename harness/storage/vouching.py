@@ -13,6 +13,9 @@ from harness.suites.metrics import METRICS
 
 KEY = ("dataset", "suite", "model", "seed")  # of a run
 
+OPTIONAL: dict[str, type] = {"behavior": list, "metrics": list}
+OPTIONAL |= dict.fromkeys(("training", "environment", "code", "origin", "labels"), dict)
+
 
 def read_provenance(path: Path) -> dict[str, Any]:
     """Return what the JSON beside a CSV says.
@@ -48,6 +51,9 @@ def check_provenance(path: Path, content: dict[str, Any], cure: str) -> None:
         value = content.get(name)
         if not isinstance(value, kind) or (kind is str and problem_of_name(str(value))):
             raise Refusal(f"{path} is damaged: it is not what `harness run` writes. {cure}")
+    for name, kind in OPTIONAL.items():
+        if not isinstance(content.get(name, kind()), kind):
+            raise Refusal(f"{path} is damaged: `{name}` is no {kind.__name__}. {cure}")
     if not re.fullmatch("[0-9a-f]{64}|", str(content.get("bits", ""))):
         raise Refusal(f"{path} is damaged: `bits` is no SHA-256. {cure}")
     for described in content.get("metrics", []):

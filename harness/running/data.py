@@ -1,0 +1,153 @@
+"""A data set as each network wants it: its pictures framed, its labels among the network's."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import nn
+
+from harness.models.lookup import Source
+from harness.models.preprocessing import (
+    NETWORK,
+    Preprocessing,
+    parse_preprocessing,
+    prepare,
+    preprocessing_of,
+    said_by,
+)
+from harness.models.source_code import code_of, digest
+from harness.refusal import Refusal
+from harness.running.initial import initialize
+from harness.running.labels import map_labels
+from harness.running.options import Options
+from harness.suites.base import Setting
+from harness.suites.dataset_names import dataset_name, parse_dataset
+from harness.suites.datasets import Split, load
+from harness.suites.folder_reading import Reading
+from harness.suites.image_folders import list_images
+from harness.suites.label_maps import LabelMap, label_map
+from harness.suites.published import OF_DATASET, Published, files_of
+
+
+class Data:
+    """One data set of a command; its images are read when a network's frame is known.
+
+    Args:
+        spec: What was asked for.
+
+    Raises:
+        FileNotFoundError, LookupError, ValueError: As of `load`, `list_images` and `label_map`.
+    """
+
+    def __init__(self, spec: str, options: Options) -> None:
+        self.spec, self._options = spec, options
+        name = dataset_name(spec)
+        self.name = f"{name} (mapped only)" if options.mapped_only else name
+        self.labels: LabelMap | None = None
+        self._halves: dict[Reading, Split] = {}
+        folder = parse_dataset(spec).folder
+        self.of_files = folder is not None
+        classes = list_images(folder).classes if folder is not None else self.half().classes
+        if options.labels is not None:
+            self.labels = label_map(options.labels, classes)
+            self._halves.clear()
+        self.folders = classes
+        self.classes = len(self.labels.classes if self.labels else classes)
+
+    def half(self, reading: Reading | None = None) -> Split:
+        """Return the test images, with labels as the network has them.
+
+        Raises:
+            Refusal: More were asked for.
+        """
+        reading = reading or Reading(skip_damaged=self._options.skip_damaged)
+        if reading not in self._halves:
+            split = load(self.spec, train=False, root=self._options.data, reading=reading)
+            self._halves[reading] = map_labels(split, self.labels, self._options.mapped_only)
+        split = self._halves[reading]
+        if self._options.limit > len(split):
+            raise Refusal(
+                f"`--limit {self._options.limit}` exceeds the {len(split)} test images of "
+                f"`{self.name}`. Leave it out for all of them."
+            )
+        return split
+
+    def framed(self, src: Source) -> Split:
+        """Return the test images as a network wants them; `src` is one of `prepared`."""
+        skip = self._options.skip_damaged
+        if not self.of_files or (src.ours and self._options.preprocessing == NETWORK):
+            return self.half()
+        width = self._options.width
+        arguments = {"width": width} if src.scalable and width else {}
+        net = initialize(lambda: src.build(num_classes=self.classes, **arguments), 0)
+        return self.half(Reading(preprocessing_of(net).framing, skip))
+
+    def setting(self, split: Split) -> Setting:
+        """Return what suites may know of it."""
+        options = self._options
+        return Setting(
+            split.image_size,
+            len(split.classes),
+            options.corruptions,
+            seed=options.image_seed,
+            constants=options.constants,
+            source=options.source,
+            published=self._published(split),
+        )
+
+    def _published(self, split: Split) -> Callable[[], Published] | None:
+        """What opens the published corrupted files of it, if there are any."""
+        if self.name not in OF_DATASET:
+            return None
+
+        def opened() -> Published:
+            name = OF_DATASET[self.name]
+            files = files_of(name, self._options.data / name)
+            files.verify(())
+            files.check_labels(split.labels)
+            return files
+
+        return opened
+
+    @property
+    def note(self) -> str:
+        """What has to be said of its classes to a network that has learned them; "" for nothing."""
+        if self.labels is not None:
+            return self.labels.describe()
+        if not self.of_files or list(self.folders) == sorted(self.folders):
+            return ""
+        return (
+            f"The folders of `{self.name}` are numbers, and stand in their order: "
+            f"{', '.join(self.folders[:3])}, ..., {self.folders[-1]}; torchvision's ImageFolder "
+            "orders them as words. `--labels` with a CSV gives another order."
+        )
+
+
+def prepared(src: Source, options: Options) -> Source:
+    """Return a source whose networks preprocess images as they say, or as the options do.
+
+    Raises:
+        ValueError: The options say it wrongly.
+    """
+    told = None
+    if options.preprocessing != NETWORK:
+        told = parse_preprocessing(options.preprocessing)
+    elif src.ours:
+        return src
+    weighted = bool(options.weights) or src.pretrained
+
+    def build(num_classes: int = 0, **arguments: int) -> nn.Module:
+        net = src.build(num_classes=num_classes, **arguments)
+        return prepare(net, said_by(net, weighted) if told is None else told)
+
+    code = {"preprocessing": digest({"": repr(told)}, code_of(Preprocessing))} if told else {}
+    return replace(src, build=build, code={**src.code, **code})
+
+
+def describe_preprocessing(name: str, said: Preprocessing, split: Split) -> str:
+    """Return a sentence on what a network is given; "" for images in [0, 1] as they are."""
+    frame = split.framing or said.inner
+    as_they_are = said.framing and frame and frame.crop == 1 and not split.mark
+    if not said or not (frame or said.gray or said.mean):
+        return ""
+    text = f"{frame.size} x {frame.size} pixels, as all are" if frame and as_they_are else frame
+    return f"`{name}` is given images {said.describe(text)}."

@@ -1,7 +1,6 @@
 """Images that are too many for the memory: in a file, read as they are asked for."""
 
 import contextlib
-import mmap
 import os
 import tempfile
 from collections.abc import Iterator
@@ -74,11 +73,14 @@ class StoredImages:
 
     @classmethod
     def of_map(cls, array: np.memmap) -> "StoredImages":
-        """Return the images of a mapped file as they lie there, (N, 3, H, H) or (N, H, H, 3)."""
-        last = array.shape[1] != 3
+        """Return the images of a mapped file, (N, 3, H, H) or (N, H, H, 3), as they lie there."""
+        last, whole = array.shape[1] != 3, array
+        while isinstance(whole.base, np.memmap):  # of a part, `offset` is that of the whole
+            whole = whole.base
+        start = whole.offset + array.ctypes.data - whole.ctypes.data
         shape = (len(array), 3, *(array.shape[1:3] if last else array.shape[2:]))
         file = _Unnamed(Path(str(array.filename)).open("rb"))  # noqa: SIM115  closed with the images
-        return cls(file, shape, start=array.offset, channels_last=last)
+        return cls(file, shape, start=start, channels_last=last)
 
     def write(self, first: int, images: np.ndarray) -> None:
         """Write images (M, 3, H, H) from the position `first` on."""
@@ -180,7 +182,7 @@ def keep(array: Any, folder: Path) -> Images:
     if size <= LARGE or plain.dtype != np.uint8 or plain.ndim not in (3, 4):
         return as_images(plain)
     colors, whole = plain.ndim == 4 and 3 in plain.shape[1::2], plain.flags.c_contiguous
-    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and colors and whole:
+    if isinstance(array, np.memmap) and array.filename and colors and whole:
         return StoredImages.of_map(array)
     if colors and whole and plain.shape[1] == 3:
         return as_images(plain)
@@ -194,7 +196,8 @@ def keep(array: Any, folder: Path) -> Images:
 
 def as_images(array: Any) -> Tensor:
     """Return images (N, 3, H, W) of an array (N, 3, H, W), (N, H, W, 3), or gray (N, H, W)."""
-    images = torch.as_tensor(np.asarray(array))
+    plain = np.asarray(array)
+    images = torch.as_tensor(plain if plain.flags.writeable else plain.copy())
     if images.ndim == 4 and images.shape[1] != 3 and images.shape[-1] == 3:
         images = images.permute(0, 3, 1, 2)
     if images.ndim == 3:

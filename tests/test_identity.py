@@ -421,3 +421,20 @@ def test_a_package_of_the_users_named_as_one_of_ours(here: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_class_whose_methods_are_made_has_the_code_of_its_file(here: Path) -> None:
+    (here / "made.py").write_text(
+        "from dataclasses import dataclass\nfrom timm.layers import Mlp\nfrom torch import nn\n\n"
+        "@dataclass(eq=False)\nclass Net(nn.Module):\n    num_classes: int = 10\n\n"
+        "    def __post_init__(self):\n        super().__init__()\n"
+        "        self.net = nn.Sequential(nn.Flatten(), Mlp(3072, out_features=self.num_classes))\n"
+    )
+    found = source("made.py:Net").code
+    assert "made.py" in found and "typed in" not in found
+    typed = {"__name__": "__main__"}
+    exec((here / "made.py").read_text(), typed)
+    code = code_of(typed["Net"])
+    assert list(code) == ["typed in"] and code == code_of(typed["Net"])
+    exec((here / "made.py").read_text().replace("3072", "48"), typed)
+    assert code_of(typed["Net"]) != code

@@ -53,6 +53,12 @@ class TestLayout:
         assert test.labels.tolist() == [0, 0, 1, 1]
         assert values(test) == [4, 9, 104, 109]
 
+    def test_numbers_are_in_numeric_order(self, tmp_path: Path) -> None:
+        classes(tmp_path / "numbers", "10 2 0")
+        assert half(tmp_path / "numbers").classes == ("0", "2", "10")
+        classes(tmp_path / "words", "10 2 cat")
+        assert half(tmp_path / "words").classes == ("10", "2", "cat")
+
     @pytest.mark.parametrize("name", ["test", "val", "valid", "validation", "Valid", "TEST"])
     def test_halves_are_kept(self, tmp_path: Path, name: str) -> None:
         classes(tmp_path / "train", count=3)

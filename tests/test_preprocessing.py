@@ -153,11 +153,11 @@ class TestNetworks:
     def test_a_network_says_it_by_a_text_or_a_dictionary(self) -> None:
         net = nn.Flatten()
         assert not said_by(net, weighted=True)
-        net.preprocessing = "size=64 gray"  # type: ignore[assignment]
+        net.preprocessing = "size=64 gray"
         assert said_by(net, weighted=False) == parse_preprocessing("size=64 gray")
-        net.preprocessing = {"size": 64, "mean": MEAN, "std": STD}  # type: ignore[assignment]
+        net.preprocessing = {"size": 64, "mean": MEAN, "std": STD}
         assert said_by(net, weighted=False).mean == MEAN
-        net.preprocessing = {"size": 64, "colors": 3}  # type: ignore[assignment]
+        net.preprocessing = {"size": 64, "colors": 3}
         with pytest.raises(ValueError, match="`colors` is no part"):
             said_by(net, weighted=False)
 

@@ -21,7 +21,7 @@ from harness.suites import folder_reading
 from harness.suites.base import Setting
 from harness.suites.datasets import Split, load
 from harness.suites.lookup import suite_of
-from harness.suites.stored_images import StoredImages, blocks, take
+from harness.suites.stored_images import StoredImages, as_images, blocks, keep, take
 
 CPU = torch.device("cpu")
 
@@ -137,3 +137,60 @@ def test_a_large_folder_is_read_into_a_file(
     assert isinstance(outside.images, StoredImages)
     assert torch.equal(outside.images[:], inside.images)
     assert inside.fingerprint() == outside.fingerprint()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "NHW"])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_large_arrays_are_read_where_they_lie_or_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, mapped: bool
+) -> None:
+    shape = {"NCHW": (9, 3, 32, 32), "NHWC": (9, 32, 32, 3), "NHW": (9, 32, 32)}[layout]
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.save(tmp_path / "images.npy", array)
+    expected = as_images(array)
+    monkeypatch.setattr("harness.suites.stored_images.LARGE", 1000)
+    monkeypatch.setattr("harness.suites.stored_images.BLOCK", 10_000)
+    given = np.load(tmp_path / "images.npy", mmap_mode="r") if mapped else array
+    for part in (slice(None), slice(2, 7)):  # of a part of a map no one knows where it begins
+        kept = keep(given[part] if part != slice(None) else given, tmp_path)
+        assert isinstance(
+            kept, Tensor if not mapped and layout == "NCHW" else StoredImages | Tensor
+        )
+        assert torch.equal(kept[:], expected[part])
+        which = torch.tensor([4, 1, 2])
+        assert torch.equal(take(kept, which)[:], expected[part][which])
+        assert torch.equal(torch.cat(list(blocks(kept))), expected[part])
+    if mapped and layout != "NHW":
+        whole = keep(given, tmp_path)
+        assert isinstance(whole, StoredImages)
+        changed = np.load(tmp_path / "images.npy", mmap_mode="r+")
+        changed[0] = 7
+        changed.flush()
+        assert int(whole[0].amax()) == int(whole[0].amin()) == 7, "it is the user's own file"
+
+
+def test_a_users_mapped_array_is_a_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, count in (("train", 40), ("test", 20)):
+        images = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), np.uint8)
+        np.save(tmp_path / f"{name}.npy", images)
+        np.save(tmp_path / f"{name}_labels.npy", np.arange(count) % 4)
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "HERE = Path(__file__).parent\n"
+        "def pets(train, root):\n"
+        "    half = 'train' if train else 'test'\n"
+        "    images = np.load(HERE / f'{half}.npy', mmap_mode='r')\n"
+        "    return images, np.load(HERE / f'{half}_labels.npy')\n"
+    )
+    spec = f"{tmp_path}/mine.py:pets"
+    inside = {train: load(spec, train=train, root=tmp_path) for train in (True, False)}
+    monkeypatch.setattr("harness.suites.stored_images.LARGE", 1000)
+    for which in inside:
+        outside = load(spec, train=which, root=tmp_path)
+        half = inside[which]
+        assert isinstance(half.images, Tensor) and isinstance(outside.images, StoredImages)
+        assert torch.equal(outside.images[:], half.images)
+        assert outside.fingerprint() == half.fingerprint() and outside.classes == half.classes

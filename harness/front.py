@@ -119,8 +119,9 @@ def _evaluate(
         **given,
     )
     numbers = range(seeds) if isinstance(seeds, int) else seeds or ()
-    jobs = plan([source], _several(dataset), list(numbers), _several(suite), options)
-    return _read_runs([file.path for file in execute(jobs, options, _progress(progress))])
+    shown = _progress(progress)
+    jobs = plan([source], _several(dataset), list(numbers), _several(suite), options, shown)
+    return _read_runs([file.path for file in execute(jobs, options, shown)])
 
 
 def _several(names: str | Sequence[str]) -> list[str]:

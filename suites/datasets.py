@@ -23,7 +23,7 @@ from harness.models.user_code import load_function
 from harness.suites import fashion_mnist as fashion
 from harness.suites.catalog import DATASETS
 from harness.suites.dataset_names import parse_dataset
-from harness.suites.folder_reading import USUAL, Reading, read_half
+from harness.suites.folder_reading import USUAL, Reading, Watch, read_half
 from harness.suites.stored_images import Images, as_images, blocks, keep
 
 
@@ -83,7 +83,9 @@ class Split:
         return digest.hexdigest()
 
 
-def load(spec: str, *, train: bool, root: Path, reading: Reading = USUAL) -> Split:
+def load(
+    spec: str, *, train: bool, root: Path, reading: Reading = USUAL, watch: Watch | None = None
+) -> Split:
     """Return the training or test half of a data set.
 
     Args:
@@ -91,6 +93,7 @@ def load(spec: str, *, train: bool, root: Path, reading: Reading = USUAL) -> Spl
         train: The training half rather than the test half.
         root: The folder that holds the official files.
         reading: How a folder of images is read.
+        watch: Called where many images are read.
 
     Raises:
         LookupError: There is no such data set.
@@ -100,7 +103,7 @@ def load(spec: str, *, train: bool, root: Path, reading: Reading = USUAL) -> Spl
     name = adopt_dataset(spec)
     folder = parse_dataset(spec).folder
     if folder is not None:
-        return imagefolder(train, folder, root, reading)
+        return imagefolder(train, folder, root, reading, watch)
     found = DATASETS[name](train, root)
     if not DATASETS.sha256(name):
         return found
@@ -287,7 +290,9 @@ def fetch(name: str, root: Path) -> None:
         FETCHED[name](root)
 
 
-def imagefolder(train: bool, folder: Path, root: Path, reading: Reading) -> Split:
+def imagefolder(
+    train: bool, folder: Path, root: Path, reading: Reading, watch: Watch | None = None
+) -> Split:
     """A user's own images, one folder a class, as squares of one size.
 
     The halves are FOLDER/train and FOLDER/test (or val, valid, validation); without them every
@@ -300,7 +305,7 @@ def imagefolder(train: bool, folder: Path, root: Path, reading: Reading) -> Spli
     Raises:
         FileNotFoundError, ValueError: As of `read_half`.
     """
-    half = read_half(folder, train, root, reading)
+    half = read_half(folder, train, root, reading, watch)
     return Split(
         half.images,
         half.labels,

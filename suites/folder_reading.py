@@ -3,9 +3,11 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,9 +28,21 @@ from harness.suites.stored_images import LARGE, Images, StoredImages, blocks, ta
 
 LOG = logging.getLogger(__name__)
 MAX_SIZE = 224  # pixels; a folder of larger images is read at this size
+MANY = 2000  # pictures, which take seconds to read
 NAMED = 3  # damaged files in a sentence
 
 Samples = Sequence[tuple[Path, int]]
+
+
+class Task(Protocol):
+    """What a person is shown of a long reading."""
+
+    def advance(self, amount: int) -> None:
+        """Add a number of pictures to those that are read."""
+        ...
+
+
+Watch = Callable[[int], AbstractContextManager[Task]]  # a number of pictures to a task of that many
 
 
 @dataclass(frozen=True)
@@ -91,11 +105,14 @@ class _Kept:
 _KEPT: dict[tuple[Path, bool], _Kept] = {}
 
 
-def read_half(folder: Path, train: bool, root: Path, reading: Reading) -> Half:
+def read_half(
+    folder: Path, train: bool, root: Path, reading: Reading, watch: Watch | None = None
+) -> Half:
     """Return the training or test half of a folder of images.
 
     Args:
         root: Folder for a file of what is too much for the memory.
+        watch: Called where many are read.
 
     Raises:
         FileNotFoundError: There is no such folder, or it holds no folders of images.
@@ -108,7 +125,7 @@ def read_half(folder: Path, train: bool, root: Path, reading: Reading) -> Half:
         kept = _KEPT[place] = _look(found, reading.skip_damaged)
     key = train, reading.framing
     if key not in kept.halves:
-        kept.halves[key] = _read(kept, train, root, reading)
+        kept.halves[key] = _read(kept, train, root, reading, watch)
     return kept.halves[key]
 
 
@@ -159,7 +176,7 @@ def _check_range(folder: Path, white: float, paths: Sequence[Path], skip: bool) 
     return damaged
 
 
-def _read(kept: _Kept, train: bool, root: Path, reading: Reading) -> Half:
+def _read(kept: _Kept, train: bool, root: Path, reading: Reading, watch: Watch | None) -> Half:
     found = kept.found
     samples: Samples = found.train if train else found.test
     if not samples:
@@ -171,7 +188,9 @@ def _read(kept: _Kept, train: bool, root: Path, reading: Reading) -> Half:
     framing, mark = _framing(kept, reading.framing)
     good = [s for s in samples if s[0] not in kept.damaged]
     damaged = [s[0] for s in samples if s[0] in kept.damaged]
-    images, broken = _decode([path for path, _ in good], framing, root, reading.skip_damaged)
+    paths = [path for path, _ in good]
+    with watch(len(paths)) if watch and len(paths) > MANY else nullcontext() as task:
+        images, broken = _decode(paths, framing, root, reading.skip_damaged, task)
     if broken:
         left = [i for i in range(len(good)) if i not in broken]
         damaged += [good[i][0] for i in sorted(broken)]
@@ -218,7 +237,7 @@ def _framing(kept: _Kept, asked: Framing | None) -> tuple[Framing, str]:
 
 
 def _decode(
-    paths: Sequence[Path], framing: Framing, root: Path, skip_damaged: bool
+    paths: Sequence[Path], framing: Framing, root: Path, skip_damaged: bool, task: Task | None
 ) -> tuple[Images, set[int]]:
     """Image files as uint8 (N, 3, size, size), and the places of those that cannot be read."""
     shape, broken = (len(paths), 3, framing.size, framing.size), set[int]()
@@ -235,8 +254,13 @@ def _decode(
         def put(i: int, square: np.ndarray) -> None:
             whole[i] = torch.from_numpy(square).permute(2, 0, 1)
 
+    def put_and_tell(i: int, square: np.ndarray) -> None:
+        put(i, square)
+        if task is not None:
+            task.advance(1)
+
     skip = (lambda i, error: broken.add(i)) if skip_damaged else None
-    for_each(paths, partial(read_framed, framing=framing), put, skip)
+    for_each(paths, partial(read_framed, framing=framing), put_and_tell, skip)
     return images, broken
 
 

@@ -102,7 +102,7 @@ def run(
     from harness.running.plan import plan
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    jobs = plan(models, datasets, seeds, suites, options)
+    jobs = plan(models, datasets, seeds, suites, options, progress)
     if dry_run:
         print_sheets([forecast_sheet(forecast(jobs, options))], json)
         return
@@ -176,7 +176,8 @@ def train(
     from harness.running.plan import plan
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    for path in train_all(plan(models, datasets, seeds, [], options), options, progress):
+    jobs = plan(models, datasets, seeds, [], options, progress)
+    for path in train_all(jobs, options, progress):
         print_lines([path])
 
 

@@ -1,10 +1,12 @@
 """A data set as each network wants it: its pictures framed, its labels among the network's."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from torch import nn
 
+from harness.console import Console
 from harness.models.lookup import Source
 from harness.models.preprocessing import (
     NETWORK,
@@ -15,6 +17,7 @@ from harness.models.preprocessing import (
     said_by,
 )
 from harness.models.source_code import code_of, digest
+from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.running.initial import initialize
 from harness.running.labels import map_labels
@@ -22,7 +25,7 @@ from harness.running.options import Options
 from harness.suites.base import Setting
 from harness.suites.dataset_names import dataset_name, parse_dataset
 from harness.suites.datasets import Split, load
-from harness.suites.folder_reading import Reading
+from harness.suites.folder_reading import Reading, Task
 from harness.suites.image_folders import list_images
 from harness.suites.label_maps import LabelMap, label_map
 from harness.suites.published import OF_DATASET, Published, files_of
@@ -33,13 +36,14 @@ class Data:
 
     Args:
         spec: What was asked for.
+        progress: Shows that pictures are read, where that takes long.
 
     Raises:
         FileNotFoundError, LookupError, ValueError: As of `load`, `list_images` and `label_map`.
     """
 
-    def __init__(self, spec: str, options: Options) -> None:
-        self.spec, self._options = spec, options
+    def __init__(self, spec: str, options: Options, progress: Progress | None = None) -> None:
+        self.spec, self._options, self._progress = spec, options, progress
         name = dataset_name(spec)
         self.name = f"{name} (mapped only)" if options.mapped_only else name
         self.labels: LabelMap | None = None
@@ -60,8 +64,9 @@ class Data:
             Refusal: More were asked for.
         """
         reading = reading or Reading(skip_damaged=self._options.skip_damaged)
+        root = self._options.data
         if reading not in self._halves:
-            split = load(self.spec, train=False, root=self._options.data, reading=reading)
+            split = load(self.spec, train=False, root=root, reading=reading, watch=self._watch)
             self._halves[reading] = map_labels(split, self.labels, self._options.mapped_only)
         split = self._halves[reading]
         if self._options.limit > len(split):
@@ -70,6 +75,11 @@ class Data:
                 f"`{self.name}`. Leave it out for all of them."
             )
         return split
+
+    def _watch(self, count: int) -> AbstractContextManager[Task]:
+        """Show that pictures are read."""
+        progress = self._progress or Progress(Console(stderr=True), "quiet")
+        return progress.task(f"read {self.name}", count, "pictures")
 
     def framed(self, src: Source) -> Split:
         """Return the test images as a network wants them; `src` is one of `prepared`."""

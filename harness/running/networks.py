@@ -65,7 +65,13 @@ def _train(
     job: Job, options: Options, progress: Progress, device: torch.device
 ) -> tuple[nn.Module, Job]:
     with user_input():
-        split = load(job.spec, train=True, root=options.data, reading=job.split.reading)
+        split = load(
+            job.spec,
+            train=True,
+            root=options.data,
+            reading=job.split.reading,
+            watch=lambda count: progress.task(f"read {job.dataset}", count, "pictures"),
+        )
     seen = count_seen(job.dataset, split, job.split)
     if seen:
         progress.say(

@@ -23,6 +23,7 @@ from harness.models.preprocessing import (
 )
 from harness.models.source_code import code_of, digest, settings_of
 from harness.models.user_code import check_names
+from harness.progress import Progress
 from harness.refusal import Refusal, describe_error, user_input
 from harness.running.behavior import PROBED, probe
 from harness.running.data import Data, describe_preprocessing, prepared
@@ -48,11 +49,13 @@ def plan(
     seeds: Sequence[int],
     suites: Sequence[str],
     options: Options,
+    progress: Progress | None = None,
 ) -> list[Job]:
     """Check everything that was asked for, and list the work.
 
     Args:
         seeds: Training seeds; empty takes that of `--weights`, or 0.
+        progress: Shows that pictures are read, where that takes long.
 
     Raises:
         Refusal: A name that is not there, missing data or weights, files that are damaged or do not
@@ -75,7 +78,7 @@ def plan(
     jobs = []
     for spec in datasets:
         with user_input():
-            data = Data(spec, options)
+            data = Data(spec, options, progress)
         for i, src in enumerate(sources):
             own = replace(options, weights=options.weights[i : i + 1])
             if not own.weights:

@@ -13,6 +13,7 @@ Verified Uncertainty Calibration, NeurIPS 2019, https://arxiv.org/abs/1909.10155
 Neural Networks, ICML 2017, https://arxiv.org/abs/1706.04599 (scaled).
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -21,22 +22,44 @@ from scipy.special import log_softmax, softmax
 
 POINTS = 100  # percentage points in 1
 BINS = 15  # of equal width, right-closed; empty ones add nothing
+AT_ONCE = 2**21  # logits
 HOTTEST = 100.0  # temperatures that are tried are 1 / HOTTEST to HOTTEST
 
+PerImage = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
+
+def _by_block(of_rows: PerImage) -> PerImage:
+    """Compute a value of each row for some rows at a time: float64 of all takes gigabytes."""
+
+    @functools.wraps(of_rows)
+    def of_all(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        step = max(1, AT_ONCE // max(1, logits.shape[1]))
+        starts = range(0, max(1, len(labels)), step)
+        return np.concatenate([of_rows(logits[i : i + step], labels[i : i + step]) for i in starts])
+
+    return of_all
+
+
+@_by_block
 def nll(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
 
 
+@_by_block
 def brier(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     p = softmax(logits.astype(np.float64), axis=1)
     p[np.arange(len(labels)), labels] -= 1
     return np.square(p).sum(axis=1)
 
 
+@_by_block
+def _confidence(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return softmax(logits.astype(np.float64), axis=1).max(axis=1)
+
+
 def _gaps(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) of hit - conf, and the bin of each image's confidence."""
-    conf = softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    conf = _confidence(logits, labels)
     hits = logits.argmax(axis=1) == labels
     return hits - conf, np.clip(np.ceil(conf * BINS).astype(int) - 1, 0, BINS - 1)
 
@@ -76,7 +99,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature of logits (N, K) with the least NLL; NLL is convex in its inverse."""
 
     def loss(log_temperature: float) -> float:
-        return float(nll(logits * np.exp(-log_temperature), labels).mean())
+        factor = np.exp(-log_temperature)
+        of_scaled = _by_block(lambda some, of_some: nll(some.astype(np.float64) * factor, of_some))
+        return float(of_scaled(logits, labels).mean())
 
     ends = -np.log(HOTTEST), np.log(HOTTEST)
     return float(np.exp(minimize_scalar(loss, bounds=ends, method="bounded").x))
@@ -87,11 +112,8 @@ def temperatures(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     found = np.ones(len(labels))
     if len(labels) > 1:
         for own, other in ((0, 1), (1, 0)):
-            found[own::2] = fit_temperature(logits[other::2].astype(np.float64), labels[other::2])
+            found[own::2] = fit_temperature(logits[other::2], labels[other::2])
     return found
-
-
-PerImage = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def scaled(metric: PerImage) -> PerImage:

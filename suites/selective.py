@@ -22,12 +22,18 @@ Estimation for Deep Neural Classifiers, ICLR 2019, https://arxiv.org/abs/1805.08
 import numpy as np
 from scipy.special import log_softmax
 
+from harness.suites.calibration import AT_ONCE
+
 COVERAGE = 0.8
 
 
 def _ranked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N,) of the order of images, surest first; whether each is wrong, and its confidence."""
-    confidence = log_softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    step = max(1, AT_ONCE // max(1, logits.shape[1]))
+    parts = np.array_split(logits, range(step, len(logits), step))
+    confidence = np.concatenate(
+        [log_softmax(part.astype(np.float64), axis=1).max(axis=1) for part in parts]
+    )
     order = np.argsort(-confidence, kind="stable")
     wrong = (logits.argmax(axis=1) != labels).astype(np.float64)
     return order, wrong[order], confidence[order]

@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from harness.storage.files import data_folder
+from harness.suites import datasets
 from harness.suites.datasets import OFFICIAL, load, training_fingerprint
 
 NOWHERE = Path("/nonexistent")
@@ -85,3 +87,29 @@ def test_the_recorded_fingerprints_are_those_of_the_official_files(name: str) ->
     except (FileNotFoundError, ValueError):
         pytest.skip(f"{name} is not at {root}, or not all of it")
     assert split.fingerprint() == training_fingerprint(name, NOWHERE)
+
+
+def test_the_labelled_part_of_stl10_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, draw = tmp_path / "stl10_binary", np.random.default_rng(0)
+    folder.mkdir()
+    (folder / "class_names.txt").write_text("airplane\nbird\n")
+    sizes = {"train": 5, "test": 3}
+    lists = {}
+    for half, count in sizes.items():
+        images = draw.integers(0, 256, (count, 3, 96, 96), np.uint8)
+        images.tofile(folder / f"{half}_X.bin")
+        (np.arange(count) % 10 + 1).astype(np.uint8).tofile(folder / f"{half}_y.bin")
+        names = [f"{half}_X.bin", f"{half}_y.bin"]
+        lists[half] = [[n, hashlib.md5((folder / n).read_bytes()).hexdigest()] for n in names]
+    monkeypatch.setattr(datasets._Labelled, "train_list", lists["train"])
+    monkeypatch.setattr(datasets._Labelled, "test_list", lists["test"])
+    for half, count in sizes.items():
+        split = load("stl10", train=half == "train", root=tmp_path)
+        raw = np.fromfile(folder / f"{half}_X.bin", np.uint8).reshape(count, 3, 96, 96)
+        assert np.array_equal(split.images[:].numpy(), raw.transpose(0, 1, 3, 2)), "by columns"
+        assert split.labels.tolist() == list(range(count))
+    (folder / "test_X.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match="incomplete or damaged"):
+        load("stl10", train=False, root=tmp_path)

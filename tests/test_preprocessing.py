@@ -227,6 +227,24 @@ class TestFolders:
         assert nll(said, "plain") == nll("network", "says") == nll(said, "says")
         assert nll("none", "says") == nll("network", "plain") != nll(said, "says")
 
+    def test_networks_of_several_frames_share_a_folder_of_results(self, folder: Path) -> None:
+        def run(name: str) -> None:
+            words = ["run", "--suite", "clean", "--model", f"{folder}/net.py:{name}"]
+            words += ["--weights", str(weights(folder)), "--dataset", f"a={folder}/pets"]
+            done = CliRunner().invoke(app, [*words, "--results", str(folder / "r")])
+            assert done.exit_code == 0, done.output
+
+        for name in ("plain", "says", "plain"):
+            run(name)
+        shown = CliRunner().invoke(app, ["table", "--results", str(folder / "r")])
+        assert shown.exit_code == 0, shown.output
+        assert "a[40 of 50 px bilinear]" in shown.stdout and "Measured on diff" not in shown.stdout
+        picture(60, 60, 99).save(folder / "pets/dog/4.png")
+        words = ["run", "--suite", "clean", "--model", f"{folder}/net.py:says", "--seed", "1"]
+        words += ["--weights", str(weights(folder)), "--dataset", f"a={folder}/pets"]
+        other = CliRunner().invoke(app, [*words, "--results", str(folder / "r")])
+        assert other.exit_code == 2 and "is of other test images than `a` has now" in other.stderr
+
     def test_pictures_of_the_wanted_size_are_taken_as_they_are(self, folder: Path) -> None:
         for path in (folder / "pets").rglob("*.png"):
             picture(40, 40, int(path.stem)).save(path)

@@ -163,6 +163,7 @@ def test_cutting_a_file_anywhere_never_gives_other_numbers(
         ({"limit": "no"}, "is not what `harness run` writes"),
         ({"model": "=cmd()"}, "is not what `harness run` writes"),
         ({"dataset": "\u001b[2J"}, "is not what `harness run` writes"),
+        ({"wall_s": float("inf")}, "it says Infinity, which is no finite number"),
         ({"behavior": True}, "`behavior` is no list"),
         ({"metrics": True}, "`metrics` is no list"),
         ({"training": [3]}, "`training` is no dict"),

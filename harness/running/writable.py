@@ -14,7 +14,12 @@ from harness.refusal import Refusal
 from harness.running.jobs import Evaluation, Job
 from harness.storage import results
 from harness.storage.files import NO_DATASETS, list_folder
-from harness.storage.spelling import problem_of_metric, problem_of_name, problem_of_whole
+from harness.storage.spelling import (
+    name_of_images,
+    problem_of_metric,
+    problem_of_name,
+    problem_of_whole,
+)
 from harness.suites.metrics import BUILT_IN
 
 CURES = {
@@ -154,7 +159,7 @@ def _check_case(paths: Iterable[Path]) -> None:
 
 def _check_images(jobs: Sequence[Job], root: Path) -> None:
     """Refuse images other than those that runs of the same data set have under another seed."""
-    own = {job.dataset: job for job in jobs if job.evaluations}
+    own = {job.dataset + job.split.mark: job for job in jobs if job.evaluations}
     for folder in list_folder(root) if own else ():
         if folder.name in NO_DATASETS:
             continue
@@ -163,7 +168,7 @@ def _check_images(jobs: Sequence[Job], root: Path) -> None:
                 old = results.read_provenance(path)
             except Refusal:
                 continue
-            job = own.get(old["dataset"].partition("[")[0])
+            job = own.get(name_of_images(old["dataset"]))
             if job is not None and job.images != old["data"]:
                 raise Refusal(
                     f"{path.with_suffix('.csv')} is of other test images than `{job.dataset}` "

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,17 @@ def read_raw(path: Path, cure: str) -> bytes:
     return path.read_bytes()
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it says {text[:20]}, which is no finite number")
+    return number
+
+
 def parse_json(path: Path, raw: bytes, cure: str) -> dict[str, Any]:
     """Return the content of a file, as `read_json`, from its bytes."""
     try:
-        content = json.loads(raw.decode("utf-8"))
+        content = json.loads(raw.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
         expected = checksum(content) if isinstance(content, dict) else None
     except (ValueError, RecursionError) as error:
         raise Refusal(f"{path} is damaged: {error}. {cure}") from None

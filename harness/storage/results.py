@@ -21,6 +21,7 @@ from harness.storage.files import NO_DATASETS, PUBLISHED, canonical, list_folder
 from harness.storage.json_files import write_json
 from harness.storage.published import verify
 from harness.storage.rows import AGAIN, as_columns, long_rows, read_rows, split_rows
+from harness.storage.spelling import name_of_images
 from harness.storage.vouching import KEY, check_provenance, read_provenance
 
 if TYPE_CHECKING:
@@ -216,11 +217,12 @@ def read_run(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
 
 def _check_images(images: dict[str, tuple[str, Path]], beside: dict[str, Any], path: Path) -> None:
     """Refuse runs on different images under one name of a data set."""
-    name = beside["dataset"].partition("[")[0]
+    name = name_of_images(beside["dataset"])
     data, other = images.setdefault(name, (beside["data"], path))
     if data != beside["data"]:
+        one, two = other.with_suffix(".json"), path.with_suffix(".json")
         raise Refusal(
-            f"{other} and {path} are of different test images, though both say `{name}`. Keep them "
+            f"{one} and {two} are of different test images, though both say `{name}`. Keep them "
             "in different folders, or run one again under another name: `--dataset NAME=PATH`."
         )
 

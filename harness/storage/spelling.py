@@ -4,6 +4,7 @@
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,3 +79,12 @@ def problem_of_metric(described: Any) -> str | None:
     if described.get("better", "neither") not in ("up", "down", "neither"):
         return f"is better {described['better']!a}, not up, down or neither"
     return None
+
+
+def name_of_images(dataset: str) -> str:
+    """Return a data set's name in tables without what is done to its images, but for their frame.
+
+    >>> name_of_images("cifar10[imagenet_c][image seed 3]"), name_of_images("a[40 px bicubic]")
+    ('cifar10', 'a[40 px bicubic]')
+    """
+    return re.sub(r"\[(?!\d+( of \d+)? px )[^\]]*\]", "", dataset)

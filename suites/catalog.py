@@ -12,6 +12,7 @@ SUITES: Registry = Registry(
         "clean": "harness.suites.clean",
         "robustness": "harness.suites.robustness",
         "cifar10_c": "harness.suites.cifar10_c",
+        "imagenet_c": "harness.suites.imagenet_c",
         "attention": "harness.suites.attention",
         "nfe": "harness.suites.nfe",
         "stability": "harness.suites.stability",

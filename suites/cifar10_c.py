@@ -49,13 +49,14 @@ def published_cells(files: Published, names: Sequence[str] = ()) -> tuple[Cell, 
 
 
 def cells(setting: Setting) -> tuple[Cell, ...]:
-    if setting.published is None:
+    files = setting.published() if setting.published is not None else None
+    if not isinstance(files, Published):
         raise ValueError(
             "Corrupted files are published for `cifar10` and `cifar100` alone. Use the suite "
             "`robustness`, which makes them for any data set."
         )
     names = tuple(kind.__name__ for kind in select_corruptions(setting.corruptions or ("common",)))
-    return published_cells(setting.published(), names)
+    return published_cells(files, names)
 
 
 @SUITES.register

@@ -15,7 +15,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from harness.models.registry import unknown
 from harness.suites.catalog import CORRUPTIONS
+from harness.suites.published_places import is_named, places_of, spelled
 
 SEVERITIES = (1, 2, 3, 4, 5)
 ROWS = 10_000  # test images
@@ -104,12 +105,16 @@ class Published:
             the data set.
         name: Name of the data set, for errors.
         rows: Images of each severity.
+        others: Folders that may hold files that are not there.
+        expected: Labels of the test set that is evaluated, None where it is not known.
     """
 
     folder: Path
     table: Table
     name: str = "CIFAR-10-C"
     rows: int = ROWS
+    others: tuple[Path, ...] = ()
+    expected: Tensor | None = field(default=None, compare=False)
 
     def verify(self, names: Sequence[str]) -> None:
         """Refuse the folder unless the files of these corruptions, and the labels, are right.
@@ -118,8 +123,8 @@ class Published:
 
         Raises:
             LookupError: There is no such corruption.
-            FileNotFoundError: Files are missing.
-            ValueError: A file is not the published one.
+            FileNotFoundError: Files are missing; says which are there.
+            ValueError: A file is not the published one, or the test set is another one.
         """
         for name in names:
             if name not in self.table:
@@ -127,12 +132,7 @@ class Published:
         wanted = list(dict.fromkeys((*names, "labels")))
         missing = [name for name in wanted if not self.path(name).is_file()]
         if missing:
-            raise FileNotFoundError(
-                f"{self.folder} lacks {', '.join(f'{name}.npy' for name in missing)} of "
-                f"{self.name}. Unpack {self.name}.tar of {SOURCES[self.name]} in "
-                f"{self.folder.parent}; these can be made from the test set instead: "
-                f"{', '.join(REPEATABLE)}."
-            )
+            raise FileNotFoundError(self._without(missing))
         for name in wanted:
             found = _md5(self.path(name))
             if found != self.table[name]:
@@ -141,6 +141,24 @@ class Published:
                     f"is damaged, or not of {self.name}. Unpack it again from {self.name}.tar of "
                     f"{SOURCES[self.name]}."
                 )
+        if self.expected is not None:
+            self.check_labels(self.expected)
+
+    def _without(self, missing: Sequence[str]) -> str:
+        """What is said where files are missing."""
+        there = [name for name in self.table if name != "labels" and self.path(name).is_file()]
+        made = [name for name in ("labels", *REPEATABLE) if name in missing]
+        lost = ", ".join(f"{name}.npy" for name in missing)
+        inside = spelled(self.folder.name) == spelled(self.name)
+        text = f"{self.folder} lacks {lost} of {self.name}. Unpack {self.name}.tar of "
+        text += f"{SOURCES[self.name]} in {self.folder.parent if inside else self.folder}"
+        if there and missing != ["labels"]:
+            text += ", or ask for those that are there, "
+            text += f"`{' '.join(f'--corruption {name}' for name in there)}`"
+        if made:
+            text += f"; `harness data {self.name.lower().replace('-c', '_c').replace('-', '')} "
+            text += f"--regenerate` makes {', '.join(made)} from the test set"
+        return f"{text}."
 
     def images(self, name: str, severity: int, indices: Tensor) -> Tensor:
         """Return uint8 (N, 3, 32, 32) of the test images at `indices`, from the mapped file.
@@ -182,9 +200,29 @@ class Published:
 
     def path(self, name: str) -> Path:
         """Return where the file of a corruption, or of the labels, lies, or should."""
-        path = self.folder / f"{name}.npy"
-        deeper = self.folder / self.name / path.name
-        return deeper if deeper.is_file() and not path.is_file() else path
+        places = (self.folder, self.folder / self.name, *self.others)
+        paths = [place / f"{name}.npy" for place in places]
+        return next((path for path in paths if path.is_file()), paths[0])
+
+
+def files_in(name: str, root: Path, expected: Tensor | None = None) -> Published:
+    """Return the published files of "CIFAR-10-C" or "CIFAR-100-C" in a data folder, not yet
+    verified: in root/NAME in any spelling, a level deeper, in `root` itself or in others in it.
+
+    Args:
+        expected: Labels of the test set that is evaluated.
+
+    Raises:
+        LookupError: There is no such data set.
+    """
+    files = files_of(name, root / name)
+    of_others = {spelled(title) for title in TABLES if title != name}
+    places = places_of(name, root, lambda folder: spelled(folder) not in of_others)
+    kinds = [f"{kind}.npy" for kind in files.table if kind != "labels"]
+    holding = [p for p in places if any((p / kind).is_file() for kind in kinds)]
+    folder = holding[0] if holding else files.folder
+    others = (*holding, *(p for p in places if is_named(name, p, root)), root)
+    return replace(files, folder=folder, others=others, expected=expected)
 
 
 def files_of(name: str, folder: Path) -> Published:

@@ -135,6 +135,7 @@ def with_images(part: Part) -> dict[str, Figure]:
 FIGURES: dict[str, Callable[[Part], dict[str, Figure]]] = {
     "robustness": robustness_figures,
     "cifar10_c": robustness_figures,
+    "imagenet_c": robustness_figures,
     "nfe": nfe_figures,
     "attention": attention_figures,
     "stability": stability_figures,

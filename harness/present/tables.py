@@ -24,6 +24,7 @@ TABLES: dict[str, Callable[[Request], list[Sheet]]] = {
     "clean": accuracy_sheets,
     "robustness": accuracy_sheets,
     "cifar10_c": accuracy_sheets,
+    "imagenet_c": accuracy_sheets,
     "attention": attention_sheets,
     "stability": stability_sheets,
     "nfe": nfe_sheets,

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -28,7 +30,8 @@ from harness.suites.datasets import Split, load
 from harness.suites.folder_reading import Reading, Task
 from harness.suites.image_folders import list_images
 from harness.suites.label_maps import LabelMap, label_map
-from harness.suites.published import OF_DATASET, Published, files_of
+from harness.suites.published import OF_DATASET, files_in
+from harness.suites.published_pictures import PublishedPictures
 
 
 class Data:
@@ -48,6 +51,7 @@ class Data:
         self.name = f"{name} (mapped only)" if options.mapped_only else name
         self.labels: LabelMap | None = None
         self._halves: dict[Reading, Split] = {}
+        self._pictures: dict[tuple[Path, ...], PublishedPictures] = {}  # listed once for all
         folder = parse_dataset(spec).folder
         self.of_files = folder is not None
         classes = list_images(folder).classes if folder is not None else self.half().classes
@@ -104,19 +108,16 @@ class Data:
             published=self._published(split),
         )
 
-    def _published(self, split: Split) -> Callable[[], Published] | None:
+    def _published(self, split: Split) -> Callable[[], Any] | None:
         """What opens the published corrupted files of it, if there are any."""
-        if self.name not in OF_DATASET:
+        root = self._options.data
+        if self.name in OF_DATASET:
+            return lambda: files_in(OF_DATASET[self.name], root, split.labels)
+        if split.read is None:
             return None
-
-        def opened() -> Published:
-            name = OF_DATASET[self.name]
-            files = files_of(name, self._options.data / name)
-            files.verify(())
-            files.check_labels(split.labels)
-            return files
-
-        return opened
+        found = PublishedPictures(root, split.files, split.read)
+        found = self._pictures.setdefault(split.files, found).read_by(split.read)
+        return lambda: found
 
     @property
     def note(self) -> str:

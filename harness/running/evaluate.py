@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.folding import fold
+from harness.refusal import Refusal
 from harness.running.behavior import declared
 from harness.suites.base import (
     Arrays,
@@ -23,6 +24,7 @@ from harness.suites.base import (
     unchanged,
 )
 from harness.suites.datasets import Split, as_input
+from harness.suites.image_files import Unreadable
 from harness.suites.metrics import STOPPED
 from harness.suites.observe import check_finite
 
@@ -133,6 +135,14 @@ def folding(suite: Suite, subject: Evaluated, split: Split, *, ours: bool) -> It
         yield count
 
 
+def _prepared(cell: Cell, images: Tensor, indices: Tensor, seed: int) -> Tensor:
+    """Images under a condition; a file of one that cannot be read is the user's affair."""
+    try:
+        return cell.prepare(images, indices, seed)
+    except Unreadable as error:
+        raise Refusal(f"{error} Then run the same command again; what is done is kept.") from error
+
+
 class Memory:
     """What a suite remembers of clean images, batch by batch, as far as it fits."""
 
@@ -213,7 +223,7 @@ def observe(
             if cell.prepare is not unchanged:
                 if suite.remember is not None:
                     remembered = memory.of(Batch(as_input(images), labels, part))
-                images = cell.prepare(images, where, subject.seed)
+                images = _prepared(cell, images, where, subject.seed)
             batch = Batch(as_input(images), labels, part, remembered)
             found = dict(suite.observe(subject, batch, cell))
             stopped = stopped_early(subject.model, len(part))

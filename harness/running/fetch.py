@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.refusal import Refusal, user_input
 from harness.running.archives import SILENCE_S, Archive, install
 from harness.suites.datasets import fetch, load
-from harness.suites.published import OF_DATASET, REPEATABLE, SOURCES, TABLES, files_of
+from harness.suites.published import OF_DATASET, REPEATABLE, SOURCES, TABLES, files_in
 from harness.suites.published import regenerate as make_again
 
 # Bytes and MD5 of the archives, as Zenodo lists them at `SOURCES`.
@@ -81,14 +81,15 @@ def _fetch_corrupted(
     """The files of CIFAR-10-C or CIFAR-100-C, each verified by its published MD5."""
     dataset = name.removesuffix("_c")
     title = OF_DATASET[dataset]
-    folder = root / title
+    files = files_in(title, root)
     if regenerate:
         split = load(dataset, train=False, root=root)
         assert isinstance(split.images, Tensor)
-        paths = make_again(folder, split.images, split.labels, REPEATABLE, TABLES[title], tell)
-        files_of(title, folder).verify(REPEATABLE)
+        paths = make_again(
+            files.folder, split.images, split.labels, REPEATABLE, TABLES[title], tell
+        )
+        files_in(title, root).verify(REPEATABLE)
         return paths
-    files = files_of(title, folder)
     if not all(files.path(n).is_file() for n in TABLES[title]):
         address = f"{SOURCES[title]}/files/{title}.tar"
         try:
@@ -99,5 +100,6 @@ def _fetch_corrupted(
                 f"copy it to {root}, or make the {len(REPEATABLE)} files that draw nothing with "
                 f"`harness data {name} --regenerate`."
             ) from None
+        files = files_in(title, root)
     files.verify([n for n in TABLES[title] if n != "labels"])
     return [files.path(n) for n in TABLES[title]]

@@ -63,7 +63,14 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
     return (Cell("clean"), *corrupted)
 
 
+def variant(setting: Setting) -> str:
+    """Return "-c", and the size of the images where the published pictures are larger."""
+    files = setting.published() if setting.published is not None else None
+    smaller = isinstance(files, PublishedPictures) and setting.image_size < files.side
+    return f"-c[{setting.image_size} px]" if smaller else "-c"
+
+
 @SUITES.register
 def imagenet_c() -> Suite[Cell]:
     """Accuracy and calibration on the published folder of ImageNet-C."""
-    return Suite(1, cells, observe=logits, measure=classification, variant=lambda setting: "-c")
+    return Suite(1, cells, observe=logits, measure=classification, variant=variant)

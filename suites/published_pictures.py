@@ -14,7 +14,7 @@ CC-BY-4.0.
 import copy
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from harness.models.registry import unknown
 from harness.suites.catalog import FAMILIES, SEVERITIES
-from harness.suites.image_files import read_each
+from harness.suites.image_files import read_each, read_header
 from harness.suites.image_folders import ENDINGS
 from harness.suites.published_places import places_of
 
@@ -33,6 +33,7 @@ TITLE = "ImageNet-C"
 SOURCE = "https://zenodo.org/records/2235448"
 TARS = {"extra" if family == "validation" else family: kinds for family, kinds in FAMILIES.items()}
 KINDS = tuple(kind for kinds in TARS.values() for kind in kinds)
+IMAGES = frozenset(ending.removeprefix(".") for ending in ENDINGS)
 NAMED = 3  # pictures or folders of many
 
 
@@ -42,7 +43,8 @@ class Twins:
 
     Args:
         folder: That of the severity.
-        endings: Of files' names; `which` the place of each twin's among them, uint8 (N,).
+        endings: Of files' names, without the dot; `which` the place of each twin's among them,
+            uint8 (N,).
         lacking: Positions of the pictures without a twin, or whose twin is an empty file.
         digest: SHA-256 of names and sizes.
     """
@@ -124,6 +126,11 @@ class PublishedPictures:
         return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(indices.device)
 
     @cached_property
+    def side(self) -> int:
+        """The side of the published pictures in pixels, by the first that was listed."""
+        return read_header(self._twin(next(iter(self._found.values())), 0)).side
+
+    @cached_property
     def folders(self) -> Mapping[str, Path]:
         """The folder of each corruption that is there."""
         places = places_of(TITLE, self._root, lambda name: name.casefold() in TARS)
@@ -151,37 +158,23 @@ class PublishedPictures:
         return found
 
     def _list(self, folder: Path) -> Twins:
-        endings, sizes = dict[str, int](), np.zeros(len(self._files), np.int64)
+        endings, digest, lacking = dict[str, int](), hashlib.sha256(), list[int]()
         which = np.zeros(len(self._files), np.uint8)
         for name, positions in self._classes.items():
-            for stem, ending, entry in _pictures(folder / name):
-                if (i := positions.get(stem)) is None:
-                    continue
-                if sizes[i]:
-                    raise ValueError(
-                        f"{folder / name} has two pictures called {stem}, and it is not known "
-                        f"which is of {TITLE}. Remove one."
-                    )
+            found = _sizes(folder / name, positions)
+            lines = []
+            for stem, i in positions.items():
+                ending, size = found.get(stem, ("", 0))
                 which[i] = endings.setdefault(ending, len(endings))
-                sizes[i] = entry.stat().st_size
-        lacking = tuple(np.flatnonzero(sizes == 0).tolist())
-        twins = Twins(folder, tuple(endings), which, lacking, "")
-        return (
-            twins if lacking else Twins(folder, tuple(endings), which, (), self._sign(twins, sizes))
-        )
-
-    def _sign(self, twins: Twins, sizes: np.ndarray) -> str:
-        digest = hashlib.sha256()
-        for i, size in enumerate(sizes.tolist()):
-            path = self._twin(twins, i)
-            digest.update(
-                f"{path.parent.name}/{path.name} {size}\n".encode(errors="surrogateescape")
-            )
-        return digest.hexdigest()
+                lines.append(f"{name}/{stem}.{ending} {size}\n")
+                if not size:
+                    lacking.append(i)
+            digest.update("".join(lines).encode(errors="surrogateescape"))
+        return Twins(folder, tuple(endings), which, tuple(sorted(lacking)), digest.hexdigest())
 
     def _twin(self, twins: Twins, i: int) -> Path:
         path = self._files[i]
-        return twins.folder / path.parent.name / (path.stem + twins.endings[twins.which[i]])
+        return twins.folder / path.parent.name / f"{path.stem}.{twins.endings[twins.which[i]]}"
 
     def _without(self, missing: Sequence[str]) -> str:
         """What is said where corruptions are missing."""
@@ -216,16 +209,26 @@ class PublishedPictures:
         )
 
 
-def _pictures(folder: Path) -> list[tuple[str, str, os.DirEntry]]:
-    """Name, ending and entry of each picture in a folder; none where there is no folder."""
+def _sizes(folder: Path, wanted: Collection[str]) -> dict[str, tuple[str, int]]:
+    """Ending and size in bytes of the pictures of these names; none where there is no folder."""
+    found: dict[str, tuple[str, int]] = {}
     try:
         with os.scandir(folder) as entries:
-            split = [(*os.path.splitext(entry.name), entry) for entry in entries]
+            for entry in entries:
+                stem, _, ending = entry.name.rpartition(".")
+                if stem not in wanted or ending.lower() not in IMAGES:
+                    continue
+                if stem in found:
+                    raise ValueError(
+                        f"{folder} has two pictures called {stem}, and it is not known which is of "
+                        f"{TITLE}. Remove one."
+                    )
+                found[stem] = ending, entry.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return {}
     except OSError as error:
-        raise ValueError(f"{folder} cannot be opened: {error.strerror}.") from None
-    return [one for one in split if one[1].lower() in ENDINGS]
+        raise ValueError(f"{error.filename} cannot be opened: {error.strerror}.") from None
+    return found
 
 
 def _names(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -303,11 +304,10 @@ class TestCommand:
         return command
 
     def accuracies(self, folder: Path) -> dict[tuple[str, float], float]:
-        import pandas as pd
-
         table = pd.read_csv(folder / "results/photos-c/imagenet_c/net/seed0.csv")
         rows = table[(table["metric"] == "accuracy") & table["variant"].isna()]
-        return {(r.condition, float(r.level)): r.value for r in rows.itertuples()}
+        where = zip(rows["condition"], rows["level"].astype(float), strict=True)
+        return dict(zip(where, rows["value"], strict=True))
 
     def test_accuracies_are_those_of_the_files(
         self, data: Path, tmp_path: Path, run: Callable[..., Result]

@@ -16,7 +16,7 @@ comparability     what keeps models from being compared, in sentences
 leaderboard       all means with ranks, as a frame; `boards`: as results/leaderboard.csv
 numbers           means and differences with intervals, for figures, tables and reports
 means             means over seeds alone, condition by condition
-corruption_error  mCE
+corruption_error  mCE; `imagenet_c`: against AlexNet's published errors
 """
 
 from harness.analysis.contrasts import contrast

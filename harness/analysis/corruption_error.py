@@ -106,7 +106,7 @@ def mean_corruption_error(
     for key, sample in samples.items():
         of.setdefault(key.model, {})[key.group] = sample
     base, rows = of[reference], []
-    rates = {model: _errors(own) for model, own in table[is_accuracy(table)].groupby("model")}
+    rates = {model: errors_of(own) for model, own in table[is_accuracy(table)].groupby("model")}
     for model, groups in of.items():
         if not {"clean", "common"} <= groups.keys():
             continue
@@ -114,7 +114,7 @@ def mean_corruption_error(
         for name, clean in (("mce", 0.0), ("relative_mce", 1.0)):
             ce, weights = _ratios(groups, base, clean)
             sums = [
-                _weighted_sum(own, rates[who], w)
+                weighted_sum(own, rates[who], w)
                 for (who, own), w in zip(((model, groups), (reference, base)), weights, strict=True)
             ]
             column = f"{name}[ref={reference}]"
@@ -158,8 +158,8 @@ def _ratios(
     return ce, (weights, weights_of_base)
 
 
-def _errors(table: pd.DataFrame) -> pd.DataFrame:
-    """Errors of one model, a row for each seed and a column for each cell."""
+def errors_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the errors of one model, a row for each seed and a column for each cell."""
     return 1 - table.pivot(index="seed", columns=["condition", "level"], values="value")
 
 
@@ -169,10 +169,16 @@ def _half(one: Sample, other: Sample) -> float:
     return float((apart.high - apart.low) / 2)
 
 
-def _weighted_sum(
+def weighted_sum(
     groups: dict[str, Sample], errors: pd.DataFrame, weights: dict[str, float]
 ) -> Sample:
-    """The sample of a weighted sum of errors, from outcomes where they are stored for all."""
+    """Return the sample of a weighted sum of errors, from outcomes where they are stored for all.
+
+    Args:
+        groups: Samples of accuracy by kind of corruption, or "clean".
+        errors: As of `errors_of`.
+        weights: Of the errors of each kind.
+    """
     chosen = [(groups[name], w) for name, w in weights.items()]
     stacks = [(1 - s.outcomes) * w for s, w in chosen if s.outcomes is not None]
     first = chosen[0][0]

@@ -11,6 +11,7 @@ from harness.models.catalog import CATALOG
 from harness.present.accuracy import accuracy_sheets
 from harness.present.attention import attention_sheets
 from harness.present.board import board_sheets, sheet_of
+from harness.present.imagenet_c import imagenet_c_sheets
 from harness.present.nfe import nfe_sheets
 from harness.present.request import Request
 from harness.present.sheet import NOTES, Sheet
@@ -24,7 +25,7 @@ TABLES: dict[str, Callable[[Request], list[Sheet]]] = {
     "clean": accuracy_sheets,
     "robustness": accuracy_sheets,
     "cifar10_c": accuracy_sheets,
-    "imagenet_c": accuracy_sheets,
+    "imagenet_c": imagenet_c_sheets,
     "attention": attention_sheets,
     "stability": stability_sheets,
     "nfe": nfe_sheets,

@@ -149,9 +149,13 @@ class Published:
         there = [name for name in self.table if name != "labels" and self.path(name).is_file()]
         made = [name for name in ("labels", *REPEATABLE) if name in missing]
         lost = ", ".join(f"{name}.npy" for name in missing)
-        inside = spelled(self.folder.name) == spelled(self.name)
-        text = f"{self.folder} lacks {lost} of {self.name}. Unpack {self.name}.tar of "
-        text += f"{SOURCES[self.name]} in {self.folder.parent if inside else self.folder}"
+        place = self.folder
+        if spelled(place.name) == spelled(self.name):
+            place = place.parent
+        fact = f"{self.folder} lacks {lost} of {self.name}"
+        if not there and "labels" in missing:
+            fact = f"There is no file of {self.name} in {place}"
+        text = f"{fact}. Unpack {self.name}.tar of {SOURCES[self.name]} in {place}"
         if there and missing != ["labels"]:
             text += ", or ask for those that are there, "
             text += f"`{' '.join(f'--corruption {name}' for name in there)}`"

@@ -17,6 +17,7 @@ from harness.suites.published import (
     REPEATABLE,
     TABLES,
     Published,
+    files_in,
     files_of,
     regenerate,
 )
@@ -95,6 +96,82 @@ def test_a_folder_within_a_folder_is_read_as_its_tar_makes_it(small: Published) 
     small.path("fog").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ValueError, match="CIFAR-10-C/fog.npy has MD5 .* Unpack it again from CIF"):
         small.verify(NAMES)
+
+
+@pytest.fixture
+def named(small: Published, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the same files, which are now those of CIFAR-10-C."""
+    kept = small.folder.parent / f"{small.folder.name}-files"
+    kept.mkdir()
+    for path in small.folder.glob("*.npy"):
+        path.rename(kept / path.name)
+    monkeypatch.setitem(TABLES, "CIFAR-10-C", dict(small.table))
+    return kept
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("CIFAR-10-C", "cifar-10-c", "cifar10c", "CIFAR_10_C", "."),
+        *("CIFAR-10-C/CIFAR-10-C", "cifar10c/CIFAR-10-C", "CIFAR-10-C/unpacked", "robustness"),
+        *("robustness/CIFAR-10-C", "robustness/CIFAR-10-C/CIFAR-10-C"),
+    ],
+)
+def test_the_files_are_found_where_people_have_them(
+    named: Path, tmp_path: Path, place: str
+) -> None:
+    root = tmp_path / "data"
+    (root / place).mkdir(parents=True)
+    for other in ("cifar-10-batches-py", "CIFAR-100-C", "photos/cat"):
+        (root / other).mkdir(parents=True)
+    (root / "CIFAR-100-C/fog.npy").write_bytes(b"of another data set")
+    for path in named.iterdir():
+        path.rename(root / place / path.name)
+    files = files_in("CIFAR-10-C", root)
+    files.verify(NAMES)
+    assert files.path("fog").samefile(root / place / "fog.npy")
+
+
+def test_files_may_lie_in_several_folders(named: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for name, place in (("fog", "cifar10c"), ("contrast", "CIFAR-10-C"), ("labels", ".")):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        (named / f"{name}.npy").rename(root / place / f"{name}.npy")
+    files_in("CIFAR-10-C", root).verify(NAMES)
+
+
+def test_some_kinds_do_alone_and_are_named_where_all_are_asked_for(
+    named: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data/cifar10c"
+    root.mkdir(parents=True)
+    for name in ("fog", "labels"):
+        (named / f"{name}.npy").rename(root / f"{name}.npy")
+    files_in("CIFAR-10-C", root.parent).verify(["fog"])
+    with pytest.raises(FileNotFoundError) as raised:
+        files_in("CIFAR-10-C", root.parent).verify(NAMES)
+    text = str(raised.value)
+    assert f"{root} lacks contrast.npy of CIFAR-10-C. Unpack CIFAR-10-C.tar of" in text
+    assert f"in {root.parent}, or ask for those that are there, `--corruption fog`; `harn" in text
+    assert "`harness data cifar10_c --regenerate` makes contrast from the test set." in text
+    (root / "labels.npy").unlink()
+    with pytest.raises(FileNotFoundError, match="lacks labels.npy .* makes labels from the test"):
+        files_in("CIFAR-10-C", root.parent).verify(["fog"])
+
+
+def test_nothing_at_all_is_a_shorter_sentence(tmp_path: Path) -> None:
+    for root in (tmp_path / "none", tmp_path):
+        with pytest.raises(FileNotFoundError) as raised:
+            files_in("CIFAR-100-C", root).verify(["fog", "snow", "contrast"])
+        text = str(raised.value)
+        assert f"There is no file of CIFAR-100-C in {root}. Unpack CIFAR-100-C.tar of" in text
+        assert "`harness data cifar100_c --regenerate` makes labels, contrast from" in text
+
+
+def test_another_test_set_is_refused_with_its_files(named: Path) -> None:
+    files_in("CIFAR-10-C", named, torch.arange(ROWS)).verify(NAMES)
+    with pytest.raises(ValueError, match="labels are not those of"):
+        files_in("CIFAR-10-C", named, torch.arange(ROWS).flip(0)).verify(NAMES)
 
 
 def test_rows_that_are_not_there_are_refused(small: Published) -> None:

@@ -159,7 +159,7 @@ class Published:
         if there and missing != ["labels"]:
             text += ", or ask for those that are there, "
             text += f"`{' '.join(f'--corruption {name}' for name in there)}`"
-        if made:
+        if made and (made != ["labels"] or missing == made):
             text += f"; `harness data {self.name.lower().replace('-c', '_c').replace('-', '')} "
             text += f"--regenerate` makes {', '.join(made)} from the test set"
         return f"{text}."

@@ -99,9 +99,8 @@ class PublishedPictures:
             more = f" and {lacking - len(first):,} more" if lacking > len(first) else ""
             raise FileNotFoundError(
                 f"{lacking:,} of {checked:,} pictures of {TITLE} are missing or empty in "
-                f"{self.folders[kinds[0]].parent}: {', '.join(first)}{more}. "
-                f"Unpack {_tars(name.partition('/')[0] for name in first)} of "
-                f"{SOURCE} there again."
+                f"{self._place}: {', '.join(first)}{more}. Unpack "
+                f"{_tars(name.partition('/')[0] for name in first)} of {SOURCE} there again."
             )
 
     def read_by(self, read: Callable[[Path], np.ndarray]) -> "PublishedPictures":
@@ -136,6 +135,12 @@ class PublishedPictures:
         places = places_of(TITLE, self._root, lambda name: name.casefold() in TARS)
         found = {k: next((p for p in places if (p / k).is_dir()), None) for k in KINDS}
         return {kind: place / kind for kind, place in found.items() if place is not None}
+
+    @property
+    def _place(self) -> Path:
+        """Where the corruptions lie, or the folders of their tars."""
+        place = next(iter(self.folders.values())).parent
+        return place.parent if place.name.casefold() in TARS else place
 
     def twins(self, kind: str, severity: int) -> Twins:
         """Return the twins under a corruption that is there; the folder is listed once."""
@@ -185,10 +190,9 @@ class PublishedPictures:
                 f"{TITLE} lies in."
             )
         return (
-            f"{TITLE} at {next(iter(self.folders.values())).parent} lacks {', '.join(missing)}. It "
-            f"has {', '.join(self.folders)}: ask for "
-            f"{' '.join(f'`--corruption {kind}`' for kind in self.folders)}, or unpack "
-            f"{_tars(missing)} of {SOURCE} there."
+            f"{self._place} lacks {', '.join(missing)} of {TITLE}. Unpack {_tars(missing)} of "
+            f"{SOURCE} there, or ask for those that are there, "
+            f"`{' '.join(f'--corruption {kind}' for kind in self.folders)}`."
         )
 
     def _without_any(self, folder: Path) -> str:

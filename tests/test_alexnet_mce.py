@@ -98,4 +98,4 @@ def test_tables_show_it_or_say_what_is_missing(
     store_table(tmp_path / "part", table({"fog": 0.5, "snow": 0.6}, n=60))
     said = words(tmp_path / "part")
     assert "mce[" not in said
-    assert "val-c: 60 images under 2 corruptions; the mCE of ImageNet-C is of all 50,000" in said
+    assert "val-c: 60 images, 2 corruptions; the mCE of ImageNet-C is of all 50,000" in said

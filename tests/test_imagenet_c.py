@@ -145,8 +145,9 @@ class TestTwins:
 
         monkeypatch.setattr(published_pictures, "_sizes", counted)
         files = files_of(data)
-        for _ in range(3):
-            cells(setting(files, "fog"))
+        for one_read in (read, read, lambda path: read(path)[:32, :32]):
+            cells(setting(files.read_by(one_read), "fog"))
+        assert files.read_by(one_read).images("fog", 1, torch.arange(2)).shape[-1] == 32
         assert len(listed) == 5 * 2, "each folder of a class once, and none that is not needed"
         assert SYNSETS[1] not in {folder.name for folder in listed}
         assert torch.equal(
@@ -207,7 +208,10 @@ class TestRefusals:
     def test_corruptions_that_are_not_there(self, data: Path) -> None:
         text = self.refusal(data, "common")
         assert "data/ImageNet-C lacks shot_noise, impulse_noise, defocus_blur" in text
-        assert "ask for `--corruption gaussian_noise` `--corruption fog`, or unpack noise" in text
+        assert "pixelate, jpeg_compression of ImageNet-C. Unpack noise.tar, blur.tar, wea" in text
+        assert (
+            "ask for those that are there, `--corruption gaussian_noise --corruption fog`" in text
+        )
         assert "Did you mean `fog`?" in self.refusal(data, "fogg")
 
     def test_pictures_that_are_missing_are_counted_over_all(self, data: Path) -> None:

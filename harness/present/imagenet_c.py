@@ -23,9 +23,8 @@ def imagenet_c_sheets(request: Request) -> list[Sheet]:
             notes[f"{dataset}: all {IMAGES:,} images of ImageNet-C, 1,000 classes of 50."] = None
         else:
             kinds = part["condition"].nunique() - 1
-            notes[f"{dataset}: {part['n'].max():,} images under {kinds} corruptions; {OF_ALL}."] = (
-                None
-            )
+            some = f"{part['n'].max():,} images, {kinds} corruption{'s' * (kinds != 1)}"
+            notes[f"{dataset}: {some}; {OF_ALL}."] = None
     title = "mce[ref=AlexNet]"
     columns = [DATASET, MODEL, number("mce", title, fixed(1), interval=2), *COUNTS]
     return [*accuracy_sheets(request), Sheet(columns if rows else [], rows, [*notes], "mce")]

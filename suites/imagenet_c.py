@@ -1,8 +1,9 @@
 """ImageNet-C: a model's answers on the published folder of corrupted validation images.
 
-Its pictures are found by the names of the clean ones, all 50,000 or those of some classes, and read
-as the clean ones are; `harness.suites.published_pictures` says how they lie. Images made here
-belong to the suite `robustness`.
+Its pictures are found by the names of the clean ones, all 50,000 or those of some classes, and are
+taken as they are at the size of the clean ones; `harness.suites.published_pictures` says how they
+lie. Where the clean ones lie in PATH/val, all of them are test images. Images made here belong to
+the suite `robustness`.
 
 D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.

@@ -307,8 +307,9 @@ class TestCommand:
 
         return command
 
-    def accuracies(self, folder: Path) -> dict[tuple[str, float], float]:
-        table = pd.read_csv(folder / "results/photos-c/imagenet_c/net/seed0.csv")
+    def accuracies(self, folder: Path, dataset: str = "photos-c") -> dict[tuple[str, float], float]:
+        table = pd.concat(map(pd.read_csv, (folder / "results").glob("photos*/*/*/seed0.csv")))
+        table = table[table["dataset"] == dataset]
         rows = table[(table["metric"] == "accuracy") & table["variant"].isna()]
         where = zip(rows["condition"], rows["level"].astype(float), strict=True)
         return dict(zip(where, rows["value"], strict=True))
@@ -337,6 +338,20 @@ class TestCommand:
                 direct = accuracy(data / "ImageNet-C" / kind / str(severity))
                 assert found[kind, float(severity)] == pytest.approx(direct, abs=1e-6)
         assert "photos-c" in done.stdout and "fog" in done.stdout
+
+    def test_clean_images_are_cropped_and_their_twins_are_taken_as_they_are(
+        self, data: Path, tmp_path: Path, run: Callable[..., Result]
+    ) -> None:
+        clean = data.parent / "clean"
+        assert run(*CORRUPTIONS).exit_code == 0
+        before = self.accuracies(tmp_path)
+        for i, path in enumerate(sorted(clean.rglob("*.JPEG"))):
+            picture(path, i, 100)
+        done = run(*CORRUPTIONS, "--preprocessing", "size=64 crop=0.8")
+        assert done.exit_code == 0, done.stderr
+        after = self.accuracies(tmp_path, "photos[64 of 80 px bilinear]-c")
+        before.pop(("clean", 0.0)), after.pop(("clean", 0.0))
+        assert after == before
 
     def test_a_file_that_changed_is_measured_again_and_no_other(
         self, data: Path, run: Callable[..., Result]

@@ -52,10 +52,13 @@ class Reading:
     Args:
         framing: Of every picture; None takes the smallest side found, at most 224, of all of it.
         skip_damaged: Whether files that cannot be read are left out, rather than refused.
+        whole: Whether all images are test images where there are no halves, since nothing is
+            trained on them.
     """
 
     framing: Framing | None = None
     skip_damaged: bool = False
+    whole: bool = False
 
 
 USUAL = Reading()
@@ -99,7 +102,7 @@ class _Kept:
     found: ImageFolder
     headers: dict[Path, Header]
     damaged: set[Path]
-    halves: dict[tuple[bool, Framing | None], Half] = field(default_factory=dict)
+    halves: dict[tuple[bool, Reading], Half] = field(default_factory=dict)
 
 
 _KEPT: dict[tuple[Path, bool], _Kept] = {}
@@ -123,9 +126,9 @@ def read_half(
     kept = _KEPT.get(place)
     if kept is None or kept.signature != found.signature:
         kept = _KEPT[place] = _look(found, reading.skip_damaged)
-    key = train, reading.framing
+    key = train, replace(reading, whole=reading.whole and not train and not found.halves)
     if key not in kept.halves:
-        kept.halves[key] = _read(kept, train, root, reading, watch)
+        kept.halves[key] = _read(kept, *key, root, watch)
     return kept.halves[key]
 
 
@@ -176,9 +179,11 @@ def _check_range(folder: Path, white: float, paths: Sequence[Path], skip: bool) 
     return damaged
 
 
-def _read(kept: _Kept, train: bool, root: Path, reading: Reading, watch: Watch | None) -> Half:
+def _read(kept: _Kept, train: bool, reading: Reading, root: Path, watch: Watch | None) -> Half:
     found = kept.found
     samples: Samples = found.train if train else found.test
+    if reading.whole:
+        samples = found.whole
     if not samples:
         half = "train" if train else "test"
         raise ValueError(

@@ -34,6 +34,7 @@ class ImageFolder:
 
     Args:
         train, test: Files with their labels, in the order of classes and names.
+        halves: Whether it has halves; else every fifth file is one of `test`.
         signature: What changes when a file does.
     """
 
@@ -41,7 +42,13 @@ class ImageFolder:
     classes: tuple[str, ...]
     train: tuple[tuple[Path, int], ...]
     test: tuple[tuple[Path, int], ...]
+    halves: bool
     signature: Signature
+
+    @property
+    def whole(self) -> tuple[tuple[Path, int], ...]:
+        """All files, in the order of classes and names."""
+        return tuple(sorted(self.train + self.test, key=lambda sample: (sample[1], sample[0])))
 
 
 def list_images(folder: Path) -> ImageFolder:
@@ -75,7 +82,7 @@ def list_images(folder: Path) -> ImageFolder:
         for files in (first, second)
     )
     signature = _sign([path for path, _ in train_set + test_set])
-    return ImageFolder(folder, classes, train_set, test_set, signature)
+    return ImageFolder(folder, classes, train_set, test_set, test is not None, signature)
 
 
 def _halves(folder: Path) -> tuple[Path | None, Path | None]:

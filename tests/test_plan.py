@@ -8,8 +8,7 @@ from rich.console import Console
 from harness.models import lookup
 from harness.progress import Progress
 from harness.refusal import Refusal
-from harness.running import jobs
-from harness.running import plan as planning
+from harness.running import data, jobs
 from harness.running.execute import execute
 from harness.running.networks import trained
 from harness.running.options import Options
@@ -53,11 +52,11 @@ def test_planning_builds_no_registered_network_and_reads_no_training_set(
 ) -> None:
     load = datasets.load
 
-    def test_half(name: str, *, train: bool, root: Path) -> Any:
+    def test_half(name: str, *, train: bool, **how: Any) -> Any:
         assert not train, "the training set is read"
-        return load(name, train=train, root=root)
+        return load(name, train=train, **how)
 
-    monkeypatch.setattr(planning, "load", test_half)
+    monkeypatch.setattr(data, "load", test_half)
     monkeypatch.setattr(jobs, "initialize", lambda build, seed: pytest.fail("built"))
     suites = ["clean", "robustness", "stability", "nfe"]
     planned = plan(["resnet18", "ode_block"], ["digits"], [0, 1], suites, options)
@@ -84,7 +83,7 @@ def test_a_users_network_is_built_no_more_than_it_must_be(
     built = []
     whole = lookup.source(f"{tmp_path / 'mine.py'}:mine")
     counted = replace(whole, build=lambda **k: (built.append(1), whole.build(**k))[1])
-    monkeypatch.setattr(planning, "source", lambda name: counted)
+    monkeypatch.setattr("harness.running.plan.source", lambda name: counted)
     options = replace(options, width=None)
     jobs = plan(["mine"], ["digits"], [0], ["clean"], options)
     assert len(list(execute(jobs, options, QUIET))) == 1

@@ -1,6 +1,7 @@
 """What a network is given of an image: frames as torchvision's, said by networks and by options."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,9 @@ class TestFolders:
             results=folder / "r",
         )
         assert set(table["dataset"]) == {"pets[40 of 50 px bilinear]"}
-        split = load(f"imagefolder:{folder}/pets", train=False, root=folder)
+        reading = Reading(whole=True)
+        split = load(f"imagefolder:{folder}/pets", train=False, root=folder, reading=reading)
+        assert len(split) == 20, "nothing was trained on any of them"
         steps = [T.Resize(50), T.CenterCrop(40), T.ToTensor(), T.Normalize(MEAN, STD)]
         images = torch.stack([T.Compose(steps)(Image.open(p)) for p in split.files])
         state = torch.load(path)
@@ -291,4 +294,32 @@ class TestDamaged:
         assert done.exit_code == 0, done.output
         assert "2 damaged images are left out" in done.stdout
         (beside,) = (folder / "r/pets").rglob("seed0.json")
-        assert json.loads(beside.read_text())["images"] == 2
+        assert json.loads(beside.read_text())["images"] == 18
+
+
+class TestWholeFolders:
+    def images(self, folder: Path, results: str, **given: str | Path) -> int:
+        spec = f"imagefolder:{folder}/pets"
+        table = harness.evaluate(
+            f"{folder}/net.py:plain", dataset=spec, results=folder / results, epochs=1, **given
+        )
+        return int(table["n"].max())
+
+    def test_a_folder_without_halves_is_a_test_set_for_weights_from_elsewhere(
+        self, folder: Path
+    ) -> None:
+        assert self.images(folder, "a", weights=weights(folder)) == 20
+        assert self.images(folder, "b") == 4, "it was trained on the others"
+        (ours,) = (folder / "b/checkpoints").rglob("*.safetensors")
+        assert self.images(folder, "c", weights=ours) == 4, "these were, too"
+
+    def test_halves_are_halves(self, folder: Path) -> None:
+        for name in ("cat", "dog"):
+            (folder / "pets/val" / name).mkdir(parents=True)
+            for i in range(3):
+                (folder / "pets" / name / f"{i}.png").rename(
+                    folder / "pets/val" / name / f"{i}.png"
+                )
+        shutil.rmtree(folder / "pets/cat")
+        shutil.rmtree(folder / "pets/dog")
+        assert self.images(folder, "a", weights=weights(folder)) == 6

@@ -1,6 +1,6 @@
 """A data set as each network wants it: its pictures framed, its labels among the network's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from harness.refusal import Refusal
 from harness.running.initial import initialize
 from harness.running.labels import map_labels
 from harness.running.options import Options
+from harness.storage import checkpoints
 from harness.suites.base import Setting
 from harness.suites.dataset_names import dataset_name, parse_dataset
 from harness.suites.datasets import Split, load
@@ -53,7 +54,7 @@ class Data:
         self._halves: dict[Reading, Split] = {}
         self._pictures: dict[tuple[Path, ...], PublishedPictures] = {}  # listed once for all
         folder = parse_dataset(spec).folder
-        self.of_files = folder is not None
+        self._folder = folder
         classes = list_images(folder).classes if folder is not None else self.half().classes
         if options.labels is not None:
             self.labels = label_map(options.labels, classes)
@@ -85,15 +86,19 @@ class Data:
         progress = self._progress or Progress(Console(stderr=True), "quiet")
         return progress.task(f"read {self.name}", count, "pictures")
 
-    def framed(self, src: Source) -> Split:
-        """Return the test images as a network wants them; `src` is one of `prepared`."""
-        skip = self._options.skip_damaged
-        if not self.of_files or (src.ours and self._options.preprocessing == NETWORK):
-            return self.half()
-        width = self._options.width
-        arguments = {"width": width} if src.scalable and width else {}
-        net = initialize(lambda: src.build(num_classes=self.classes, **arguments), 0)
-        return self.half(Reading(preprocessing_of(net).framing, skip))
+    def framed(self, src: Source, weights: Sequence[Path]) -> Split:
+        """Return the test images as a network wants them; `src` is one of `prepared`.
+
+        Args:
+            weights: Files that were given for it, none or one.
+        """
+        options = self._options
+        reading = Reading(None, options.skip_damaged, _brings_weights(src, weights))
+        if self._folder and not (src.ours and options.preprocessing == NETWORK):
+            arguments = {"width": options.width} if src.scalable and options.width else {}
+            net = initialize(lambda: src.build(num_classes=self.classes, **arguments), 0)
+            reading = replace(reading, framing=preprocessing_of(net).framing)
+        return self.half(reading if self._folder else None)
 
     def setting(self, split: Split) -> Setting:
         """Return what suites may know of it."""
@@ -119,18 +124,30 @@ class Data:
         found = self._pictures.setdefault(split.files, found).read_by(split.read)
         return lambda: found
 
-    @property
-    def note(self) -> str:
-        """What has to be said of its classes to a network that has learned them; "" for nothing."""
+    def notes(self, split: Split) -> list[str]:
+        """Return what a network that comes with its weights is told of the test images."""
+        said = []
+        if self._folder and split.reading.whole and not list_images(self._folder).halves:
+            said.append(
+                f"All {len(split)} images of `{self.name}`, which has no halves, are test images, "
+                "since the network comes with its weights."
+            )
         if self.labels is not None:
-            return self.labels.describe()
-        if not self.of_files or list(self.folders) == sorted(self.folders):
-            return ""
-        return (
-            f"The folders of `{self.name}` are numbers, and stand in their order: "
-            f"{', '.join(self.folders[:3])}, ..., {self.folders[-1]}; torchvision's ImageFolder "
-            "orders them as words. `--labels` with a CSV gives another order."
-        )
+            said.append(self.labels.describe())
+        elif self._folder and list(self.folders) != sorted(self.folders):
+            said.append(
+                f"The folders of `{self.name}` are numbers, and stand in their order: "
+                f"{', '.join(self.folders[:3])}, ..., {self.folders[-1]}; torchvision's "
+                "ImageFolder orders them as words. `--labels` with a CSV gives another order."
+            )
+        return said
+
+
+def _brings_weights(src: Source, weights: Sequence[Path]) -> bool:
+    """Whether a network's weights are of elsewhere, and not of a training on the data set here."""
+    if not weights:
+        return src.pretrained
+    return "recipe" not in checkpoints.read_recipe(checkpoints.find_file(weights[0]), foreign=True)
 
 
 def prepared(src: Source, options: Options) -> Source:

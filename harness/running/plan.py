@@ -85,7 +85,7 @@ def plan(
                 src = with_own_weights(src, data.name, data.classes, options)
             with user_input():
                 told = prepared(src, own)
-                split = data.framed(told)
+                split = data.framed(told, own.weights)
                 setting = data.setting(split)
             if options.mapped_only:
                 told = among_mapped(told, data.labels)
@@ -140,8 +140,8 @@ def _job(src: Source, data: Data, split: Split, seed: int | None, options: Optio
             raise Refusal(f"`{src.name}` has no width to choose. Leave out `--width {width}`.")
     elif width is None:
         width = weights.description.get("arguments", {}).get("width", split.width)
-    if data.note and (options.weights or src.pretrained):
-        weights = weights.add_notes([data.note])
+    if options.weights or src.pretrained:
+        weights = weights.add_notes(data.notes(split))
     job = Job(named, *place, split, seed or 0, (), weights, width, labels)
     if labels is not None and (not options.weights and not src.pretrained):
         raise Refusal(

@@ -2,8 +2,7 @@
 
 Its pictures are found by the names of the clean ones, all 50,000 or those of some classes, and are
 taken as they are at the size of the clean ones; `harness.suites.published_pictures` says how they
-lie. Where the clean ones lie in PATH/val, all of them are test images. Images made here belong to
-the suite `robustness`.
+lie. Images made here belong to the suite `robustness`.
 
 D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.

@@ -39,6 +39,7 @@ def evaluate(
     batch_size: int | None = None,
     preprocessing: str = "network",
     image_seed: int = 0,
+    out_of_distribution: str | Sequence[str] = (),
     name: str = "",
     progress: bool = False,
 ) -> "pd.DataFrame":
@@ -64,6 +65,8 @@ def evaluate(
         preprocessing: What the model is given of an image: "network" is what it says itself; or
             "imagenet", or words such as "size=224 crop=0.875 mean=0.5 std=0.5 gray".
         image_seed: Seed of the random draws on test images.
+        out_of_distribution: Data set or data sets whose images the suite "ood" tells from those of
+            `dataset`.
         name: Name in tables; "" is that of the class, the function, or the model itself.
         progress: Whether to print on stderr what is being done.
 
@@ -94,6 +97,7 @@ def _evaluate(
     results: str | Path | None,
     data: str | Path | None,
     weights: str | Path | None,
+    out_of_distribution: str | Sequence[str],
     **given: Any,
 ) -> "pd.DataFrame":
     """The measurements; `given` are options by their own names."""
@@ -116,6 +120,7 @@ def _evaluate(
         results=_scratch() if results is None else Path(results),
         data=data_folder(None if data is None else Path(data)),
         weights=() if weights is None else (Path(weights),),
+        out_of_distribution=tuple(_several(out_of_distribution)),
         **given,
     )
     numbers = range(seeds) if isinstance(seeds, int) else seeds or ()

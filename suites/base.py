@@ -7,12 +7,15 @@ arrays with one row an image; measuring is cheap and can be done again from stor
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from harness.suites.metrics import METRICS, SCORES, Metric
+
+if TYPE_CHECKING:
+    from harness.suites.out_sets import OutSet
 
 Arrays = Mapping[str, np.ndarray]  # stored per-image arrays, first dimension N
 Tensors = Mapping[str, Tensor]  # the same while they are observed
@@ -85,6 +88,7 @@ class Setting:
         can: Capabilities of the model beyond logits, of "solver", "attention" and "blocks".
         published: Function that opens the published corrupted files of the data set and compares
             their labels; None where nothing is published.
+        out_of_distribution: Other data sets, whose images are told from those of the data set.
     """
 
     image_size: int
@@ -95,6 +99,7 @@ class Setting:
     source: str = "harness"
     can: frozenset[str] = frozenset()
     published: Callable[[], Any] | None = None
+    out_of_distribution: "tuple[OutSet, ...]" = ()
 
 
 def unchanged(images: Tensor, indices: Tensor, seed: int) -> Tensor:

@@ -16,6 +16,7 @@ SUITES: Registry = Registry(
         "attention": "harness.suites.attention",
         "nfe": "harness.suites.nfe",
         "stability": "harness.suites.stability",
+        "ood": "harness.suites.ood",
     },
     group="harness.suites",
 )

@@ -8,7 +8,7 @@ the `used`, the `sharp` or the `matched` map; `variant` joins the parts of one.
 
 Arrays are NumPy's, so that a table can be read, compared and checked without PyTorch.
 
-Formulas that take more than a line stand in `calibration` and `selective`.
+Formulas that take more than a line stand in `calibration`, `selective` and `detection`.
 """
 
 import math
@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.suites import calibration, selective
+from harness.suites import calibration, detection, selective
 
 PerImage = Callable[[np.ndarray, np.ndarray], np.ndarray]
+PerCell = Callable[[Mapping[str, np.ndarray], str], tuple[np.ndarray, np.ndarray] | None]
 Better = Literal["up", "down", "neither"]
 
 RATE = "rate"  # the unit of a share of images: a fraction, printed in per cent
@@ -40,6 +41,8 @@ class Metric:
         low: Smallest possible value; `high` the largest.
         of_images: (logits (N, K), labels (N,)) to (N,), whose mean the metric is; None for metrics
             that are observed otherwise.
+        of_cell: (arrays of a cell, variant) to values of images, whose mean the metric is, and
+            their positions; None for metrics that are observed otherwise.
         reference: Paper that defines it.
         by_image: Whether it is a mean over images, so that a table of its means does not show how
             much they depend on the choice of images.
@@ -55,13 +58,14 @@ class Metric:
     low: float = -math.inf
     high: float = math.inf
     of_images: PerImage | None = field(default=None, compare=False)
+    of_cell: PerCell | None = field(default=None, compare=False, kw_only=True)
     reference: str = ""
     by_image: bool = False
     biased: bool = False
     square: bool = False
 
     def __post_init__(self) -> None:
-        if self.of_images is not None:
+        if self.of_images is not None or self.of_cell is not None:
             object.__setattr__(self, "by_image", not self.biased)
 
     @property
@@ -91,7 +95,7 @@ class Metric:
 
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, without its formula; `METRICS.declare` takes it."""
-        fields = {k: v for k, v in asdict(self).items() if k != "of_images"}
+        fields = {k: v for k, v in asdict(self).items() if k not in ("of_images", "of_cell")}
         unsaid = ("", math.inf, -math.inf)
         return {k: v for k, v in fields.items() if v is not False and v not in unsaid}
 
@@ -613,9 +617,47 @@ STEP_RATIO = Metric(
     by_image=True,
 )
 
+OOD_AUROC = Metric(
+    "ood_auroc",
+    "AUROC",
+    "Share of pairs of an image of the data set and one of another in which the score of the former"
+    " is larger, ties counting half; 0.5: the score tells nothing.",
+    "up",
+    "",
+    0,
+    1,
+    of_cell=detection.outcomes("ood_auroc"),
+    reference="Hendrycks and Gimpel 2017",
+)
+OOD_AUPR = Metric(
+    "ood_aupr",
+    "AUPR",
+    "Average precision, the images of the data set being the positive ones; a score that tells "
+    "nothing has their share among all.",
+    "up",
+    "",
+    0,
+    1,
+    of_cell=detection.outcomes("ood_aupr"),
+    reference="Hendrycks and Gimpel 2017",
+)
+OOD_FPR95 = Metric(
+    "ood_fpr95",
+    "FPR at 95 % TPR",
+    "Share of images of another data set whose score reaches the largest threshold that 95 % of "
+    "the data set's own reach; 0.95: the score tells nothing.",
+    "down",
+    "",
+    0,
+    1,
+    of_cell=detection.outcomes("ood_fpr95"),
+    reference="Liu et al. 2020",
+)
+
 METRICS.add(*SCORES, *SCALED, AURC, EXCESS_AURC, ACCURACY_AT_80)
 METRICS.add(ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SECONDS)
 METRICS.add(NFE_GAMMA, NFE_AUROC, NFE_TIE, TRAINED_WITH, NFE_RHO)
+METRICS.add(OOD_AUROC, OOD_AUPR, OOD_FPR95)
 METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
 METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
 BUILT_IN = frozenset(METRICS)

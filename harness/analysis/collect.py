@@ -154,6 +154,7 @@ def _sample(
                 value=float(values.mean()),
                 keep=keep,
                 square=METRICS[key.metric].square,
+                certain=METRICS[key.metric].of_cell is None,
                 seed_names=names,
                 runs=runs,
             )

@@ -39,6 +39,8 @@ def of_images(metric: Name, arrays: Mapping[str, np.ndarray]) -> Found | None:
         arrays: Of one cell.
     """
     name, kind = metric
+    if (of_cell := METRICS[name].of_cell) is not None:
+        return of_cell(arrays, kind)
     positions, labels = arrays["indices"], arrays["labels"]
     parts = parts_of(kind)
     if parts and parts[-1].startswith("class "):

@@ -61,6 +61,7 @@ def from_outcomes(
     value: float | None = None,
     keep: bool = False,
     square: bool = False,
+    certain: bool = True,
     seed_names: Sequence[int] = (),
     runs: Sequence[str] = (),
 ) -> Sample:
@@ -71,6 +72,8 @@ def from_outcomes(
             are stored.
         keep: Whether to keep them by seed, as pairing by seed needs.
         square: Whether the mean is one of squares.
+        certain: Whether images that are all alike tell that others are like them; else there is no
+            interval.
     """
     seeds, n = outcomes.shape
     v_seed, v_image, v_rest = variance_parts(outcomes)
@@ -80,7 +83,8 @@ def from_outcomes(
     low, high = interval(value, v_seed, v_image, seeds, n, span, _shape(images), squares)
     low, high = min(low, value), max(high, value)  # which is rounded in a table
     # One image, or bins of one, say nothing of others; that a rate is one of hits bounds it.
-    if span != RATE and (n < 2 or (square and not outcomes.any())):
+    silent = (square and not outcomes.any()) or not (certain or np.ptp(outcomes, axis=1).any())
+    if span != RATE and (n < 2 or silent):
         low, high = np.nan, np.nan
     return Sample(
         value=value,

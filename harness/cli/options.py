@@ -46,6 +46,12 @@ Corruptions = Annotated[
 Metrics = Annotated[
     list[str], evaluation("A metric of logits to add, or file.py:NAME; repeats.", "--metric")
 ]
+OutOfDistribution = Annotated[
+    list[str],
+    evaluation(
+        "Data set whose images suite ood tells from the other's; repeats.", "--out-of-distribution"
+    ),
+]
 Constants = Annotated[
     str, evaluation("Severities as of cifar10_c or imagenet_c; auto: by image size.")
 ]
@@ -84,7 +90,8 @@ def make_options(given: Mapping[str, Any]) -> "Options":
     from harness.storage.files import data_folder
 
     known = {field.name for field in fields(Options)} & given.keys()
-    several = {name: tuple(given.get(name, ())) for name in ("corruptions", "metrics", "weights")}
+    lists = ("corruptions", "metrics", "weights", "out_of_distribution")
+    several = {name: tuple(given.get(name, ())) for name in lists}
     return Options(
         **{name: given[name] for name in known} | {"data": data_folder(given["data"])} | several
     )

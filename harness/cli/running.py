@@ -83,6 +83,7 @@ def run(
     image_seed: opt.ImageSeed = 0,
     corruptions: opt.Corruptions = [],
     metrics: opt.Metrics = [],
+    out_of_distribution: opt.OutOfDistribution = [],
     constants: opt.Constants = "auto",
     source: Source = "harness",
     batch_size: BatchSize = None,

@@ -23,6 +23,7 @@ from harness.plots.attention import (
     is_cam,
     map_of,
 )
+from harness.plots.detection import detection_figure
 from harness.plots.generic import metric_figure
 from harness.plots.nfe import costs, nfe_curve, solved, solver_matrix
 from harness.plots.severity import difference_figure, severity_curve
@@ -115,6 +116,14 @@ def stability_figures(part: Part) -> dict[str, Figure]:
     return {"": growth_curves(part.rows, part.looks, part.size)}
 
 
+def ood_figures(part: Part) -> dict[str, Figure]:
+    """How well other data sets are told from the images' own."""
+    rows = part.rows[part.rows["metric"].eq("ood_auroc")]
+    if rows.empty:
+        return generic_figures(part)
+    return {"": detection_figure(intervals_of(part.samples(rows)), part.looks, part.size)}
+
+
 def generic_figures(part: Part) -> dict[str, Figure]:
     """All metrics, by condition and level; of any suite."""
     rows = part.rows[~part.rows["variant"].map(is_bound)]
@@ -139,6 +148,7 @@ FIGURES: dict[str, Callable[[Part], dict[str, Figure]]] = {
     "nfe": nfe_figures,
     "attention": attention_figures,
     "stability": stability_figures,
+    "ood": ood_figures,
 }  # all others: `generic_figures`
 
 

@@ -13,6 +13,7 @@ from harness.present.attention import attention_sheets
 from harness.present.board import board_sheets, sheet_of
 from harness.present.imagenet_c import imagenet_c_sheets
 from harness.present.nfe import nfe_sheets
+from harness.present.ood import ood_sheets
 from harness.present.request import Request
 from harness.present.sheet import NOTES, Sheet
 from harness.present.stability import stability_sheets
@@ -29,6 +30,7 @@ TABLES: dict[str, Callable[[Request], list[Sheet]]] = {
     "attention": attention_sheets,
     "stability": stability_sheets,
     "nfe": nfe_sheets,
+    "ood": ood_sheets,
 }
 
 

@@ -24,6 +24,7 @@ from harness.refusal import Refusal
 from harness.running.initial import initialize
 from harness.running.labels import map_labels
 from harness.running.options import Options
+from harness.running.out_sets import out_sets
 from harness.storage import checkpoints
 from harness.suites.base import Setting
 from harness.suites.dataset_names import dataset_name, parse_dataset
@@ -31,6 +32,7 @@ from harness.suites.datasets import Split, load
 from harness.suites.folder_reading import Reading, Task
 from harness.suites.image_folders import list_images
 from harness.suites.label_maps import LabelMap, label_map
+from harness.suites.out_sets import OutSet
 from harness.suites.published import OF_DATASET, files_in
 from harness.suites.published_pictures import PublishedPictures
 
@@ -53,6 +55,7 @@ class Data:
         self.labels: LabelMap | None = None
         self._halves: dict[Reading, Split] = {}
         self._pictures: dict[tuple[Path, ...], PublishedPictures] = {}  # listed once for all
+        self._others: dict[tuple[int, Reading], tuple[OutSet, ...]] = {}
         folder = parse_dataset(spec).folder
         self._folder = folder
         classes = list_images(folder).classes if folder is not None else self.half().classes
@@ -102,7 +105,9 @@ class Data:
 
     def setting(self, split: Split) -> Setting:
         """Return what suites may know of it."""
-        options = self._options
+        options, frame = self._options, (split.image_size, split.reading)
+        if frame not in self._others:
+            self._others[frame] = out_sets(self.spec, split, options)
         return Setting(
             split.image_size,
             len(split.classes),
@@ -111,6 +116,7 @@ class Data:
             constants=options.constants,
             source=options.source,
             published=self._published(split),
+            out_of_distribution=self._others[frame],
         )
 
     def _published(self, split: Split) -> Callable[[], Any] | None:

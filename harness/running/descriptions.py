@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from harness.models.preprocessing import preprocessing_of
 from harness.models.source_code import difference, digest
@@ -23,6 +23,7 @@ from harness.storage import results
 from harness.storage.cells import CellStore, Description
 from harness.storage.provenance import command_line
 from harness.suites.base import Cell
+from harness.suites.out_sets import OPTION
 
 LOG = logging.getLogger(__name__)
 NAMED = 3  # files in a sentence
@@ -113,23 +114,43 @@ def with_earlier(
     kept = list[Cell]()
     for name in sorted(old):
         try:
-            with user_input():
-                cells = evaluation.suite.cells(replace(evaluation.setting, corruptions=(name,)))
+            cells = _named(name, evaluation, store, before or {})
         except Refusal:
             continue
         own = replace(evaluation, cells=tuple(c for c in cells if c.condition == name))
-        if all(d.key in store for d in describe_cells(job, own, weights, options)):
+        if own.cells and all(d.key in store for d in describe_cells(job, own, weights, options)):
             kept += own.cells
     lost = sorted(old - {cell.condition for cell in kept})
     if lost:
         LOG.warning(
             "%s: the earlier numbers of %s under %s are of other code, weights or images, and "
-            "leave the table. Name them with --corruption to measure them again.",
+            "leave the table. Name them with %s to measure them again.",
             evaluation.name,
             evaluation.model,
             ", ".join(lost),
+            OPTION if evaluation.setting.out_of_distribution else "--corruption",
         )
     return replace(evaluation, cells=(*evaluation.cells, *kept))
+
+
+def _named(
+    name: str, evaluation: Evaluation, store: CellStore, before: Mapping[str, Any]
+) -> tuple[Cell, ...]:
+    """The cells of a condition that is not asked for now; of another data set, as it was stored.
+
+    Raises:
+        Refusal: The suite cannot give them any more.
+    """
+    if not evaluation.setting.out_of_distribution:
+        with user_input():
+            return evaluation.suite.cells(replace(evaluation.setting, corruptions=(name,)))
+    keys = [key for cell, key in before["cells"].items() if cell.rpartition(" ")[0] == name]
+    found = [look[1] for key in keys if (look := store.look(key)) is not None]
+    return tuple(Cell(name, d["level"], _gone, d["constants"]) for d in found)
+
+
+def _gone(images: Tensor, indices: Tensor, seed: int) -> Tensor:
+    raise Refusal(f"A stored cell was lost meanwhile. Name its data set with `{OPTION}`.")
 
 
 def describe_change(

@@ -45,6 +45,7 @@ class Options:
         batch_size: Images measured at a time; None takes what suits the device.
         corruptions: Names in place of the suite's own choice.
         metrics: Names of metrics of logits that every suite measures too.
+        out_of_distribution: Data sets whose images the suite `ood` tells from the others.
         constants: Set of severity constants; "auto" chooses by the size of the images.
         source: Who makes the corruptions, "harness" or "imagecorruptions".
         image_seed: Seed of all random draws on test images; training seeds are given by job.
@@ -71,6 +72,7 @@ class Options:
     dtype: str = "float32"
     corruptions: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    out_of_distribution: tuple[str, ...] = ()
     constants: str = "auto"
     source: str = "harness"
     image_seed: int = 0

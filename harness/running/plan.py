@@ -31,6 +31,7 @@ from harness.running.evaluate import dtype_for, spread_evenly
 from harness.running.jobs import Evaluation, Job
 from harness.running.labels import among_mapped
 from harness.running.options import Options, resolve_device
+from harness.running.out_sets import check_asked
 from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
 from harness.running.weights import find_weights, with_own_weights
@@ -71,6 +72,7 @@ def plan(
         questions = [(name, with_metrics(suite, metrics)) for name, suite in map(suite_of, suites)]
         check_names(models, suites, options.corruptions, options.metrics)
         check_datasets(datasets)
+    check_asked(suites, options)
     if options.weights:
         _check_weights(options.weights, len(models), len(seeds))
     if options.name:

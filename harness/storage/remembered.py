@@ -20,9 +20,9 @@ from harness.refusal import Refusal
 from harness.storage.arrays import Damaged, read_arrays, write_arrays
 from harness.storage.cells import CellStore
 from harness.storage.files import canonical
-from harness.suites import calibration, metrics, selective
+from harness.suites import calibration, detection, metrics, selective
 
-MODULES = (metrics, calibration, selective)  # which turn logits into outcomes
+MODULES = (metrics, calibration, selective, detection)  # which turn logits into outcomes
 FORMAT = 1  # raised by every change of how outcomes are made of cells
 Found = dict[str, tuple[np.ndarray, str] | None]  # None for what has no outcomes
 
@@ -51,8 +51,9 @@ def _code() -> str:
 
 def can_be(metric: str) -> bool:
     """Return whether the key says all that a metric's outcomes follow from: none of a user's."""
-    function = metrics.METRICS[metric].of_images
-    return function is None or function.__module__ in {module.__name__ for module in MODULES}
+    known, own = metrics.METRICS[metric], {module.__name__ for module in MODULES}
+    functions = [f for f in (known.of_images, known.of_cell) if f is not None]
+    return all(f.__module__ in own for f in functions)
 
 
 def read(store: CellStore, cells: Mapping[str, str]) -> Found:

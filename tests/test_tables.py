@@ -101,6 +101,38 @@ def test_validation_corruptions_are_shown_and_enter_no_mean(
     assert re.search(rf"spatter [\d. ]+ {of['spatter']} mean [\d. ]+ {of['fog']} ", lines)
 
 
+def test_means_over_corruptions_are_those_of_robustbench(
+    tmp_path: Path, answered: Callable[..., Path]
+) -> None:
+    """A mean of 75 accuracies, as `robustbench.eval` takes it."""
+    kinds = FAMILIES["common"]
+    path = answered(tmp_path, "mine", suite="cifar10_c", dataset="cifar10-c", kinds=kinds, n=230)
+    cells = json.loads(path.with_suffix(".json").read_text())["cells"]
+    accuracy = {}
+    for name, key in cells.items():
+        arrays = read_arrays(CellStore(tmp_path / "cells").path(key))[0]
+        condition, _, level = name.rpartition(" ")
+        hits = arrays["logits"].argmax(axis=1) == arrays["labels"]
+        accuracy[condition, int(level)] = hits.mean()
+    clean = accuracy.pop(("clean", 0))
+    frame = pd.DataFrame(accuracy, index=["mine"])  # columns (corruption, severity)
+    assert frame.shape == (1, 75)
+    arguments = ("--results", tmp_path, "--suite", "cifar10_c")
+    rows = json.loads(table(*arguments, "--json").stdout)
+    (row,) = (r for r in rows if r["table"] == "summary")
+    expected = {"clean": clean, "corrupted": frame.to_numpy().mean()}
+    for family in ("noise", "blur", "weather", "digital"):
+        expected[family] = frame[list(FAMILIES[family])].to_numpy().mean()
+    assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    by_kind = {r["condition"]: r["mean"] for r in rows if r["table"] == "severity"}
+    assert by_kind.pop("mean") == pytest.approx(expected["corrupted"], abs=1e-6)
+    assert by_kind == pytest.approx({k: frame[k].to_numpy().mean() for k in kinds}, abs=1e-6)
+    said = words(table(*arguments))
+    assert f"cifar10-c mine {100 * clean:.1f} {100 * expected['corrupted']:.1f} " in said
+    families = [f"{100 * expected[f]:.1f}" for f in ("noise", "blur", "weather", "digital")]
+    assert " ".join(families) in said
+
+
 def test_any_suite_is_printed_as_rows_of_its_leaderboard(tmp_path: Path) -> None:
     key = {"model": "ode", "suite": "mine", "dataset": "d", "seed": 0, "run": "r"}
     measured = [

@@ -288,6 +288,26 @@ def example(name: str, number: int = 0) -> str:
 SMALL = ("--epochs", "1", "--width", "8", "--limit", "40")
 
 
+def test_a_checkpoint_is_evaluated_as_the_example_says(tmp_path: Path) -> None:
+    """On forty digits, in place of CIFAR-10, and against a baseline that is trained briefly."""
+    text = block(README, "## Evaluate your own checkpoint").replace("cifar10", "digits")
+    lines = [line.split() for line in text.splitlines() if line]
+    assert lines.pop(0) == ["harness", "data", "digits"]  # the digits need no download
+    net = (
+        "from torch import nn\ndef net(num_classes):\n"
+        "    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, num_classes))\n"
+    )
+    (tmp_path / "my_net.py").write_text(net)
+    save = "from my_net import net; from safetensors.torch import save_file; "
+    run(tmp_path, "-c", save + "save_file(net(10).state_dict(), 'my_net.safetensors')")
+    for words in lines:
+        more = SMALL if "--weights" not in words else SMALL[-2:]  # its width is its own affair
+        shown = run(tmp_path, "-m", *words, *(more if "run" in words else ["results/quick"]))
+    assert "digits, robustness" in shown and "resnet18" in shown
+    made = pd.read_csv(tmp_path / "results/quick/digits/robustness/net/seed0.csv")
+    assert len(made[made["metric"] == "accuracy"]) == 36 and set(made["n"]) == {40}
+
+
 def test_a_users_model_is_evaluated_as_the_example_says(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(example("models/README.md"))
     (command,) = [c for name, c in commands() if name == "models/README.md" and "mine.py" in c]

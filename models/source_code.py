@@ -207,7 +207,8 @@ def _imports(name: str, path: Path, written: int) -> tuple[str, ...]:
             found |= dict.fromkeys(_with_parents(alias.name for alias in node.names))
         elif isinstance(node, ast.ImportFrom):
             near = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*near, *filter(None, [node.module])])
+            # A script outside a package may try a relative import: its neighbor is meant.
+            base = ".".join(filter(None, [*near, node.module]))
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)] if base else []
             found |= dict.fromkeys(_with_parents(names))
     return tuple(found)

@@ -53,12 +53,17 @@ LIBRARIES = tuple(
     Path(place).resolve()
     for place in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
 )
+INSTALLED = {"site-packages", "dist-packages"}  # folders of that name
 _FILES: dict[Path, tuple[ModuleType, str]] = {}  # each imported file with its hash
 
 
 def is_installed(path: Path) -> bool:
-    """Return whether a file or folder is of Python or of an installed package."""
-    return any(path.is_relative_to(place) for place in LIBRARIES)
+    """Return whether a file or folder is of Python or of an installed package.
+
+    Packages may lie elsewhere than those of this environment: a user's own, or the system's.
+    """
+    named = not INSTALLED.isdisjoint(path.parts)
+    return named or any(path.is_relative_to(place) for place in LIBRARIES)
 
 
 def is_file(spec: str) -> bool:

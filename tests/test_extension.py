@@ -368,6 +368,91 @@ def test_the_example_of_suites_runs_by_the_command_that_is_told() -> None:
     assert {row["suite"] for row in json.loads(shown)} == {"turned", "robustness"}
 
 
+PROJECT = {
+    "models/__init__.py": "",
+    "models/blocks.py": """from torch import nn
+
+def block(i, o):
+    return nn.Sequential(nn.Conv2d(i, o, 3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+""",
+    "suites/__init__.py": "WIDTH = 8",
+    "net.py": """from torch import nn
+from models.blocks import block
+import suites
+
+def net(num_classes=10):
+    return nn.Sequential(block(3, suites.WIDTH), nn.Flatten(), nn.Linear(8, num_classes))
+""",
+    "parts/helper.py": "STEP = 5",
+    "parts/mine.py": """import numpy as np
+from helper import STEP
+from harness.suites.base import Cell, Suite
+from harness.suites.observe import classification, logits
+
+def steps(logits, labels):
+    return np.full(len(labels), STEP)
+
+def darker(images, indices, seed, severity):
+    import helper  # where it is called
+    return (images.int() - helper.STEP * severity).clamp(0).byte()
+
+def grain(train, root):
+    from helper import STEP
+    return np.random.default_rng(STEP).integers(0, 256, (40, 32, 32), np.uint8), np.arange(40) % 2
+
+def mirrored():
+    cells = (Cell("clean"), Cell("mirrored", 1, lambda x, *_: x.flip(STEP - 2)))
+    return Suite(1, lambda setting: cells, logits, classification)
+""",
+}
+
+
+@pytest.mark.parametrize("place", ["project", ".", "elsewhere"])
+def test_a_project_with_packages_and_parts_of_its_own_is_evaluated_from_anywhere(
+    place: str,
+) -> None:
+    for name, text in PROJECT.items():
+        write(f"project/{name}", text)
+    Path("elsewhere").mkdir()
+    root = os.path.relpath("project", place)
+    parts = f"{root}/parts/mine.py"
+    suites = ("--suite", "robustness", "--suite", f"{parts}:mirrored")
+    own = ("--corruption", f"{parts}:darker", "--metric", f"{parts}:steps")
+    model = ("--model", f"{root}/net.py:net", "--dataset", f"{parts}:grain")
+    command("harness", "run", *suites, *own, *model, "--recipe", "untrained", cwd=place)
+    files = Path(place, "results").glob("grain/*/net/seed0.csv")
+    frame = pd.concat([pd.read_csv(f) for f in files])
+    assert set(frame["condition"]) == {"clean", "darker", "mirrored"}
+    assert set(frame[frame["metric"] == "steps"]["value"]) == {5.0}
+    told = json.loads(Path(place, "results/grain/robustness/net/seed0.json").read_text())
+    assert {"net.py", "blocks.py"} <= told["code"]["model"].keys(), "a change is noticed"
+
+
+def test_a_script_may_try_a_relative_import_first() -> None:
+    write("blocks.py", "WIDTH = 48")
+    file = write(
+        "net.py",
+        "from torch import nn\ntry:\n    from .blocks import WIDTH\nexcept ImportError:\n"
+        "    from blocks import WIDTH\ndef net(num_classes=10): return nn.Linear(WIDTH, 10)\n",
+    )
+    found = source(f"{file}:net")
+    assert {"net.py", "blocks.py"} <= found.code.keys()
+
+
+@pytest.mark.parametrize("folder", ["home/lib/python3.11/site-packages", "usr/dist-packages"])
+def test_packages_that_are_installed_elsewhere_are_no_code_of_the_user(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(f"{folder}/wares_elsewhere/__init__.py", "from . import parts\nWIDTH = parts.WIDTH\n")
+    write(f"{folder}/wares_elsewhere/parts.py", "WIDTH = 3")
+    monkeypatch.syspath_prepend(str(tmp_path / folder))
+    file = write(
+        "net.py", "from wares_elsewhere import WIDTH\ndef net(num_classes=10): return WIDTH\n"
+    )
+    found = source(f"{file}:net")
+    assert found.code.keys() == {"net.py", "package wares_elsewhere"}
+
+
 def test_a_suite_brings_its_table_and_its_figure() -> None:
     write("mine.py", INSIDE["suite"][1].replace("@SUITES.register\n", ""))
     shown = command("harness", "run", "--suite", "mine.py:mirrored", *QUICK)

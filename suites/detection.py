@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.special import logsumexp
 
+from harness.suites.calibration import AT_ONCE
+
 Influences = tuple[np.ndarray, np.ndarray]
 Found = tuple[np.ndarray, np.ndarray]  # outcomes and positions of images
 
@@ -130,9 +132,15 @@ def influences(name: str, x: np.ndarray, y: np.ndarray) -> Influences:
 
 def scores(arrays: Mapping[str, np.ndarray], score: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores x and y of the arrays of a cell; each image of the others counts once."""
-    of = SCORES[score]
     counted = arrays["out_indices"] >= 0
-    return of(arrays["in_logits"]), of(arrays["out_logits"][counted])
+    return _by_block(score, arrays["in_logits"]), _by_block(score, arrays["out_logits"][counted])
+
+
+def _by_block(score: str, logits: np.ndarray) -> np.ndarray:
+    """A score of logits, some rows at a time: float64 of all takes gigabytes."""
+    step = max(1, AT_ONCE // max(1, logits.shape[1]))
+    parts = np.array_split(logits, range(step, len(logits), step))
+    return np.concatenate([SCORES[score](part) for part in parts])
 
 
 def outcomes(name: str) -> Callable[[Mapping[str, np.ndarray], str], Found | None]:

@@ -78,6 +78,19 @@ def test_variances_are_those_of_drawing_other_images(name: str, n: int, m: int) 
     assert np.sqrt(np.mean(variances)) == pytest.approx(np.std(values), rel=0.15)
 
 
+def test_scores_of_some_rows_at_a_time_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    arrays = {
+        "in_logits": draw.normal(size=(23, 4)),
+        "out_logits": draw.normal(size=(23, 4)),
+        "out_indices": np.arange(23),
+    }
+    whole = [detection.scores(arrays, name) for name in detection.SCORES]
+    monkeypatch.setattr(detection, "AT_ONCE", 20)
+    parts = [detection.scores(arrays, name) for name in detection.SCORES]
+    assert np.array_equal(whole, parts)
+
+
 @pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("count", [30, 12])
 def test_outcomes_have_the_measure_as_their_mean(name: str, count: int) -> None:

@@ -243,6 +243,30 @@ def test_other_images_of_the_same_name_are_measured_again(here: Path) -> None:
     assert description["constants"]["resized"] == "from 40 to 32 pixels, bilinear, antialias"
 
 
+def test_pictures_are_framed_as_the_network_wants_its_own(here: Path) -> None:
+    for name, side in (("own", 48), ("other", 100)):
+        for half in ("train", "test"):
+            for k in range(8):
+                path = Path(name, half, "ab"[k % 2], f"{k}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                grain = np.random.default_rng(side + k).integers(0, 256, (side, 70, 3), np.uint8)
+                Image.fromarray(grain).save(path)
+    Path("net.py").write_text(
+        "from torch import nn\ndef net(num_classes=2):\n    return nn.Sequential("
+        "nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, num_classes))\n"
+    )
+    words = ("--preprocessing", "size=40 crop=0.9", *UNTRAINED)
+    result = command(
+        *("run", "--suite", "ood", "--dataset", "imagefolder:own", "--model", "net.py:net"),
+        *("--out-of-distribution", "imagefolder:other", *words),
+    )
+    assert result.exit_code == 0, result.stderr
+    (path,) = Path("results").glob("own*/ood/net/seed0.json")
+    key = json.loads(path.read_text())["cells"]["other 0"]
+    described = read_arrays(Path("results/cells", key[:2], key))[1]
+    assert "resized" not in described["constants"], "read at 40 pixels, as the others are"
+
+
 def test_a_limit_is_of_both(here: Path) -> None:
     assert run("mine.py:others", "mine.py:few", more=(*UNTRAINED, "--limit", "80")).exit_code == 0
     table = read(Path("results/quick"))

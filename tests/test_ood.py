@@ -267,6 +267,18 @@ def test_pictures_are_framed_as_the_network_wants_its_own(here: Path) -> None:
     assert "resized" not in described["constants"], "read at 40 pixels, as the others are"
 
 
+def test_of_a_folder_without_halves_all_images_count(here: Path) -> None:
+    for name in "ab":
+        Path("others", name).mkdir(parents=True)
+    for k in range(10):
+        grain = np.random.default_rng(k).integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(grain).save(f"others/{'ab'[k % 2]}/{k}.png")
+    result = run("imagefolder:others", more=UNTRAINED)
+    assert result.exit_code == 0, result.stderr
+    rows = read(Path("results"))
+    assert set(rows[rows["condition"] == "others"]["n"]) == {355 + 10}
+
+
 def test_a_limit_is_of_both(here: Path) -> None:
     assert run("mine.py:others", "mine.py:few", more=(*UNTRAINED, "--limit", "80")).exit_code == 0
     table = read(Path("results/quick"))

@@ -30,6 +30,8 @@ def check_asked(suites: Sequence[str], options: Options) -> None:
 def out_sets(spec: str, split: Split, options: Options) -> tuple[OutSet, ...]:
     """Return what the images of `split` are told from, pictures in files framed as its own are.
 
+    Of a folder without halves all count, since nothing is trained on them.
+
     Raises:
         FileNotFoundError, LookupError, ValueError: As of `open_sets`.
     """
@@ -37,5 +39,5 @@ def out_sets(spec: str, split: Split, options: Options) -> tuple[OutSet, ...]:
     if not asked:
         return ()
     shown = spread_evenly(len(split), options.limit)
-    reading = Reading(split.reading.framing, options.skip_damaged)
+    reading = Reading(split.reading.framing, options.skip_damaged, whole=True)
     return open_sets(asked, spec, split, shown, options.data, reading)

@@ -23,7 +23,7 @@ from harness.suites.image_files import (
     read_framed,
     read_header,
 )
-from harness.suites.image_folders import ImageFolder, Signature, list_images
+from harness.suites.image_folders import ImageFolder, Signature, list_images, list_unlabeled
 from harness.suites.stored_images import LARGE, Images, StoredImages, blocks, take
 
 LOG = logging.getLogger(__name__)
@@ -54,11 +54,13 @@ class Reading:
         skip_damaged: Whether files that cannot be read are left out, rather than refused.
         whole: Whether all images are test images where there are no halves, since nothing is
             trained on them.
+        labeled: Whether classes count; else pictures need no folders of classes.
     """
 
     framing: Framing | None = None
     skip_damaged: bool = False
     whole: bool = False
+    labeled: bool = True
 
 
 USUAL = Reading()
@@ -105,7 +107,7 @@ class _Kept:
     halves: dict[tuple[bool, Reading], Half] = field(default_factory=dict)
 
 
-_KEPT: dict[tuple[Path, bool], _Kept] = {}
+_KEPT: dict[tuple[Path, bool, bool], _Kept] = {}
 
 
 def read_half(
@@ -121,8 +123,8 @@ def read_half(
         FileNotFoundError: There is no such folder, or it holds no folders of images.
         ValueError: A file cannot be read, or the folder holds nothing that can be evaluated.
     """
-    found = list_images(folder)
-    place = folder, reading.skip_damaged
+    found = list_images(folder) if reading.labeled else list_unlabeled(folder)
+    place = folder, reading.skip_damaged, reading.labeled
     kept = _KEPT.get(place)
     if kept is None or kept.signature != found.signature:
         kept = _KEPT[place] = _look(found, reading.skip_damaged)

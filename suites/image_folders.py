@@ -85,6 +85,21 @@ def list_images(folder: Path) -> ImageFolder:
     return ImageFolder(folder, classes, train_set, test_set, test is not None, signature)
 
 
+def list_unlabeled(folder: Path) -> ImageFolder:
+    """Return the files of a folder whose labels do not count: all below it, if it has no classes.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+    """
+    try:
+        return list_images(folder)
+    except (FileNotFoundError, ValueError):
+        paths = _images(folder) if folder.is_dir() else []
+        if not paths:
+            raise
+    return ImageFolder(folder, ("",), (), tuple((path, 0) for path in paths), True, _sign(paths))
+
+
 def _halves(folder: Path) -> tuple[Path | None, Path | None]:
     """The folders of the training and the test half: those that hold folders of classes."""
     named = [

@@ -279,6 +279,19 @@ def test_of_a_folder_without_halves_all_images_count(here: Path) -> None:
     assert set(rows[rows["condition"] == "others"]["n"]) == {355 + 10}
 
 
+def test_pictures_whose_labels_do_not_count_need_no_folders_of_classes(here: Path) -> None:
+    Path("flat/deeper").mkdir(parents=True)
+    for k in range(6):
+        grain = np.random.default_rng(k).integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(grain).save(f"flat/{'deeper/' * (k % 2)}{k}.png")
+    result = run("imagefolder:flat", more=UNTRAINED)
+    assert result.exit_code == 0, result.stderr
+    rows = read(Path("results"))
+    assert set(rows[rows["condition"] == "flat"]["n"]) == {355 + 6}
+    Path("empty").mkdir()
+    assert "holds no folders of images" in run("imagefolder:empty", more=UNTRAINED).stderr
+
+
 def test_a_limit_is_of_both(here: Path) -> None:
     assert run("mine.py:others", "mine.py:few", more=(*UNTRAINED, "--limit", "80")).exit_code == 0
     table = read(Path("results/quick"))

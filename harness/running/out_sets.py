@@ -30,7 +30,7 @@ def check_asked(suites: Sequence[str], options: Options) -> None:
 def out_sets(spec: str, split: Split, options: Options) -> tuple[OutSet, ...]:
     """Return what the images of `split` are told from, pictures in files framed as its own are.
 
-    Of a folder without halves all count, since nothing is trained on them.
+    Of a folder without halves all count, since nothing is trained on them; it needs no classes.
 
     Raises:
         FileNotFoundError, LookupError, ValueError: As of `open_sets`.
@@ -39,5 +39,5 @@ def out_sets(spec: str, split: Split, options: Options) -> tuple[OutSet, ...]:
     if not asked:
         return ()
     shown = spread_evenly(len(split), options.limit)
-    reading = Reading(split.reading.framing, options.skip_damaged, whole=True)
+    reading = Reading(split.reading.framing, options.skip_damaged, whole=True, labeled=False)
     return open_sets(asked, spec, split, shown, options.data, reading)

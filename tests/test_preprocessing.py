@@ -264,10 +264,21 @@ class TestFolders:
 
 
 class TestRefusals:
-    def plan(self, folder: Path, name: str, **options: str) -> None:
+    def plan(self, folder: Path, name: str, **options: str) -> str:
         channels = 1 if name == "gray" else 3
         own = Options(folder / "r", folder, weights=(weights(folder, channels),), **options)
-        plan([f"{folder}/net.py:{name}"], [f"imagefolder:{folder}/pets"], [], ["clean"], own)
+        data = [f"imagefolder:{folder}/pets"]
+        (job,) = plan([f"{folder}/net.py:{name}"], data, [], ["clean"], own)
+        return " ".join(job.weights.notes)
+
+    def test_what_a_network_is_given_is_said(self, folder: Path) -> None:
+        said = self.plan(folder, "plain")
+        assert "All 20 images of `pets`, which has no halves, are test images" in said
+        assert "is given images of 50 x 50 pixels (the short side resized to 50, bicubic" in said
+        assert "in [0, 1]. Give `--preprocessing imagenet`, or its own mean" in said
+        assert "50, bilinear, the center cropped), normalized by the mean 0.485" in (
+            self.plan(folder, "says")
+        )
 
     def test_a_gray_network(self, folder: Path) -> None:
         with pytest.raises(Refusal, match=r"It takes images \(N, 1, 50, 50\): give .* \"gray\""):

@@ -178,10 +178,14 @@ def prepared(src: Source, options: Options) -> Source:
 
 
 def describe_preprocessing(name: str, said: Preprocessing, split: Split) -> str:
-    """Return a sentence on what a network is given; "" for images in [0, 1] as they are."""
-    frame = split.framing or said.inner
-    as_they_are = said.framing and frame and frame.crop == 1 and not split.mark
-    if not said or not (frame or said.gray or said.mean):
-        return ""
-    text = f"{frame.size} x {frame.size} pixels, as all are" if frame and as_they_are else frame
-    return f"`{name}` is given images {said.describe(text)}."
+    """Return a sentence on what a network with weights from elsewhere is given."""
+    frame: object = split.framing or said.inner
+    if said.framing and split.framing and split.framing.crop == 1 and not split.mark:
+        frame = f"{split.framing.size} x {split.framing.size} pixels, as all are"
+    if said.mean or said.gray:
+        return f"`{name}` is given images {said.describe(frame)}."
+    text = f"of {frame}, in [0, 1]" if frame else "in [0, 1]"
+    return (
+        f"`{name}` is given images {text}. Give `--preprocessing imagenet`, or its own mean and "
+        "deviation, if it has learned from normalized ones."
+    )

@@ -185,8 +185,9 @@ def _with_evaluations(
                     settings = digest({settings: repr(said)}, code_of(Preprocessing))
                 job = replace(job, settings=settings)
             check_model(job, model)
-            note = describe_preprocessing(job.source.name, said, job.split)
-            job = replace(job, weights=job.weights.add_notes([note] if note else []))
+            if said or (job.trained and "recipe" not in job.weights.description):
+                note = describe_preprocessing(job.source.name, said, job.split)
+                job = replace(job, weights=job.weights.add_notes([note]))
             can = capabilities(model.eval())
         if not job.source.ours and questions:
             images = as_input(job.split.images[spread_evenly(len(job.split), PROBED)])

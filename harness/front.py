@@ -38,8 +38,13 @@ def evaluate(
     device: str = "auto",
     batch_size: int | None = None,
     preprocessing: str = "network",
-    image_seed: int = 0,
+    labels: str | Path | None = None,
+    mapped_only: bool = False,
+    skip_damaged: bool = False,
+    corruptions: str | Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     out_of_distribution: str | Sequence[str] = (),
+    image_seed: int = 0,
     name: str = "",
     progress: bool = False,
 ) -> "pd.DataFrame":
@@ -64,9 +69,14 @@ def evaluate(
         batch_size: Batch size, which does not affect results; None is the device's default.
         preprocessing: What the model is given of an image: "network" is what it says itself; or
             "imagenet", or words such as "size=224 crop=0.875 mean=0.5 std=0.5 gray".
-        image_seed: Seed of the random draws on test images.
+        labels: Which of the model's classes those of a folder are: "imagenet", or a CSV file.
+        mapped_only: Whether it chooses among these alone.
+        skip_damaged: Whether pictures that cannot be read are left out, and counted.
+        corruptions: Of the suites that corrupt images, in place of their own choice; `metrics` are
+            measured beside the usual ones. Names, or "path/to/file.py:NAME".
         out_of_distribution: Data set or data sets whose images the suite "ood" tells from those of
             `dataset`.
+        image_seed: Seed of the random draws on test images.
         name: Name in tables; "" is that of the class, the function, or the model itself.
         progress: Whether to print on stderr what is being done.
 
@@ -97,6 +107,9 @@ def _evaluate(
     results: str | Path | None,
     data: str | Path | None,
     weights: str | Path | None,
+    labels: str | Path | None,
+    corruptions: str | Sequence[str],
+    metrics: str | Sequence[str],
     out_of_distribution: str | Sequence[str],
     **given: Any,
 ) -> "pd.DataFrame":
@@ -120,6 +133,9 @@ def _evaluate(
         results=_scratch() if results is None else Path(results),
         data=data_folder(None if data is None else Path(data)),
         weights=() if weights is None else (Path(weights),),
+        labels=None if labels is None else str(labels),
+        corruptions=tuple(_several(corruptions)),
+        metrics=tuple(_several(metrics)),
         out_of_distribution=tuple(_several(out_of_distribution)),
         **given,
     )

@@ -50,6 +50,26 @@ def test_a_module_is_evaluated_as_it_is(here: Path) -> None:
     assert not list(here.iterdir()), "nothing is written where the program runs"
 
 
+def test_what_the_command_line_can_ask_for_python_can(here: Path) -> None:
+    (here / "labels.csv").write_text(
+        "folder,index\n" + "".join(f"{k},{9 - k}\n" for k in range(10))
+    )
+    table = harness.evaluate(
+        net(),
+        "robustness",
+        limit=20,
+        corruptions=["fog", "gaussian_noise"],
+        metrics="top5",
+        labels=here / "labels.csv",
+    )
+    assert set(table["condition"]) == {"clean", "fog", "gaussian_noise"}
+    assert "top5" in set(table["metric"])
+    plain = harness.evaluate(net(), "robustness", limit=20, corruptions="fog", name="plain")
+    assert set(plain["condition"]) == {"clean", "fog"}
+    nll = "metric == 'nll' and condition == 'clean'"
+    assert table.query(nll)["value"].item() != plain.query(nll)["value"].item()
+
+
 def test_several_suites_data_sets_and_seeds_make_one_table(here: Path) -> None:
     table = harness.evaluate(
         linear, ["clean", "robustness"], seeds=2, epochs=1, limit=20, results="kept"

@@ -15,6 +15,7 @@ import copy
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from harness.models.registry import unknown
 from harness.suites.catalog import FAMILIES, SEVERITIES
+from harness.suites.folder_reading import MANY, Watch
 from harness.suites.image_files import read_each, read_header
 from harness.suites.image_folders import ENDINGS
 from harness.suites.published_places import places_of
@@ -63,12 +65,17 @@ class PublishedPictures:
         root: The data folder, in which it lies.
         files: The clean pictures, by index.
         read: `(path)` to uint8 (S, S, 3), framed as the clean pictures are.
+        watch: Called where many folders' names are to be read.
     """
 
     def __init__(
-        self, root: Path, files: Sequence[Path], read: Callable[[Path], np.ndarray]
+        self,
+        root: Path,
+        files: Sequence[Path],
+        read: Callable[[Path], np.ndarray],
+        watch: Watch | None = None,
     ) -> None:
-        self._root, self._files, self._read = root, files, read
+        self._root, self._files, self._read, self._watch = root, files, read, watch
         self._found: dict[tuple[str, int], Twins] = {}
 
     def verify(self, kinds: Sequence[str]) -> None:
@@ -86,6 +93,7 @@ class PublishedPictures:
         if missing:
             raise FileNotFoundError(self._without(missing))
         first, lacking, checked = list[str](), 0, 0
+        self._list_all(kinds)
         for kind in kinds:
             for severity in SEVERITIES:
                 twins = self.twins(kind, severity)
@@ -148,6 +156,17 @@ class PublishedPictures:
         if key not in self._found:
             self._found[key] = self._list(self.folders[kind] / str(severity))
         return self._found[key]
+
+    def _list_all(self, kinds: Sequence[str]) -> None:
+        """List the folders of these corruptions that are not listed yet; a person sees how far."""
+        wanted = [(kind, severity) for kind in kinds for severity in SEVERITIES]
+        wanted = [key for key in wanted if key not in self._found]
+        long = self._watch and wanted and len(self._files) > MANY
+        with self._watch(len(wanted)) if self._watch and long else nullcontext() as task:
+            for key in wanted:
+                self.twins(*key)
+                if task is not None:
+                    task.advance(1)
 
     @cached_property
     def _classes(self) -> dict[str, dict[str, int]]:

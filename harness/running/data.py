@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,11 @@ class Data:
 
     def _watch(self, count: int) -> AbstractContextManager[Task]:
         """Show that pictures are read."""
+        return self._task(f"read {self.name}", count, "pictures")
+
+    def _task(self, what: str, count: int, unit: str) -> AbstractContextManager[Task]:
         progress = self._progress or Progress(Console(stderr=True), "quiet")
-        return progress.task(f"read {self.name}", count, "pictures")
+        return progress.task(what, count, unit)
 
     def framed(self, src: Source, weights: Sequence[Path]) -> Split:
         """Return the test images as a network wants them; `src` is one of `prepared`.
@@ -126,7 +130,8 @@ class Data:
             return lambda: files_in(OF_DATASET[self.name], root, split.labels)
         if split.read is None:
             return None
-        found = PublishedPictures(root, split.files, split.read)
+        watch = partial(self._task, "list ImageNet-C", unit="folders")
+        found = PublishedPictures(root, split.files, split.read, watch)
         found = self._pictures.setdefault(split.files, found).read_by(split.read)
         return lambda: found
 

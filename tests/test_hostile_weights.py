@@ -76,7 +76,7 @@ def test_a_pickle_beside_safetensors_is_not_read(tmp_path: Path, folder: Path, n
     for other in NAMES:
         (folder / other).write_bytes(pickle.dumps(Hostile(target)))
     state = save(folder, name)
-    found = built(folder).net.state_dict()
+    found = built(folder).state_dict()
     assert all(torch.equal(found[key], value) for key, value in state.items())
     assert not target.exists()
 
@@ -97,7 +97,7 @@ def test_a_configuration_does_not_say_where_weights_are(
     monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("a pickle was read"))
     change(folder, pretrained_cfg=more)
     state = save(folder)
-    found = built(folder).net.state_dict()
+    found = built(folder).state_dict()
     assert all(torch.equal(found[key], value) for key, value in state.items())
 
 

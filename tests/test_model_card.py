@@ -69,6 +69,23 @@ def test_the_card_has_its_header_numbers_and_papers(exported: Path) -> None:
     assert "## Papers" in body and "--weights model.safetensors --width 8" in body
 
 
+def test_a_network_of_timm_is_exported_as_timm_takes_it(tmp_path: Path) -> None:
+    model = ["--model", "timm/test_resnet", "--results", str(tmp_path / "r")]
+    done = CliRunner().invoke(app, ["train", *model, "--epochs", "1"])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["export", *model, "--to", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    net = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    cfg, usual = net.pretrained_cfg, timm.get_pretrained_cfg("test_resnet")
+    told = [tuple(cfg[name]) for name in ("mean", "std", "input_size")]
+    assert told == [usual.mean, usual.std, (3, 32, 32)]
+    (path,) = (tmp_path / "r/checkpoints").rglob("*.safetensors")
+    state = load_file(path)
+    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+    card = (tmp_path / "out/README.md").read_text()
+    assert "Images go in as (N, 3, H, W), normalized by the mean 0.5, 0.5, 0.5" in card
+
+
 def test_a_folder_of_other_files_and_missing_weights_are_refused(exported: Path) -> None:
     asked = ["export", "--results", str(exported / "results"), "--model", MODEL]
     other = CliRunner().invoke(app, [*asked, "--to", str(exported)])

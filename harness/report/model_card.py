@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.numpy import save
 
 from harness.models.catalog import CATALOG
+from harness.models.preprocessing import Preprocessing, preprocessing_of
 from harness.present.citations import bibtex_of
 from harness.present.markdown import escape, to_markdown
 from harness.present.tables import suite_tables
@@ -28,6 +29,7 @@ from harness.storage.results import read
 if TYPE_CHECKING:
     from harness.running.jobs import Job  # PyTorch
 
+TIMM = "timm/"  # before the names of its architectures
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
@@ -47,23 +49,33 @@ def export(job: "Job", results: Path, folder: Path, progress: Progress) -> Itera
         arrays, description = read_arrays(file)
     except Damaged as error:
         raise Refusal(f"{error} Train again, and export then.") from None
+    said = preprocessing_of(job.build())
     for name, content in (
         (WEIGHTS, save(arrays, {"format": "pt"})),  # which transformers and timm ask for
-        (CONFIG, (json.dumps(_config(job), indent=2) + "\n").encode()),
-        (CARD, _card(job, description.get("recipe", {}), results, progress).encode()),
+        (CONFIG, (json.dumps(_config(job, said), indent=2) + "\n").encode()),
+        (CARD, _card(job, said, description.get("recipe", {}), results, progress).encode()),
     ):
         write_bytes(folder / name, content)
         yield folder / name
 
 
-def _config(job: "Job") -> dict[str, Any]:
-    """What timm needs to build the network; images are in [0, 1], normalization is inside."""
+def _config(job: "Job", said: Preprocessing) -> dict[str, Any]:
+    """What timm needs to build the network, and to prepare images in [0, 1] for it."""
     name = job.source.name.partition("(")[0]
     classes, size = len(job.split.classes), job.split.image_size
     arguments = dict(job.source.arguments) | ({} if job.width is None else {"width": job.width})
-    preprocessing = {"input_size": [3, size, size], "mean": [0.0] * 3, "std": [1.0] * 3}
+    channels = 1 if said.gray else 3
+    preprocessing: dict[str, Any] = {
+        "input_size": [channels, size, size],
+        "mean": list(said.mean or [0.0] * channels),
+        "std": list(said.std or [1.0] * channels),
+    }
+    if job.split.framing is not None:
+        framing = job.split.framing
+        preprocessing |= {"interpolation": framing.interpolation, "crop_pct": framing.crop}
+        preprocessing |= {"crop_mode": framing.mode}
     return {
-        "architecture": f"diffusify_{name}" if name in CATALOG else name,
+        "architecture": f"diffusify_{name}" if name in CATALOG else name.removeprefix(TIMM),
         "num_classes": classes,
         "label_names": list(job.split.classes),
         "model_args": arguments,
@@ -71,13 +83,17 @@ def _config(job: "Job") -> dict[str, Any]:
     }
 
 
-def _card(job: "Job", recipe: dict[str, Any], results: Path, progress: Progress) -> str:
+def _card(
+    job: "Job", said: Preprocessing, recipe: dict[str, Any], results: Path, progress: Progress
+) -> str:
     """The model card, with the header that hubs read."""
     name, frame = job.source.name, read(results)
     mine = (frame["model"] == name) & (frame["seed"] == job.seed)
     rows = frame[mine & (frame["dataset"] == job.dataset)]
     header = {
-        "library_name": "timm" if name.partition("(")[0] in CATALOG else "pytorch",
+        "library_name": "timm"
+        if name.partition("(")[0] in CATALOG or name.startswith(TIMM)
+        else "pytorch",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "robustness", "diffeq-harness"],
         "datasets": [job.dataset],
@@ -90,8 +106,7 @@ def _card(job: "Job", recipe: dict[str, Any], results: Path, progress: Progress)
         f"# {escape(name)} on {escape(job.dataset)}",
         *_what(name.partition("(")[0]),
         f"Trained by `harness` {version()} on the {escape(job.dataset)} training images with seed "
-        f"{job.seed}{_width(job)}{_recipe(recipe)}. Images go in as (N, 3, H, W) in [0, 1]; "
-        "normalization is inside.",
+        f"{job.seed}{_width(job)}{_recipe(recipe)}. {_images(job, said)}",
         "## Numbers",
         *_numbers(rows, results, progress),
         "## Use",
@@ -99,6 +114,14 @@ def _card(job: "Job", recipe: dict[str, Any], results: Path, progress: Progress)
         *_papers(name.partition("(")[0]),
     ]
     return "\n".join(lines[:7]) + "\n\n" + "\n\n".join(lines[7:]) + "\n"
+
+
+def _images(job: "Job", said: Preprocessing) -> str:
+    """How images go in."""
+    if job.source.ours and not said:
+        return "Images go in as (N, 3, H, W) in [0, 1]; normalization is inside."
+    how = said.describe(job.split.framing)
+    return f"Images go in as (N, {1 if said.gray else 3}, H, W)" + (f", {how}." if how else ".")
 
 
 def _what(name: str) -> list[str]:
@@ -148,11 +171,11 @@ def _use(job: "Job") -> str:
         f"```sh\nharness run --suite robustness --model '{job.source.name}' --dataset "
         f"{job.dataset} --weights {WEIGHTS}{width}\n```"
     )
-    if job.source.name.partition("(")[0] in CATALOG:
-        text += (
-            "\n\n```python\nimport timm\nfrom harness.models import in_timm  # registers the name"
-            '\n\nmodel = timm.create_model("local-dir:FOLDER", pretrained=True)\n```'
-        )
+    ours = job.source.name.partition("(")[0] in CATALOG
+    if ours or job.source.name.startswith(TIMM):
+        registers = "from harness.models import in_timm  # registers the name\n" * ours
+        load = 'model = timm.create_model("local-dir:FOLDER", pretrained=True)'
+        text += f"\n\n```python\nimport timm\n{registers}\n{load}\n```"
     return text
 
 

@@ -77,7 +77,7 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end(time: Clock) -> None:
     assert file.getvalue().splitlines() == [
         "evaluate m: 40/100, 2.5 images/s, 24 s left",
         "evaluate m: 70/100, 2.5 images/s, 12 s left",
-        "evaluate m: 100/100, took 40.0 s",
+        "evaluate m: 100/100, took 40.0 s, 2.2 images/s",
     ]
 
 

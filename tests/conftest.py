@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
 
 from harness.analysis import boards, leaderboard
 from harness.running.environment import device_name
@@ -101,6 +103,42 @@ def pictures() -> Tensor:
     images.append(np.zeros((3, 32, 32)))
     images.append(np.full((3, 32, 32), 255))
     return torch.from_numpy(np.stack(images).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def network() -> nn.Module:
+    """A small convolutional network for digits, images (N, 3, 8, 8) in [0, 1] to 10 logits.
+
+    It is trained for a second or two on noisy images of scikit-learn's digits, those that a
+    stratified split with `random_state=0` and 355 test images leaves.
+    """
+    images, labels = load_digits(return_X_y=True)
+    x, _, y, _ = train_test_split(
+        images / 16, labels, test_size=355, random_state=0, stratify=labels
+    )
+    pictures = torch.tensor(x).float().view(-1, 1, 8, 8).expand(-1, 3, -1, -1)
+    classes = torch.tensor(y)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(128, 10),
+        )
+        optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+        for _ in range(20):
+            for rows in torch.randperm(len(pictures)).split(128):
+                noisy = pictures[rows] + 0.1 * torch.randn(len(rows), 3, 8, 8)
+                loss = nn.functional.cross_entropy(net(noisy.clamp(0, 1)), classes[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+    return net.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")

@@ -97,5 +97,6 @@ def test_a_history_of_other_weights_than_those_beside_it_is_refused(
 @pytest.mark.parametrize("change", [{"loss": 1e300}, {"loss": float("inf")}, {"epoch": -1}])
 def test_numbers_that_no_training_gives_are_refused(tmp_path: Path, change: dict) -> None:
     write(tmp_path, "a", 0, [EPOCHS[0] | change])  # with a checksum that is right
-    with pytest.raises(Refusal, match="seed0.json (describes no training|is damaged: it says Infinity)"):
+    says = "seed0.json (describes no training|is damaged: it says Infinity)"
+    with pytest.raises(Refusal, match=says):
         read_histories(tmp_path)

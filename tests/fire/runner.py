@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pkgutil
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -100,7 +101,7 @@ def run_all(asked: argparse.Namespace, root: Path) -> int:
         for i, (trial, found) in enumerate(_spread(trials, attempt, asked.jobs), 1):
             counts = table.setdefault((kind, trial.split(":")[0]), Counter())
             counts["tried"] += 1
-            counts.update({text.partition(":")[0] for text in found})
+            counts.update({re.split("[: ]", text)[0] for text in found})
             if found:
                 print(f'--repeat "{kind}:{trial}"', *found, sep="\n    ", flush=True)
             if i % 100 == 0:

@@ -25,41 +25,46 @@ BINS = 15  # of equal width, right-closed; empty ones add nothing
 AT_ONCE = 2**21  # logits
 HOTTEST = 100.0  # temperatures that are tried are 1 / HOTTEST to HOTTEST
 
-PerImage = Callable[[np.ndarray, np.ndarray], np.ndarray]
+PerImage = Callable[..., np.ndarray]
 
 
-def _by_block(of_rows: PerImage) -> PerImage:
-    """Compute a value of each row for some rows at a time: float64 of all takes gigabytes."""
+def by_block(of_rows: PerImage) -> PerImage:
+    """Return a function of logits (N, K), and of other arrays (N,), that takes some rows at a time.
+
+    Args:
+        of_rows: Function that gives each row a value, whatever the others are; in float64 all rows
+            at once take gigabytes.
+    """
 
     @functools.wraps(of_rows)
-    def of_all(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def of_all(logits: np.ndarray, *others: np.ndarray) -> np.ndarray:
         step = max(1, AT_ONCE // max(1, logits.shape[1]))
-        starts = range(0, max(1, len(labels)), step)
-        return np.concatenate([of_rows(logits[i : i + step], labels[i : i + step]) for i in starts])
+        starts, arrays = range(0, max(1, len(logits)), step), (logits, *others)
+        return np.concatenate([of_rows(*(a[i : i + step] for a in arrays)) for i in starts])
 
     return of_all
 
 
-@_by_block
+@by_block
 def nll(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
 
 
-@_by_block
+@by_block
 def brier(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     p = softmax(logits.astype(np.float64), axis=1)
     p[np.arange(len(labels)), labels] -= 1
     return np.square(p).sum(axis=1)
 
 
-@_by_block
-def _confidence(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+@by_block
+def _confidence(logits: np.ndarray) -> np.ndarray:
     return softmax(logits.astype(np.float64), axis=1).max(axis=1)
 
 
 def _gaps(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) of hit - conf, and the bin of each image's confidence."""
-    conf = _confidence(logits, labels)
+    conf = _confidence(logits)
     hits = logits.argmax(axis=1) == labels
     return hits - conf, np.clip(np.ceil(conf * BINS).astype(int) - 1, 0, BINS - 1)
 
@@ -100,7 +105,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         factor = np.exp(-log_temperature)
-        of_scaled = _by_block(lambda some, of_some: nll(some.astype(np.float64) * factor, of_some))
+        of_scaled = by_block(lambda some, of_some: nll(some.astype(np.float64) * factor, of_some))
         return float(of_scaled(logits, labels).mean())
 
     ends = -np.log(HOTTEST), np.log(HOTTEST)

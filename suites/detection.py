@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.special import logsumexp
 
-from harness.suites.calibration import AT_ONCE
+from harness.suites.calibration import by_block
 
 Influences = tuple[np.ndarray, np.ndarray]
 Found = tuple[np.ndarray, np.ndarray]  # outcomes and positions of images
@@ -133,14 +133,8 @@ def influences(name: str, x: np.ndarray, y: np.ndarray) -> Influences:
 def scores(arrays: Mapping[str, np.ndarray], score: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores x and y of the arrays of a cell; each image of the others counts once."""
     counted = arrays["out_indices"] >= 0
-    return _by_block(score, arrays["in_logits"]), _by_block(score, arrays["out_logits"][counted])
-
-
-def _by_block(score: str, logits: np.ndarray) -> np.ndarray:
-    """A score of logits, some rows at a time: float64 of all takes gigabytes."""
-    step = max(1, AT_ONCE // max(1, logits.shape[1]))
-    parts = np.array_split(logits, range(step, len(logits), step))
-    return np.concatenate([SCORES[score](part) for part in parts])
+    of_rows = by_block(SCORES[score])
+    return of_rows(arrays["in_logits"]), of_rows(arrays["out_logits"][counted])
 
 
 def outcomes(name: str) -> Callable[[Mapping[str, np.ndarray], str], Found | None]:

@@ -22,18 +22,19 @@ Estimation for Deep Neural Classifiers, ICLR 2019, https://arxiv.org/abs/1805.08
 import numpy as np
 from scipy.special import log_softmax
 
-from harness.suites.calibration import AT_ONCE
+from harness.suites.calibration import by_block
 
 COVERAGE = 0.8
 
 
+@by_block
+def _confidence(logits: np.ndarray) -> np.ndarray:
+    return log_softmax(logits.astype(np.float64), axis=1).max(axis=1)
+
+
 def _ranked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N,) of the order of images, surest first; whether each is wrong, and its confidence."""
-    step = max(1, AT_ONCE // max(1, logits.shape[1]))
-    parts = np.array_split(logits, range(step, len(logits), step))
-    confidence = np.concatenate(
-        [log_softmax(part.astype(np.float64), axis=1).max(axis=1) for part in parts]
-    )
+    confidence = _confidence(logits)
     order = np.argsort(-confidence, kind="stable")
     wrong = (logits.argmax(axis=1) != labels).astype(np.float64)
     return order, wrong[order], confidence[order]

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from harness.suites import detection
+from harness.suites import calibration, detection
 from harness.suites.detection import MEASURES, aupr, auroc, energy, fpr95, influences, max_softmax
 from harness.suites.metrics import METRICS
 
@@ -86,7 +86,7 @@ def test_scores_of_some_rows_at_a_time_are_those_of_all(monkeypatch: pytest.Monk
         "out_indices": np.arange(23),
     }
     whole = [detection.scores(arrays, name) for name in detection.SCORES]
-    monkeypatch.setattr(detection, "AT_ONCE", 20)
+    monkeypatch.setattr(calibration, "AT_ONCE", 20)
     parts = [detection.scores(arrays, name) for name in detection.SCORES]
     assert np.array_equal(whole, parts)
 

@@ -279,6 +279,11 @@ class TestRefusals:
         assert "50, bilinear, the center cropped), normalized by the mean 0.485" in (
             self.plan(folder, "says")
         )
+        usual = "size=50 interpolation=bicubic mean=0.5 std=0.5"
+        assert "as all are" not in self.plan(folder, "plain", preprocessing=usual)
+        for path in (folder / "pets").rglob("*.png"):
+            picture(40, 40, int(path.stem)).save(path)
+        assert "of 40 x 40 pixels, as all are, normalized" in self.plan(folder, "says")
 
     def test_a_gray_network(self, folder: Path) -> None:
         with pytest.raises(Refusal, match=r"It takes images \(N, 1, 50, 50\): give .* \"gray\""):

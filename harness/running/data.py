@@ -185,7 +185,7 @@ def prepared(src: Source, options: Options) -> Source:
 def describe_preprocessing(name: str, said: Preprocessing, split: Split) -> str:
     """Return a sentence on what a network with weights from elsewhere is given."""
     frame: object = split.framing or said.inner
-    if said.framing and split.framing and split.framing.crop == 1 and not split.mark:
+    if said.framing and split.framing and said.framing != split.framing:
         frame = f"{split.framing.size} x {split.framing.size} pixels, as all are"
     if said.mean or said.gray:
         return f"`{name}` is given images {said.describe(frame)}."

@@ -9,6 +9,7 @@ CUDA device also the whole robustness suite of 75 cells, as a command of its own
 import contextlib
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,7 +111,7 @@ def test_75_cells_end_to_end(
         pytest.skip("needs CIFAR-10; set HARNESS_DATA")
     weights = tmp_path / "weights.safetensors"
     checkpoints.write(weights, model.state_dict(), {})
-    command = ["harness", "run", "--suite", "robustness", "--no-train"]
+    command = [sys.executable, "-m", "harness", "run", "--suite", "robustness", "--no-train"]
     command += ["--model", "resnet18", "--dataset", "cifar10", "--corruption", "common"]
     command += ["--weights", str(weights), "--dtype", "bfloat16", "--results", str(tmp_path)]
 

@@ -25,14 +25,18 @@ def repeatable(device: torch.device, batch_size: int) -> Iterator[None]:
     fast as one while the machine was idle, and six times as slow while it was busy.
     """
     before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     threads = torch.get_num_threads()
     if device.type == "cpu" and batch_size < SHORT_STEP:
         torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nothing reads memory before it is written; to fill all of it first takes time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
             torch.set_num_threads(threads)

@@ -113,6 +113,26 @@ def seconds(f: Callable, inputs: list[Tensor], calls: int) -> float:
     return (clock() - start_s) / calls
 
 
+def alone(f: Callable, inputs: list[Tensor]) -> list[float]:
+    """Seconds of a call without its start from Python: all inputs in one graph, replayed."""
+    seconds(f, inputs, len(inputs))  # loads what it needs
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for u in inputs:
+            f(u)
+    calls = max(1, math.ceil(GROUP["cuda"] / (len(inputs) * 1e-4)))
+    found = []
+    for _ in range(TURNS + 1):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(calls):
+            graph.replay()
+        end.record()
+        end.synchronize()
+        found.append(start.elapsed_time(end) / 1e3 / calls / len(inputs))
+    return found[1:]
+
+
 def several(u: Tensor) -> list[Tensor]:
     if not u.is_cuda:
         return [u]
@@ -133,7 +153,9 @@ def compete(contenders: dict[str, Callable], u: Tensor) -> dict[str, list[float]
     return times
 
 
-def table(title: str, times: dict[str, list[float]], u: Tensor, passes: int) -> str:
+def table(
+    title: str, times: dict[str, list[float]], u: Tensor, passes: int, kernel: list[float]
+) -> str:
     out, inputs = torch.empty_like(u), several(u)
     floor = passes * statistics.median(seconds(out.copy_, inputs, 9) for _ in range(TURNS))
     ours = next(iter(times.values()))
@@ -150,6 +172,12 @@ def table(title: str, times: dict[str, list[float]], u: Tensor, passes: int) -> 
         lines.append(
             f"| {name} | {middle:.4g} | {low:.4g}-{high:.4g} | {floor * 1e5 / middle:.2g} % "
             f"| {ratio:.3g} |"
+        )
+    if kernel:
+        low, middle, high = (q * 1e3 for q in statistics.quantiles(kernel, n=4))
+        lines.append(
+            f"| {next(iter(times))}, kernels alone | {middle:.4g} | {low:.4g}-{high:.4g} | "
+            f"{floor * 1e5 / middle:.2g} % | |"
         )
     return "\n".join(lines)
 
@@ -181,7 +209,8 @@ def race(
     atol = 2e-5 if u.dtype == torch.float32 else 0.15  # of others, who round at every step
     for other in others:
         torch.testing.assert_close(ours(u), other(u), rtol=0, atol=atol)
-    text = table(title, compete(contenders, u), u, passes)
+    kernel = alone(ours, several(u)) if u.is_cuda else []
+    text = table(title, compete(contenders, u), u, passes, kernel)
     keep(text, u.device.type)
     benchmark.extra_info["table"] = text
     benchmark.pedantic(ours, (u,), rounds=5)

@@ -16,6 +16,7 @@ from harness.models.base import Augmenting
 from harness.models.cards import MODELS
 from harness.running.initial import initialize
 from harness.running.recipes import recipe_for
+from harness.running.step import Replayed
 from harness.running.train import train
 from harness.suites.attacks import ATTACKS
 from harness.suites.datasets import Split, load
@@ -26,6 +27,8 @@ pytestmark = [
 ]
 THERE = torch.device("cuda")
 CLOSE = 2e-3  # of the largest value: float32 through some twenty layers, sums in other orders
+GRAPHS = ["resnet18", "pde_layer", "pde_aug", "pde_attention", "ode_block", "neural_sde"]
+GRAPHS += ["gaussian_blur_layer", "depthwise_heat_layer", "pde_layer_frozen", "shake_shake"]
 TRAINED = ["resnet18", "pde_layer", "pde_aug", "pde_attention", "ode_block", "neural_sde"]
 TRAINED += ["shake_shake", "hamiltonian", "coin", "diffusifynet"]
 
@@ -126,6 +129,39 @@ def test_training_twice_gives_the_same_weights(name: str) -> None:
     first, second = once(), once()
     assert first[1] == second[1] and first[1][-1]["loss"] < first[1][0]["loss"]
     assert all(torch.equal(a, second[0][key]) for key, a in first[0].items())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_graph_of_the_step_gives_the_same_weights(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is a graph; models that draw on the host have none, and lose nothing."""
+    split, made = split_of(448), list[Replayed]()
+    recipe = recipe_for(split, 2, THERE)
+
+    class Noted(Replayed):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    class Eager(Noted):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.why_not = "a test"
+
+    found = []
+    for kind in (Noted, Eager):
+        monkeypatch.setattr("harness.running.train.Replayed", kind)
+        start = initialize(lambda: MODELS[name](width=8), 0)
+        model, history = train(start, split, recipe, seed=0, device=THERE)
+        found.append((model.state_dict(), history))
+    assert found[0][1] == found[1][1]
+    assert all(torch.equal(a, found[1][0][key]) for key, a in found[0][0].items())
+    print(name, made[0].why_not or "has a graph")
+    if name in GRAPHS:
+        assert not made[0].why_not
+    if name == "fractalnet":
+        assert made[0].why_not == "a step draws on the CPU"
 
 
 @pytest.mark.parametrize("solver", ["euler", "midpoint", "heun", "rk4"])

@@ -17,15 +17,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness import stopping
-from harness.models.base import Augmenting, Constrained, Recalibrated, Regularized, check_images
+from harness.models.base import Augmenting, Recalibrated, check_images
 from harness.refusal import Failure
 from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.recipes import Recipe, learning_rate
 from harness.running.repeatable import repeatable, seed_for
 from harness.running.state import State
+from harness.running.step import Replayed, Step, arithmetic
 from harness.suites.datasets import Split, as_input
 from harness.suites.stored_images import Images, take
 
@@ -81,9 +81,10 @@ def train(
         images, labels = take(images, kept), labels[kept]
     # Compiled code belongs to the class: several seeds of one model share it.
     forward = torch.compile(model) if recipe.compiled else model
+    learn = Replayed(Step(state, forward, recipe, device))
     with repeatable(device, recipe.batch_size), stopping.finishing():
         while state.epoch < recipe.epochs:
-            _epoch(state, forward, images, labels, recipe, seed, keep, report)
+            _epoch(state, learn, images, labels, recipe, seed, keep, report)
             if len(held):
                 _validate(state, held_images, held_labels, recipe)
             if state.epoch < recipe.epochs:
@@ -123,14 +124,9 @@ def held_accuracy(model: nn.Module, images: Images, labels: Tensor, recipe: Reci
     return float(hits) / len(labels)
 
 
-def arithmetic(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """Return autocast to bfloat16, or nothing, as the recipe says."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16")
-
-
 def _epoch(
     state: State,
-    forward: Callable[[Tensor], Tensor],
+    learn: Replayed,
     images: Images,
     labels: Tensor,
     recipe: Recipe,
@@ -138,7 +134,7 @@ def _epoch(
     keep: "_Keeping",
     report: Report | None,
 ) -> None:
-    device, model = images.device, state.model.train()
+    step, model = learn.step, state.model.train()
     torch.manual_seed(seed_for(seed, "layers", state.epoch))  # dropout and its like
     # A stream for each purpose: models that augment see the same order and crops as those that do
     # not, so that two models of one seed are a pair.
@@ -146,40 +142,29 @@ def _epoch(
         torch.Generator().manual_seed(seed_for(seed, purpose, state.epoch))
         for purpose in ("order and crops", "augmentation")
     )
-    loss_sum, hit_sum = state.enter(augmentation)
+    losses, hits = state.enter(augmentation)
+    step.losses.copy_(losses)
+    step.hits.copy_(hits)
     per_epoch, first = len(images) // recipe.batch_size, state.step
     steps, clock = per_epoch * recipe.epochs, Clock()
     batches = _batches(model, images, recipe, crops, augmentation, first)
     for i, (batch, which) in enumerate(batches, first):
-        step = state.epoch * per_epoch + i
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step, steps)
-        with arithmetic(recipe, device):
-            logits = forward(batch)
-        loss = cross_entropy(logits.float(), labels[which])
-        if isinstance(model, Regularized):
-            loss = loss + model.regularization()
-        state.optimizer.zero_grad()
-        loss.backward()
-        state.optimizer.step()
-        if isinstance(model, Constrained):
-            model.constrain_()
-        loss_sum += loss.detach()
-        hit_sum += (logits.detach().argmax(dim=1) == labels[which]).float().mean()
+        done = state.epoch * per_epoch + i
+        learn(batch, labels[which], learning_rate(recipe, done, steps))
         if report is not None and (clock.due() or i + 1 == per_epoch):
-            loss_mean, accuracy = float(loss_sum) / (i + 1), float(hit_sum) / (i + 1)
-            report(step=step + 1, steps=steps, loss=loss_mean, accuracy=accuracy)
+            loss, accuracy = float(step.losses) / (i + 1), float(step.hits) / (i + 1)
+            report(step=done + 1, steps=steps, loss=loss, accuracy=accuracy)
         if i + 1 < per_epoch and keep.due():
-            state.leave(i + 1, augmentation, loss_sum, hit_sum)
+            state.leave(i + 1, augmentation, step.losses, step.hits)
             keep()
-    loss_mean, accuracy = float(loss_sum) / per_epoch, float(hit_sum) / per_epoch
-    if not math.isfinite(loss_mean):
+    loss, accuracy = float(step.losses) / per_epoch, float(step.hits) / per_epoch
+    if not math.isfinite(loss):
         raise Failure(
-            f"Training diverged: the loss of epoch {state.epoch + 1} is {loss_mean}. Check that "
+            f"Training diverged: the loss of epoch {state.epoch + 1} is {loss}. Check that "
             "the model is stable, or choose another `--recipe`."
         )
     state.epoch, state.step, state.within = state.epoch + 1, 0, {}
-    state.history.append({"epoch": state.epoch, "loss": loss_mean, "accuracy": accuracy})
+    state.history.append({"epoch": state.epoch, "loss": loss, "accuracy": accuracy})
 
 
 def _batches(

@@ -61,7 +61,7 @@ class _Faces:
     """
 
     def __init__(self, like: Tensor, fields: int, edge_stop: str) -> None:
-        self.start = torch.tensor(START[edge_stop], dtype=like.dtype)
+        self.start = like.new_full((), START[edge_stop])  # on its device, without a copy
         self.shape = (fields, *like.shape[1:])
         self.width = like.shape[-1]
         self.pixels = fields * like[0].numel()

@@ -8,6 +8,7 @@ determines it: source, macros, flags, architecture and NVRTC's version.
 kernel; "cuda", kernels or an error that says what is missing.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -15,6 +16,7 @@ import logging
 import os
 import re
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,39 @@ def _kernel(name: str, entry: str, device: int, defines: tuple[tuple[str, int], 
     return ObjectCode.from_cubin(code).get_kernel(entry)
 
 
+@functools.cache
+def _starter() -> Any:
+    from cuda.core import launch
+
+    return launch
+
+
+@functools.lru_cache(maxsize=1024)
+def _config(blocks: int, threads: int, shared: int) -> Any:
+    from cuda.core import LaunchConfig
+
+    return LaunchConfig(grid=blocks, block=threads, shmem_size=shared)
+
+
+@functools.lru_cache(maxsize=1024)
+def _stream(handle: int) -> Any:
+    from cuda.core import Stream
+
+    return Stream.from_handle(handle)
+
+
+def _enter(device: int) -> None:
+    """Make a device known to cuda-core in this thread; torch has made it current."""
+    if device not in _threads.__dict__.setdefault("devices", set()):
+        from cuda.core import Device
+
+        Device(device).set_current()
+        _threads.devices.add(device)
+
+
+_threads = threading.local()
+
+
 def launch(
     name: str,
     entry: str,
@@ -170,20 +205,20 @@ def launch(
 ) -> None:
     """Start a kernel of csrc/NAME.cu on torch's current stream of the device of `u`.
 
+    What does not change from call to call is kept: a start takes less time than a small kernel.
+
     Args:
         args: Tensors, None for a null pointer, and numpy scalars of the kernel's own types.
         shared: Bytes of shared memory per block.
     """
-    from cuda.core import Device, LaunchConfig, Stream
-    from cuda.core import launch as start
-
-    with torch.cuda.device(u.device):
-        Device(u.device.index).set_current()
-        kernel = _kernel(name, entry, u.device.index, tuple(sorted(defines.items())))
-        stream = Stream.from_handle(torch.cuda.current_stream(u.device).cuda_stream)
-        config = LaunchConfig(grid=blocks, block=threads, shmem_size=shared)
+    device = u.device.index
+    here = device == torch.cuda.current_device()
+    with contextlib.nullcontext() if here else torch.cuda.device(device):
+        _enter(device)
+        kernel = _kernel(name, entry, device, tuple(sorted(defines.items())))
+        stream = _stream(torch.cuda.current_stream(device).cuda_stream)
         pointers = (a.data_ptr() if isinstance(a, Tensor) else 0 if a is None else a for a in args)
-        start(stream, config, kernel, *pointers)
+        _starter()(stream, _config(blocks, threads, shared), kernel, *pointers)
 
 
 @functools.lru_cache(maxsize=256)

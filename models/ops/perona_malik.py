@@ -97,7 +97,9 @@ def _check_kappa(kappa: float | Tensor, u: Tensor) -> Tensor:
                 f"got {tuple(kappa.shape)}. Drop its other dimensions."
             )
         values = steps.values_of(kappa)
-        good = ((values > 0) & values.isfinite()).all()
+        values = values.to(torch.promote_types(values.dtype, torch.float32))
+        range_ = torch.finfo(values.dtype)
+        good = values.clamp(range_.smallest_normal, range_.max).eq(values).all()  # not so for NaN
         if steps.is_far(kappa):
             torch._assert_async(good, f"`kappa` must be > 0 and finite. {CLAMP}")
         elif not good:

@@ -1,0 +1,191 @@
+"""One step of training; on a CUDA device as a graph, where that gives the same bits.
+
+Starting the thousand kernels of a step takes a CPU longer than a GPU takes to run them: a
+ResNet-18 of width 16 waits for its starts three quarters of the time. A graph starts all of them at
+once (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs). Whatever a step asks of
+the host, draws on the CPU or decisions that depend on values, would be frozen in a graph; such
+models are found by trying, and train step by step.
+"""
+
+import contextlib
+import logging
+import pickle
+import random
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from harness.models.base import Constrained, Regularized
+from harness.running.recipes import Recipe
+from harness.running.state import State
+
+WARM = 2  # steps before the graph: what is compiled or chosen at first calls is there
+ALIKE = 2  # steps that are done both ways and compared bit for bit
+
+log = logging.getLogger(__name__)
+
+
+def arithmetic(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Return autocast to bfloat16, or nothing, as the recipe says."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16")
+
+
+class Step:
+    """Loss, gradients and update on one batch.
+
+    Args:
+        forward: The state's model, or the same compiled.
+
+    Attributes:
+        losses, hits: Sums over the steps of an epoch, (), on the device: of mean losses and of
+            shares of batches that were classified right in training.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        forward: Callable[[Tensor], Tensor],
+        recipe: Recipe,
+        device: torch.device,
+    ) -> None:
+        self.state, self.forward, self.recipe, self.device = state, forward, recipe, device
+        self.losses, self.hits = (torch.zeros((), device=device) for _ in range(2))
+
+    def __call__(self, batch: Tensor, labels: Tensor, rate: float | Tensor) -> None:
+        """Learn from images (N, 3, H, W) in [0, 1] and labels (N,) at a learning rate."""
+        model, optimizer = self.state.model, self.state.optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with arithmetic(self.recipe, self.device):
+            logits = self.forward(batch)
+        loss = cross_entropy(logits.float(), labels)
+        if isinstance(model, Regularized):
+            loss = loss + model.regularization()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if isinstance(model, Constrained):
+            model.constrain_()
+        self.losses += loss.detach()
+        self.hits += (logits.detach().argmax(dim=1) == labels).float().mean()
+
+
+class Replayed:
+    """A step that becomes a graph after some calls, if the graph gives the same bits.
+
+    Attributes:
+        step: The same without a graph.
+        why_not: Why it stays as it is; empty before that is known, and for a graph.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self.step, self._calls, self._alike = step, 0, 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.why_not = "" if step.device.type == "cuda" else "the device has no graphs"
+
+    def __call__(self, batch: Tensor, labels: Tensor, rate: float) -> None:
+        """Learn from a batch, as `Step`."""
+        self._calls += 1
+        if self.why_not or self._calls <= WARM:
+            self.step(batch, labels, rate)
+        elif self._alike < ALIKE:
+            self._try(batch, labels, rate)
+        else:
+            self._replay(batch, labels, rate)
+
+    def _try(self, batch: Tensor, labels: Tensor, rate: float) -> None:
+        """Do a step both ways; the one without a graph counts unless both are equal."""
+        before, drawn = self._snapshot(), _draws()
+        try:
+            with _without_waiting(self.step.device):
+                self.step(batch, labels, rate)
+        except RuntimeError as error:
+            if "synchronizing" not in str(error):
+                raise
+            self._restore(before)
+            self.step(batch, labels, rate)
+            return self._give_up("a step waits for the device")
+        if _draws() != drawn:
+            return self._give_up("a step draws on the CPU")
+        expected = self._snapshot()
+        self._restore(before)
+        if self._graph is None and (problem := self._capture(batch, labels)):
+            self._restore(expected)
+            return self._give_up(problem)
+        self._replay(batch, labels, rate)
+        found = self._snapshot()
+        self._alike += 1
+        if not all(torch.equal(found[name], value) for name, value in expected.items()):
+            self._restore(expected)
+            return self._give_up("its graph gives other bits")
+        return None
+
+    def _give_up(self, why: str) -> None:
+        self.why_not, self._graph = why, None
+        self.step.state.optimizer.zero_grad()
+        log.info("Steps are started one by one: %s.", why)
+
+    def _capture(self, batch: Tensor, labels: Tensor) -> str:
+        """Make the graph; return why there is none."""
+        self._batch, self._labels = batch.clone(), labels.clone()
+        self._rate = torch.zeros((), device=self.step.device)
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.step.device)
+        try:
+            with torch.cuda.graph(graph):
+                self.step(self._batch, self._labels, self._rate)
+        except RuntimeError as error:
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own
+            return f"it cannot be a graph ({str(error).splitlines()[0]})"
+        self._graph = graph
+        return ""
+
+    def _replay(self, batch: Tensor, labels: Tensor, rate: float) -> None:
+        assert self._graph is not None
+        self._batch.copy_(batch)
+        self._labels.copy_(labels)
+        self._rate.fill_(rate)
+        self._graph.replay()
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        """All that a step changes, copied."""
+        device, held = self.step.device, self._held()
+        drawn = {"draws on the device": torch.cuda.get_rng_state(device)}
+        return {name: value.detach().clone() for name, value in held.items()} | drawn
+
+    def _restore(self, kept: dict[str, Tensor]) -> None:
+        torch.cuda.set_rng_state(kept["draws on the device"], self.step.device)
+        with torch.no_grad():
+            for name, value in self._held().items():
+                value.copy_(kept[name])
+
+    def _held(self) -> dict[str, Tensor]:
+        state = self.step.state
+        model: nn.Module = state.model
+        held = dict(model.named_parameters()) | dict(model.named_buffers())
+        for name, parameter in model.named_parameters():
+            held[f"momentum of {name}"] = state.optimizer.state[parameter]["momentum_buffer"]
+        return held | {"losses": self.step.losses, "hits": self.step.hits}
+
+
+def _draws() -> tuple[bytes, ...]:
+    """Where the global generators of the host are."""
+    numpy = pickle.dumps(np.random.get_state())  # noqa: NPY002  to see whether a model uses it
+    return torch.get_rng_state().numpy().tobytes(), pickle.dumps(random.getstate()), numpy
+
+
+@contextlib.contextmanager
+def _without_waiting(device: torch.device) -> Iterator[None]:
+    """Raise where the host would wait for the device."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*prototype feature.*")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+        torch.cuda.synchronize(device)

@@ -19,6 +19,7 @@ and kappa are ours, neither source gives them.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -147,8 +148,10 @@ def by_radius(num_steps: list[int]) -> list[tuple[slice, int]]:
 
 def median(u: Tensor, num_steps: list[int], kappa: Tensor) -> Tensor:
     """Take the median of each channel over a square."""
-    for run, r in by_radius(num_steps):
-        u[run] = neighbors(u[run], r).median(dim=2).values
+    with warnings.catch_warnings():  # on CUDA which of equal values it is varies, not the value
+        warnings.filterwarnings("ignore", message=".*median CUDA with indices output")
+        for run, r in by_radius(num_steps):
+            u[run] = neighbors(u[run], r).median(dim=2).values
     return u
 
 

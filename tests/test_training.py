@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 from itertools import pairwise
 from pathlib import Path
@@ -26,8 +27,10 @@ from harness.running.recipes import (
     recipe_for,
 )
 from harness.running.state import State
+from harness.running.step import Step
 from harness.running.train import train
 from harness.storage import checkpoints
+from harness.suites.attacks import ATTACKS
 from harness.suites.datasets import Split, as_input, load
 
 CPU = torch.device("cpu")
@@ -408,3 +411,49 @@ def test_images_are_augmented_before_the_crop_puts_black_beside_them(split: Spli
     whole = {bytes(image.numpy().tobytes()) for image in as_input(split.images)}
     assert {bytes(image.numpy().tobytes()) for image in torch.cat(seen)} <= whole
     assert len(torch.cat(seen)) == recipe.steps_per_epoch(len(split)) * recipe.batch_size
+
+
+def test_adversarial_training_makes_robust() -> None:
+    """By seven steps in a ball; from the same start and images, at an eps that the data bear."""
+    whole = load("digits", train=True, root=Path())
+    images, labels = as_input(whole.images[-300:]), whole.labels[-300:]
+    recipe = dataclasses.replace(recipe_for(whole, 4, CPU, "pgd7"), attack_eps=0.1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        convolutions = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2)]
+        start = nn.Sequential(*convolutions, nn.ReLU(), nn.Flatten(), nn.Linear(7200, 10))
+
+    def ask(recipe: Recipe) -> tuple[float, float]:
+        model, _ = train(copy.deepcopy(start), whole, recipe, seed=0, device=CPU)
+        found = ATTACKS["pgd"](model, images, labels, eps=0.1)
+        with torch.no_grad():
+            hits = [(model(x).argmax(1) == labels).double().mean() for x in (images, found)]
+        return float(hits[0]), float(hits[1])
+
+    plain, hardened = ask(dataclasses.replace(recipe, attack_eps=0.0)), ask(recipe)
+    assert plain[0] > 0.8 and hardened[0] > 0.7
+    assert hardened[1] > plain[1] + 0.15, (plain, hardened)
+
+
+def test_adversarial_images_are_in_the_ball_and_raise_the_loss(split: Split) -> None:
+    recipe = dataclasses.replace(SHORT, attack_eps=8 / 255)
+    model = initialize(small, 0)
+    step = Step(State.start(model, recipe), model, recipe, CPU)
+    images, labels = as_input(split.images[:32]), split.labels[:32]
+    torch.manual_seed(0)
+    found = step.attacked(images, labels)
+    assert (found - images).abs().max() <= 8 / 255 + 1e-6
+    assert found.min() >= 0 and found.max() <= 1 and not found.requires_grad
+    assert all(p.grad is None for p in model.parameters())
+    near = (images + 8 / 255 * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+    with torch.no_grad():
+        losses = [nn.functional.cross_entropy(model.train()(x), labels) for x in (near, found)]
+    assert losses[1] > losses[0]
+
+
+def test_recipes_of_before_are_described_as_before(split: Split) -> None:
+    told = recipe_for(split, 2, CPU).described()
+    assert "attack_eps" not in told and Recipe(**told) == recipe_for(split, 2, CPU)
+    told = recipe_for(split, 2, CPU, "pgd7").described()
+    assert told["attack_eps"] == 8 / 255 and describe_recipe(told) == "2 epochs by `pgd7`"
+    assert flags(told) == "--epochs 2 --recipe pgd7"

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -106,7 +106,7 @@ def _train(
             report=report,
             tell=progress.say,
         )
-    description = identity | {"seed": job.seed, "recipe": asdict(recipe)}
+    description = identity | {"seed": job.seed, "recipe": recipe.described()}
     if seen:
         description["seen"] = seen  # test images that are training images
     log = {"history": history, "wall_s": round(time.monotonic() - start, 1)}

@@ -6,7 +6,7 @@ be done with it: a user's, or one whose weights come from a file.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -118,7 +118,7 @@ def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
         if new.trained:
             continue
         recipe = recipe_for(new.split, options.epochs, device, options.recipe)
-        wanted = describe_recipe(asdict(recipe))
+        wanted = describe_recipe(recipe.described())
         for old in jobs:
             recipe_of_old = old.weights.description.get("recipe") or {}
             found = describe_recipe(recipe_of_old) if recipe_of_old else wanted

@@ -12,6 +12,11 @@ Differential Equations, 2019, https://arxiv.org/abs/1804.04272, section 5: plain
 of 125, a learning rate in stages, crops of images padded by 1/16, a fifth of the training images
 held out, and the weights of the best accuracy on them.
 
+`pgd7` is `fast` on adversarial images: of A. Madry et al., Towards Deep Learning Models Resistant
+to Adversarial Attacks, ICLR 2018, https://arxiv.org/abs/1706.06083: every image is replaced by the
+last of seven steps of the gradient's sign, each a quarter of the radius 8/255, from a uniform start
+in the ball. The network is in training mode meanwhile, as in the authors' code.
+
 `untrained` is `fast` without learning: no weight changes, batch statistics become those of the
 training images. It takes as many epochs as give 100 steps, after which nothing is left of the
 statistics that a network starts with (0.9^100 = 3e-5). What networks show that were not trained
@@ -20,14 +25,15 @@ is what a learned effect is compared with.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from harness.suites.datasets import Split
 
-EPOCHS = {"fast": 26, "full": 80, "ruthotto_haber": 100, "untrained": 1}
+EPOCHS = {"fast": 26, "full": 80, "pgd7": 26, "ruthotto_haber": 100, "untrained": 1}
+RADIUS = 8 / 255  # of adversarial training, in the maximum norm
 STATISTICS = 100  # steps that batch statistics are measured over where nothing is learned
 FEW_CLASSES = ((60, 0.1), (20, 0.02), (20, 0.004))  # epochs, learning rate
 MANY_CLASSES = ((60, 0.1), (40, 0.02), (40, 0.004), (40, 0.0008), (20, 0.00016))
@@ -49,6 +55,8 @@ class Recipe:
         stages: (share of the steps, learning rate), in place of the triangle.
         held_out: Share of the training images that the best epoch is chosen on; 0 takes the last.
         compiled: Whether the network is compiled by torch.compile; rounds otherwise.
+        attack_eps: Radius of the adversarial images that it is trained on, of images in [0, 1] in
+            the maximum norm; 0 trains on the images.
     """
 
     epochs: int
@@ -63,6 +71,18 @@ class Recipe:
     stages: tuple[tuple[float, float], ...] = ()
     held_out: float = 0.0
     compiled: bool = False
+    attack_eps: float = 0.0
+
+    def described(self) -> dict[str, Any]:
+        """Return what determines a training, JSON-able; `Recipe(**found)` is it again.
+
+        Without what came to be after the first networks were trained, where it is not used: so
+        their description stays what it was.
+        """
+        told = asdict(self)
+        if not self.attack_eps:
+            del told["attack_eps"]
+        return told
 
     def steps_per_epoch(self, count: int) -> int:
         """Return how many batches `count` training images give."""
@@ -105,6 +125,8 @@ def recipe_for(
     if name == "untrained":
         least = math.ceil(STATISTICS / max(1, usual.steps_per_epoch(count)))
         return replace(usual, epochs=epochs or least, peak_lr=0.0, weight_decay=0.0)
+    if name == "pgd7":
+        return replace(usual, attack_eps=RADIUS)
     if name != "ruthotto_haber":
         return usual
     stages = FEW_CLASSES if len(split.classes) <= 10 else MANY_CLASSES
@@ -125,7 +147,7 @@ def describe_recipe(recipe: Mapping[str, Any]) -> str:
     """Return what must agree between two trainings that are compared: "26 epochs"."""
     if is_untrained(recipe):
         return "no learning, by `untrained`"
-    by = " by `ruthotto_haber`" if recipe.get("stages") else ""
+    by = f" by `{name}`" if (name := _name(recipe)) else ""
     return f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] > 1)}{by}"
 
 
@@ -133,7 +155,15 @@ def flags(recipe: Mapping[str, Any]) -> str:
     """Return how a training is asked for once more: "--epochs 26"."""
     if is_untrained(recipe):
         return "--recipe untrained"
-    return f"--epochs {recipe['epochs']}" + " --recipe ruthotto_haber" * bool(recipe.get("stages"))
+    by = f" --recipe {name}" if (name := _name(recipe)) else ""
+    return f"--epochs {recipe['epochs']}{by}"
+
+
+def _name(recipe: Mapping[str, Any]) -> str:
+    """The name of a recipe that is more than a number of epochs; empty for `fast` and `full`."""
+    if recipe.get("attack_eps"):
+        return "pgd7"
+    return "ruthotto_haber" if recipe.get("stages") else ""
 
 
 def is_untrained(recipe: Mapping[str, Any]) -> bool:

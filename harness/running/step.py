@@ -24,6 +24,7 @@ from harness.running.recipes import Recipe
 from harness.running.state import State
 
 WARM = 2  # steps before the graph: what is compiled or chosen at first calls is there
+ATTACK_STEPS = 7  # of adversarial training, each a quarter of the radius
 ALIKE = 2  # steps that are done both ways and compared bit for bit
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class Step:
         model, optimizer = self.state.model, self.state.optimizer
         for group in optimizer.param_groups:
             group["lr"] = rate
+        if self.recipe.attack_eps:
+            batch = self.attacked(batch, labels)
         with arithmetic(self.recipe, self.device):
             logits = self.forward(batch)
         loss = cross_entropy(logits.float(), labels)
@@ -72,6 +75,20 @@ class Step:
             model.constrain_()
         self.losses += loss.detach()
         self.hits += (logits.detach().argmax(dim=1) == labels).float().mean()
+
+    def attacked(self, batch: Tensor, labels: Tensor) -> Tensor:
+        """Return adversarial images of a batch, at most the recipe's radius away, in [0, 1]."""
+        eps = self.recipe.attack_eps
+        low, high = (batch - eps).clamp(min=0), (batch + eps).clamp(max=1)
+        start = batch + eps * (2 * torch.rand_like(batch) - 1)
+        found = start.clamp(0, 1)
+        for _ in range(ATTACK_STEPS):
+            x = found.detach().requires_grad_()
+            with arithmetic(self.recipe, self.device):
+                loss = cross_entropy(self.forward(x).float(), labels, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, x)
+            found = (found + eps / 4 * slope.sign()).clamp(low, high)
+        return found.detach()
 
 
 class Replayed:

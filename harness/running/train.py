@@ -11,7 +11,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,7 +66,7 @@ def train(
         Failure: The loss is no longer finite.
         ValueError: The model's augmentation leaves [0, 1].
     """
-    identity = (identity or {}) | {"recipe": asdict(recipe), "seed": seed}
+    identity = (identity or {}) | {"recipe": recipe.described(), "seed": seed}
     identity = json.loads(json.dumps(identity))  # as it comes back from a file
     model = model.to(device).to(memory_format=torch.channels_last)
     state = State.start(model, recipe)

@@ -6,7 +6,7 @@ old ones are kept.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +151,8 @@ def _check_agreement(
                 f"`--{flag}`, or keep the other training apart with `--name` or `--results`."
             )
     if options.recipe is not None:
-        device, found = resolve_device(options.device), describe_recipe(description["recipe"])
-        asked = describe_recipe(asdict(recipe_for(split, options.epochs, device, options.recipe)))
+        recipe = recipe_for(split, options.epochs, resolve_device(options.device), options.recipe)
+        found, asked = map(describe_recipe, (description["recipe"], recipe.described()))
         if asked != found:
             raise Refusal(
                 f"The weights at {path} were trained for {found}, not {asked}. Leave out "

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the step in hand is kept, one sentence, exit code 130 or 143."""
+"""Ctrl-C, SIGTERM and time limits: the step in hand is kept, one sentence, exit code 130 or 75.
+
+75 is EX_TEMPFAIL of sysexits.h: not finished, run the same command again.
+"""
 
 import contextlib
 import multiprocessing
@@ -11,7 +14,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SENTENCE = "Interrupted. Finished work is kept; run the same command again to continue."
+AGAIN = "Finished work is kept; run the same command again to continue."
+SENTENCE = f"Interrupted. {AGAIN}"
+UNFINISHED = 75
 ONCE_S = 1.0  # `timeout` and terminals send one request twice
 PATIENCE_S = 5.0  # to finish what would be lost; who runs containers waits 10 s
 
@@ -23,6 +28,8 @@ class Stopped(BaseException):
 _asked: tuple[int, float] | None = None  # the first signal, and when
 _finishing = 0
 _swallowed = False  # by Python itself, as in `__del__`
+_limit = ""  # the time limit, once it is reached
+_begun = time.monotonic()
 
 
 def run(program: Callable[[], object]) -> None:
@@ -31,7 +38,7 @@ def run(program: Callable[[], object]) -> None:
     A second signal ends it at once.
 
     Raises:
-        SystemExit: With 128 and the signal's number, otherwise as `program` raises it.
+        SystemExit: With 130 or 75 after a signal, otherwise as `program` raises it.
     """
     listen()
     try:
@@ -45,7 +52,25 @@ def run(program: Callable[[], object]) -> None:
             raise
     if _asked is not None:
         _say()
-        sys.exit(128 + _asked[0])
+        sys.exit(_code(_asked[0]))
+
+
+def _code(number: int) -> int:
+    return UNFINISHED if number == signal.SIGTERM else 128 + number
+
+
+def limit(seconds: float, words: str) -> None:
+    """Ask the program to end that many seconds after its start; `words` say the limit."""
+
+    def reach() -> None:
+        global _limit
+        if _asked is None:
+            _limit = words
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    timer = threading.Timer(max(0.0, seconds - (time.monotonic() - _begun)), reach)
+    timer.daemon = True
+    timer.start()
 
 
 def listen() -> None:
@@ -112,12 +137,13 @@ def _ask(number: int, frame: FrameType | None) -> None:
             raise Stopped
     elif time.monotonic() - _asked[1] > ONCE_S:
         _say()
-        os._exit(128 + number)
+        os._exit(_code(number))
 
 
 def _say() -> None:
+    sentence = f"The time limit of {_limit} is reached. {AGAIN}" if _limit else SENTENCE
     with contextlib.suppress(OSError, ValueError):  # nobody listens any more
-        print("\n" * sys.stderr.isatty() + SENTENCE, file=sys.stderr, flush=True)  # noqa: T201
+        print("\n" * sys.stderr.isatty() + sentence, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager

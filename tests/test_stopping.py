@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.stopping import SENTENCE
+from harness.cli.options import seconds_of
+from harness.refusal import Refusal
+from harness.stopping import AGAIN, SENTENCE, UNFINISHED
 
 PROGRAM = """
 import sys, time
@@ -72,7 +74,8 @@ def test_a_signal_is_one_sentence_wherever_the_program_is(
     program = start(name)
     program.send_signal(number)
     _, told = program.communicate(timeout=60)
-    assert (program.returncode, told) == (128 + number, SENTENCE + "\n")
+    code = UNFINISHED if number == signal.SIGTERM else 130
+    assert (program.returncode, told) == (code, SENTENCE + "\n")
 
 
 def test_a_second_signal_ends_work_that_takes_long() -> None:
@@ -83,7 +86,36 @@ def test_a_second_signal_ends_work_that_takes_long() -> None:
     assert program.poll() is None
     program.send_signal(signal.SIGTERM)
     _, told = program.communicate(timeout=60)
-    assert (program.returncode, told) == (143, SENTENCE + "\n")
+    assert (program.returncode, told) == (UNFINISHED, SENTENCE + "\n")
+
+
+@pytest.mark.parametrize("name", ["work", "wait"])
+def test_a_time_limit_is_one_sentence_and_says_run_again(name: str) -> None:
+    begun = time.monotonic()
+    program = start(f"lambda: (stopping.limit(1.5, '1.5s'), {name}())")
+    _, told = program.communicate(timeout=60)
+    assert time.monotonic() - begun < 12
+    assert program.returncode == UNFINISHED == 75
+    assert told == f"The time limit of 1.5s is reached. {AGAIN}\n"
+
+
+def test_a_program_that_is_done_before_its_limit_does_not_hear_of_it() -> None:
+    program = start("lambda: (stopping.limit(60, '60s'), print('ready'))")
+    _, told = program.communicate(timeout=30)
+    assert (program.returncode, told) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words, seconds", [("55m", 3300), ("1h30m", 5400), ("90", 90), ("90s", 90), ("2h", 7200)]
+)
+def test_times(words: str, seconds: float) -> None:
+    assert seconds_of(words) == seconds
+
+
+@pytest.mark.parametrize("words", ["", "0", "5x", "-3m", "1m30x", "1e3", "99999h", "m"])
+def test_what_is_no_time_is_refused(words: str) -> None:
+    with pytest.raises(Refusal, match="`--time-limit` must be a time .*Give for example 55m"):
+        seconds_of(words)
 
 
 def until(true: Callable[[], object]) -> None:

@@ -82,6 +82,50 @@ DryRun = Annotated[
 ]
 
 
+def _begin_limit(words: str | None) -> str | None:
+    """Start the clock of `--time-limit`."""
+    if words is not None:
+        from harness import stopping
+
+        stopping.limit(seconds_of(words), words)
+    return words
+
+
+def seconds_of(words: str) -> float:
+    """Return the seconds of a duration such as "55m", "1h30m" or "90".
+
+    Raises:
+        Refusal: It is none.
+    """
+    import re
+
+    from harness.refusal import Refusal
+
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", words.strip())
+    seconds = sum(
+        int(part or 0) * unit
+        for part, unit in zip(found.groups() if found else (), (3600, 60, 1), strict=False)
+    )
+    if not 0 < seconds <= LONGEST_S:
+        raise Refusal(
+            f"`--time-limit` must be a time of up to 1000 hours; got {words!r}. Give for example "
+            "55m, 90s or 1h30m."
+        )
+    return seconds
+
+
+LONGEST_S = 3_600_000
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--time-limit",
+        help="End by then, as 55m or 1h30m: exit code 75, and the same command goes on.",
+        rich_help_panel="Output",
+        callback=_begin_limit,
+    ),
+]
+
+
 def make_options(given: Mapping[str, Any]) -> "Options":
     """Return the options among a command's arguments, which have the same names."""
     from dataclasses import fields

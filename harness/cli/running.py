@@ -92,6 +92,7 @@ def run(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
     results: opt.Results = Path("results"),
+    time_limit: opt.TimeLimit = None,
 ) -> None:
     """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
     asked = {"may_train": training is not False, "own_weights": training is not True}
@@ -170,6 +171,7 @@ def train(
     tensorboard: opt.TensorBoard = None,
     device: opt.Device = "auto",
     results: opt.Results = Path("results"),
+    time_limit: opt.TimeLimit = None,
 ) -> None:
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
     given = locals()

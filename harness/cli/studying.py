@@ -76,6 +76,7 @@ def study(
     json: opt.Json = False,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
+    time_limit: opt.TimeLimit = None,
 ) -> None:
     """Answer a study's questions: run what is missing; write results/DATASET/study.json.
 

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from harness.stopping import UNFINISHED
 from tests.fire.faults import Truth, again
 from tests.fire.judge import find_damage, find_difference, find_words
 from tests.fire.trial import run
@@ -36,5 +37,5 @@ def attempt(root: Path, trial: str, truth: Truth, place: Path) -> list[str]:
         found.append("hung")
     elif signaled != "SIGKILL" and said.code != truth.code:
         complete = not find_difference(here, truth.after)
-        found += find_words(said, (128 + number,), complete=complete, quiet=quiet)
+        found += find_words(said, (128 + number, UNFINISHED), complete=complete, quiet=quiet)
     return found + again(command, here, truth)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import harness
+from harness.stopping import UNFINISHED
 from tests.fire.judge import find_damage, find_difference, find_words, snapshot
 from tests.fire.kills import SIGNALS
 from tests.fire.trial import Said, run, stop_after
@@ -55,7 +56,7 @@ def attempt(root: Path, trial: str, place: Path) -> list[str]:
     said = _finish(program, here)
     found = _watch(program.pid, here, max(GRACE, usual)) + find_damage(here, before, expected)
     if signaled != "SIGKILL" and said.code != 0:
-        found += find_words(said, (128 + number,), complete=False, quiet=True)
+        found += find_words(said, (128 + number, UNFINISHED), complete=False, quiet=True)
     again = run(["--quiet", *command.line.replace("--workers 2", "--workers 1").split()], here)
     found += [f"lost: again it has exit code {again.code}: {again.err[-300:]}"] * (again.code != 0)
     return found + find_difference(here, expected)

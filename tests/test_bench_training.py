@@ -26,6 +26,9 @@ from torchvision import transforms
 from harness.models.cards import MODELS
 from harness.running.initial import initialize
 from harness.running.recipes import learning_rate, recipe_for
+from harness.running.repeatable import repeatable
+from harness.running.state import State
+from harness.running.step import Replayed, Step
 from harness.running.train import held_accuracy, train
 from harness.storage.files import data_folder
 from harness.suites.datasets import Split, load
@@ -135,6 +138,70 @@ def test_against_a_plain_loop(
         times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
         lines.append(f"| {key} | {statistics.median(found[1:]):.0f} | {times} |")
     keep("\n".join(lines), "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("width", [16, 64])
+def test_steps(width: int, benchmark: Any, keep: Callable[[str, str], None]) -> None:
+    """A step as a graph beside the same step started kernel by kernel, and several at once."""
+    device, count = torch.device("cuda"), 500
+    x = torch.rand(count, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (count,), device=device)
+    split = Split(torch.zeros(50_000, 3, 32, 32, dtype=torch.uint8), torch.zeros(50_000).long(),
+                  tuple("0123456789"), True)  # fmt: skip
+
+    def learner(compiled: bool = False) -> Replayed:
+        model = initialize(lambda: MODELS["resnet18"](width=width), 0).to(device)
+        model = model.to(memory_format=torch.channels_last).train()
+        recipe = recipe_for(split, 1, device, compiled=compiled)
+        forward = torch.compile(model) if compiled else model
+        learn = Replayed(Step(State.start(model, recipe), forward, recipe, device))
+        for _ in range(6):
+            learn(x, labels, 0.01)
+        assert not learn.why_not, learn.why_not  # the answer first: a graph gave the same bits
+        return learn
+
+    def several(learners: list[Replayed]) -> Callable[[], None]:
+        streams = [torch.cuda.Stream() for _ in learners]
+
+        def step() -> None:
+            for stream, learn in zip(streams, learners, strict=True):
+                with torch.cuda.stream(stream):
+                    learn(x, labels, 0.01)
+
+        return step
+
+    with repeatable(device, count):
+        one, compiled, four = learner(), learner(compiled=True), [learner() for _ in range(4)]
+        contenders: dict[str, tuple[int, Callable[[], object]]] = {
+            "started one by one": (1, lambda: one.step(x, labels, 0.01)),
+            "a graph": (1, lambda: one(x, labels, 0.01)),
+            "a graph, compiled": (1, lambda: compiled(x, labels, 0.01)),
+            "graphs of four networks at once": (4, several(four)),
+        }
+        times: dict[str, list[float]] = {name: [] for name in contenders}
+        for turn in range(ROUNDS + 1):
+            for name, (networks, step) in contenders.items():
+                torch.cuda.synchronize()
+                start = time.perf_counter()
+                for _ in range(20):
+                    step()
+                torch.cuda.synchronize()
+                if turn:  # the first warms up
+                    times[name].append((time.perf_counter() - start) / 20 / networks)
+        benchmark.pedantic(lambda: one(x, labels, 0.01), rounds=1)
+    lines = [f"**resnet18**, width {width}, steps of {count} images, bfloat16, n = {ROUNDS}", ""]
+    lines += [
+        "| step | ms a network | s for 50,000 images | times the first |",
+        "|---|---|---|---|",
+    ]
+    first = next(iter(times.values()))
+    for name, found in times.items():
+        middle = statistics.median(found)
+        ratio = statistics.median(a / b for a, b in zip(first, found, strict=True))
+        row = f"| {name} | {1e3 * middle:.2f} | {50_000 / count * middle:.3f} | {ratio:.2f} |"
+        lines.append(row)
+    keep("\n".join(lines), "cuda")
 
 
 @pytest.mark.gpu

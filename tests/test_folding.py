@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
 from harness.models.cards import MODELS
 from harness.models.folding import fold, pairs
+from harness.models.fusing import fuse
 from harness.running.evaluate import Evaluated, dtype_for, folding
 from harness.suites.catalog import SUITES
 from harness.suites.datasets import Split, as_input
@@ -149,3 +151,32 @@ def test_only_what_has_one_reader_is_folded(kind: type, count: int, images: Tens
         before = model(images)
         with fold(model, images):
             torch.testing.assert_close(model(images), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, blocks", [("resnet18", 8), ("pde_layer", 8), ("ode_block", 7)])
+def test_basic_blocks_are_one_operation_and_the_same_again(
+    name: str, blocks: int, images: Tensor
+) -> None:
+    model = MODELS[name](width=8).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+        before = model(images)
+        with fold(model, images[:2]), fuse(model, torch.float32) as count:
+            fused = model(images)
+            inner = [m for m in model.modules() if "forward" in vars(m)]
+        assert count == len(inner) == blocks
+        torch.testing.assert_close(fused, before, rtol=1e-4, atol=1e-4)
+        assert torch.equal(model(images), before)
+        assert not any("forward" in vars(m) for m in model.modules())
+
+
+def test_what_is_watched_or_otherwise_is_not_fused(images: Tensor) -> None:
+    model = MODELS["resnet18"](width=8).eval()
+    with fuse(model, torch.float32) as count:  # its norms are not folded
+        assert count == 0
+    blocks = [m for m in model.modules() if isinstance(m, BasicBlock)]
+    blocks[0].act1.register_forward_hook(lambda *_: None)
+    blocks[1].act2 = nn.GELU()
+    with fold(model, images[:2]), fuse(model, torch.float32) as count:
+        assert count == 6

@@ -14,6 +14,8 @@ from torch.nn import functional
 from harness import evaluate
 from harness.models.base import Augmenting
 from harness.models.cards import MODELS
+from harness.models.folding import fold
+from harness.models.fusing import fuse
 from harness.running.initial import initialize
 from harness.running.recipes import recipe_for
 from harness.running.step import Replayed
@@ -86,6 +88,20 @@ def test_bfloat16(name: str) -> None:
     here = model(images())
     with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
         near(model.to(THERE)(images().to(THERE)).float(), here, 0.2)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "pde_layer", "pde_attention", "ode_block"])
+def test_fused_blocks(name: str) -> None:
+    model = build(name, width=16).to(THERE).to(memory_format=torch.channels_last)
+    x = images(64).to(THERE)
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        plain = model(x).float()
+        with fold(model, x[:2]), fuse(model) as count:
+            fused = model(x).float()
+    exact = build(name, width=16)(images(64))
+    near(fused, exact, 0.1)
+    apart = [float((y.cpu() - exact).norm()) for y in (fused, plain)]
+    assert count >= 6 and apart[0] <= 1.2 * apart[1]  # rounded less often
 
 
 @pytest.mark.parametrize("name", MODELS)

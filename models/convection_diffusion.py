@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from harness.models import graph
 from harness.models.cards import MODELS, card
+from harness.models.layers import widen
 from harness.models.papers import WANG_COIN, WANG_DIFF
 from harness.models.resnet import SmallImageResNet
 
@@ -114,10 +115,10 @@ class GraphClassifier(nn.Module):
         x = self.backbone(images)
         z = x + self.fc2(torch.relu(self.fc1(x)))
         with torch.autocast(images.device.type, enabled=False):
-            W = graph.weights(nn.functional.normalize(x.float(), dim=1))
+            W = graph.weights(nn.functional.normalize(widen(x), dim=1))
             if not self.probabilities:
-                return self.classifier(self.spread(z.float(), W))
-            u = self.classifier(z.float()).softmax(dim=1)
+                return self.classifier(self.spread(widen(z), W))
+            u = self.classifier(widen(z)).softmax(dim=1)
             return self.spread(u, W).clamp(min=1e-12).log()
 
     def blocks(self) -> Mapping[str, nn.Module]:

@@ -7,7 +7,8 @@ An attack is a function
 of float images (N, 3, H, W) in [0, 1] to such images, at most `eps` away from those that came in:
 
     subject    function of images (n, 3, H, W) to logits (n, K) that can be differentiated with
-               respect to them; it treats every image by itself, as networks in evaluation mode do
+               respect to them; it treats every image by itself, as networks in evaluation mode do.
+               One with a true attribute `by_index` takes images and their indices
     labels     int64 (N,)
     eps, norm  radius in units of images in [0, 1], in the norm "linf" or "l2"
     indices    int64 (N,), positions in the data set, which key random draws; default 0..N-1
@@ -39,7 +40,7 @@ from torch import Tensor
 from harness.models.registry import unknown
 from harness.suites.attacks.balls import NORMS, Ball
 from harness.suites.attacks.losses import Loss, cross_entropy
-from harness.suites.attacks.problem import Classifier, Problem, is_right
+from harness.suites.attacks.problem import Classifier, Problem, ask, is_right
 
 Run = Callable[[Problem, int], tuple[Tensor, Tensor]]
 
@@ -120,17 +121,23 @@ def _carry_out(plan: Plan, problem: Problem) -> Tensor:
 
 
 def unseen(
-    subject: Classifier, images: Tensor, labels: Tensor, *, loss: Loss = cross_entropy
+    subject: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    loss: Loss = cross_entropy,
+    indices: Tensor | None = None,
 ) -> Tensor:
     """Return for which images a gradient is exactly 0, or not finite, (N,).
 
     Attacks that follow gradients are blind there, and robust accuracy is then an upper bound. All
     images of a subject whose logits carry no gradient are unseen.
     """
-    check(images, labels, 0.0, "linf", None)
+    check(images, labels, 0.0, "linf", indices)
+    keys = torch.arange(len(images)) if indices is None else indices
     with torch.inference_mode(False), torch.enable_grad():
         inputs = images.detach().clone().requires_grad_()
-        value, _ = loss(subject(inputs), labels, labels)
+        value, _ = loss(ask(subject, inputs, keys), labels, labels)
         if not value.requires_grad:
             return torch.ones_like(labels, dtype=torch.bool)
         (gradient,) = torch.autograd.grad(value.sum(), inputs)

@@ -26,7 +26,7 @@ from harness.suites.attacks.balls import Ball
 from harness.suites.attacks.contract import Attack, check
 from harness.suites.attacks.fab import fab, fab_t
 from harness.suites.attacks.gradient_sign import fgsm, pgd
-from harness.suites.attacks.problem import Classifier, is_right
+from harness.suites.attacks.problem import Classifier, ask, is_right
 from harness.suites.attacks.square import square
 
 ATTACKS: dict[str, Attack] = {
@@ -94,10 +94,17 @@ class Outcome:
         return self.by == ROBUST
 
 
-def right(subject: Classifier, images: Tensor, labels: Tensor, draws: int = 1) -> Tensor:
+def right(
+    subject: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    draws: int = 1,
+    indices: Tensor | None = None,
+) -> Tensor:
     """Return which images are classified correctly, in most of the draws, (N,)."""
+    keys = torch.arange(len(images)) if indices is None else indices
     with torch.no_grad():
-        votes = sum(is_right(subject(images), labels).long() for _ in range(draws))
+        votes = sum(is_right(ask(subject, images, keys), labels).long() for _ in range(draws))
     return 2 * torch.as_tensor(votes) > draws
 
 
@@ -137,7 +144,7 @@ def run_ensemble(
     draws = max((entry.draws for entry in ensemble), default=1)
     correct = torch.zeros_like(labels, dtype=torch.bool)
     for rows in torch.arange(len(images), device=images.device).split(batch_size):
-        correct[rows] = right(subject, images[rows], labels[rows], draws)
+        correct[rows] = right(subject, images[rows], labels[rows], draws, keys[rows])
     by = torch.where(correct, ROBUST, CLEAN)
     hits, attacked = {}, {}
     for place, entry in enumerate(ensemble):
@@ -156,7 +163,7 @@ def run_ensemble(
                 **entry.settings,
             )
             _check_found(points, images[rows], ball, entry.attack)
-            hit[rows] = ~right(subject, points, labels[rows], entry.draws)
+            hit[rows] = ~right(subject, points, labels[rows], entry.draws, keys[rows])
             new = hit[rows] & (by[rows] == ROBUST)
             out[rows[new]], by[rows[new]] = points[new], place
     return Outcome(out, by, hits, attacked)

@@ -10,7 +10,16 @@ from harness.models.ops import philox
 from harness.suites.attacks.balls import NORMS, Ball, column
 from harness.suites.attacks.losses import Loss, without
 
-Classifier = Callable[[Tensor], Tensor]
+Classifier = Callable[..., Tensor]  # images to logits, or images and indices: see `ask`
+
+
+def ask(subject: Classifier, images: Tensor, indices: Tensor) -> Tensor:
+    """Return logits (N, K) of images (N, 3, H, W).
+
+    A subject with a true attribute `by_index` is told which image of the data set each row is,
+    `subject(images, indices)`; its rows may then depend on that, as random draws do.
+    """
+    return subject(images, indices) if getattr(subject, "by_index", False) else subject(images)
 
 
 def is_right(logits: Tensor, labels: Tensor) -> Tensor:
@@ -35,7 +44,7 @@ class Problem:
 
     Args:
         name: Name of the attack, which keys its random draws.
-        subject: Function of images to logits.
+        subject: Function of images to logits, or of images and indices; see `ask`.
         images, labels, indices: The images, their classes, their positions in the data set.
         ball: Norm and radius.
         seed: Seed of all random draws.
@@ -75,7 +84,7 @@ class Problem:
 
     def logits(self, points: Tensor) -> Tensor:
         """Return logits in at least float32."""
-        out = self.subject(points)
+        out = ask(self.subject, points, self.indices)
         return out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
 
     def right(self, points: Tensor) -> Tensor:

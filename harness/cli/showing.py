@@ -78,3 +78,36 @@ def show_attention(
     options, progress = opt.make_options(given), progress_on_stderr(context)
     token = parse_token(query)
     print_lines([draw_attention(model, dataset, seed, index, options, progress, token)])
+
+
+@showing.command(
+    name="attack",
+    epilog=opt.examples("harness show attack --model resnet18 --index 7 --eps 8"),
+)
+def show_attack(
+    context: typer.Context,
+    model: Annotated[str, opt.what(f"{opt.MODEL}.")],
+    dataset: opt.Dataset = "digits",
+    index: Index = 0,
+    eps: Annotated[
+        float | None,
+        opt.evaluation("Size of the change: linf in 1/255 \\[8], l2 as it is \\[0.5]."),
+    ] = None,
+    norm: Annotated[str, opt.evaluation("linf or l2.")] = "linf",
+    seed: opt.Seed = 0,
+    width: opt.Width = None,
+    epochs: opt.Epochs = None,
+    recipe: opt.RecipeName = None,
+    image_seed: opt.ImageSeed = 0,
+    device: opt.Device = "auto",
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
+) -> None:
+    """Draw what attacks make of an image; write results/figures/attack-MODEL-DATASET-INDEX.png."""
+    given = locals()
+    from harness.plots.show_attack import draw_attack
+
+    options, progress = opt.make_options(given), progress_on_stderr(context)
+    if eps is None:
+        eps = 0.5 if norm == "l2" else 8.0
+    print_lines([draw_attack(model, dataset, seed, index, eps, norm, options, progress)])

@@ -163,11 +163,13 @@ class Transductive(Protocol):
 
 
 def capabilities(model: nn.Module) -> frozenset[str]:
-    """Return what a suite may ask of a model beyond logits: "solver", "attention", "blocks".
+    """Return what a suite may ask of a model beyond logits, or must know of it.
 
-    A model whose solver is None, or that gives no attention maps, has switched it off.
+    "solver", "attention" and "blocks" can be asked for; a model whose solver is None, or that gives
+    no attention maps, has switched it off. The answers of "stochastic" and "transductive" ones are
+    no functions of single images.
     """
-    found = set()
+    found = {name for name in ("stochastic", "transductive") if getattr(model, name, False)}
     if getattr(model, "solver", None) is not None:
         found.add("solver")
     if isinstance(model, Attending):

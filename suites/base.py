@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, np.ndarray]  # stored per-image arrays, first dimension N
 Tensors = Mapping[str, Tensor]  # the same while they are observed
 Prepare = Callable[[Tensor, Tensor, int], Tensor]
+Where = tuple[str, float]  # condition and level of a cell
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Batch:
         indices: int64 (N,), the images' positions in their data set, on the CPU.
         clean: Arrays that the suite's `remember` found of the same images before they were changed;
             None where the suite remembers nothing.
+        earlier: Arrays of the same images under the conditions and levels of the cell's `after`.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     clean: "Tensors | None" = None
+    earlier: "Mapping[Where, Tensors]" = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,7 +48,11 @@ class Batch:
     def part(self, which: slice) -> "Batch":
         """Return some of the images, with what is remembered of them."""
         clean = self.clean and {name: found[which] for name, found in self.clean.items()}
-        return Batch(self.images[which], self.labels[which], self.indices[which], clean)
+        earlier = {
+            where: {name: found[which] for name, found in arrays.items()}
+            for where, arrays in self.earlier.items()
+        }
+        return Batch(self.images[which], self.labels[which], self.indices[which], clean, earlier)
 
 
 class Subject(Protocol):
@@ -85,7 +92,9 @@ class Setting:
         seed: Image seed of all random draws; the same for all models and training seeds.
         constants: "cifar10_c" or "imagenet_c"; "auto" chooses by the size of the images.
         source: Maker of the corruptions: "harness", or "imagecorruptions" for that package.
-        can: Capabilities of the model beyond logits, of "solver", "attention" and "blocks".
+        attack_source: Maker of the attacks: "harness", or "pyautoattack" for that package.
+        can: Capabilities of the model beyond logits, as of `harness.models.base.capabilities`; and
+            "random" if it draws from a global generator in evaluation.
         published: Function that opens the published corrupted files of the data set and compares
             their labels; None where nothing is published.
         out_of_distribution: Other data sets, whose images are told from those of the data set.
@@ -97,6 +106,7 @@ class Setting:
     seed: int = 0
     constants: str = "auto"
     source: str = "harness"
+    attack_source: str = "harness"
     can: frozenset[str] = frozenset()
     published: Callable[[], Any] | None = None
     out_of_distribution: "tuple[OutSet, ...]" = ()
@@ -118,12 +128,16 @@ class Cell:
             `images[i]`, `indices[i]` (int64, the image's position in its data set) and the image
             seed, on nothing else.
         constants: All else that determines the images, such as the set of severity constants.
+        after: Conditions and levels of cells that come before it in the suite and whose arrays its
+            observer needs; it finds them as `batch.earlier`. They must follow from what is in the
+            key of this cell, so that it is the same whether they were measured or read.
     """
 
     condition: str
     level: float = 0
     prepare: Prepare = unchanged
     constants: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[Where, ...] = field(default=(), kw_only=True)
 
     def row(self, metric: Metric, value: float, n: int, variant: str = "") -> "Measurement":
         """Return a measurement under this condition."""
@@ -169,6 +183,8 @@ class Suite(Generic[C]):
         inside: Whether it looks into the network, or turns its solver. Then the network is
             evaluated as it was trained, in float32, since bfloat16 rounds more coarsely than
             solvers err.
+        gradients: Whether it follows gradients of logits with respect to images, which it takes in
+            float32.
         variant: Text that is added to the data set's name in tables, so that other images are never
             taken for the data set's own; "" for none.
         table: Function of the rows, a DataFrame, to a DataFrame or a `Sheet` of
@@ -186,6 +202,7 @@ class Suite(Generic[C]):
     )
     remember: Callable[[Subject, Batch], Tensors] | None = None
     inside: bool = False
+    gradients: bool = False
     variant: Callable[[Setting], str] = lambda setting: ""
     table: Callable[[Any], Any] | None = None
     figure: Callable[[Any], Any] | None = None

@@ -17,6 +17,7 @@ SUITES: Registry = Registry(
         "nfe": "harness.suites.nfe",
         "stability": "harness.suites.stability",
         "ood": "harness.suites.ood",
+        "adversarial": "harness.suites.adversarial",
     },
     group="harness.suites",
 )

@@ -654,10 +654,43 @@ OOD_FPR95 = Metric(
     reference="Liu et al. 2020",
 )
 
+ROBUST_ACCURACY = Metric(
+    "robust_accuracy",
+    "robust accuracy",
+    "Share of images that are classified correctly, clean and at every point within eps that an "
+    "attack tried; an upper bound.",
+    "up",
+    RATE,
+    0,
+    1,
+    reference="Croce and Hein 2020",
+    by_image=True,
+)
+ATTACK_SUCCESS = Metric(
+    "attack_success",
+    "attack success",
+    "Share of the images that an attack was given for which it found a misclassified point; they "
+    "are those that the attacks before it left.",
+    unit=RATE,
+    low=0,
+    high=1,
+    by_image=True,
+)
+MINIMAL_DISTANCE = Metric(
+    "minimal_distance",
+    "median distance",
+    "Median over images of the distance to the nearest misclassified point that was found, in "
+    "units of images in [0, 1]; 0 for images that are misclassified; an upper bound.",
+    "up",
+    low=0,
+    reference="Croce and Hein 2020",
+)
+
 METRICS.add(*SCORES, *SCALED, AURC, EXCESS_AURC, ACCURACY_AT_80)
 METRICS.add(ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SECONDS)
 METRICS.add(NFE_GAMMA, NFE_AUROC, NFE_TIE, TRAINED_WITH, NFE_RHO)
 METRICS.add(OOD_AUROC, OOD_AUPR, OOD_FPR95)
+METRICS.add(ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE)
 METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
 METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
 BUILT_IN = frozenset(METRICS)

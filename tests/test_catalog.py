@@ -42,7 +42,8 @@ def test_an_entry_is_complete(name: str) -> None:
         and (entry.macs is None or entry.macs > 0)
     )
     assert all(null in CATALOG for null in entry.nulls)
-    assert set(entry.capabilities) <= {"solver", "attention", "blocks"}
+    kinds = {"solver", "attention", "blocks", "stochastic", "transductive"}
+    assert set(entry.capabilities) <= kinds
 
 
 @pytest.mark.parametrize("registry", [SUITES, DATASETS, CORRUPTIONS], ids=lambda r: r.kind)

@@ -47,6 +47,10 @@ Source = Annotated[
     str,
     opt.evaluation("harness, or imagecorruptions to compare.", "--corruption-source"),
 ]
+AttackSource = Annotated[
+    str,
+    opt.evaluation("harness, or pyautoattack to compare.", "--attack-source"),
+]
 BatchSize = Annotated[
     int | None,
     opt.evaluation("Batch size; does not affect results \\[the device's default]."),
@@ -86,6 +90,7 @@ def run(
     out_of_distribution: opt.OutOfDistribution = [],
     constants: opt.Constants = "auto",
     source: Source = "harness",
+    attack_source: AttackSource = "harness",
     batch_size: BatchSize = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float32",

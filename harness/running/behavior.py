@@ -41,6 +41,15 @@ class Behavior:
     words: tuple[str, ...] = ()
     fresh: bool = False
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Return what `Setting.can` says of a model that was found to be no function of images."""
+        if not self.fresh:
+            return frozenset()
+        if "changes itself" in self.words or any(w.startswith("depends on") for w in self.words):
+            return frozenset({"transductive"})
+        return frozenset({"random"})
+
 
 ORDINARY = Behavior()
 

@@ -119,6 +119,7 @@ class Data:
             seed=options.image_seed,
             constants=options.constants,
             source=options.source,
+            attack_source=options.attack_source,
             published=self._published(split),
             out_of_distribution=self._others[frame],
         )

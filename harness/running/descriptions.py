@@ -16,7 +16,7 @@ from harness.models.preprocessing import preprocessing_of
 from harness.models.source_code import difference, digest
 from harness.refusal import Refusal, user_input
 from harness.running.behavior import declared
-from harness.running.evaluate import PROTOCOL, batch_size_for, dtype_for
+from harness.running.evaluate import PROTOCOL, batch_size_of, dtype_for
 from harness.running.jobs import Evaluation, Job
 from harness.running.options import Options, resolve_device
 from harness.storage import results
@@ -58,7 +58,9 @@ def describe_cells(
     ]
 
 
-def describe_run(job: Job, cell: Description, model: nn.Module, options: Options) -> dict[str, Any]:
+def describe_run(
+    job: Job, evaluation: Evaluation, cell: Description, model: nn.Module, options: Options
+) -> dict[str, Any]:
     """Return what made the numbers of a run, as any of its cells, but for what was found while it
     ran."""
     device = resolve_device(options.device)
@@ -82,7 +84,7 @@ def describe_run(job: Job, cell: Description, model: nn.Module, options: Options
         "dtype": cell.dtype,
         "batch_size": cell.batch
         or options.batch_size
-        or batch_size_for(device, job.split.image_size),
+        or batch_size_of(evaluation.suite, device, job.split.image_size),
         "command": command_line(),
     }
 

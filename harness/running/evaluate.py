@@ -22,6 +22,7 @@ from harness.suites.base import (
     Subject,
     Suite,
     Tensors,
+    Where,
     unchanged,
 )
 from harness.suites.datasets import Split, as_input
@@ -56,9 +57,19 @@ def batch_size_for(device: torch.device, image_size: int) -> int:
     return min(2000, max(50, 2**20 // image_size**2))
 
 
+def batch_size_of(suite: Suite, device: torch.device, image_size: int) -> int:
+    """Return the default batch size of a suite.
+
+    Few images of a batch withstand the first attacks, and these go on together; on a CPU a suite of
+    attacks has four batches in one, and takes no more at a time than it likes.
+    """
+    size = batch_size_for(device, image_size)
+    return 4 * size if suite.gradients and device.type == "cpu" else size
+
+
 def dtype_for(suite: Suite, dtype: str) -> str:
     """Return the type of arithmetic of `suite` where `dtype` is asked for."""
-    return "float32" if suite.inside else dtype
+    return "float32" if suite.inside or suite.gradients else dtype
 
 
 @dataclass(frozen=True)
@@ -182,6 +193,13 @@ def stopped_early(model: nn.Module, count: int) -> Tensor | None:
     return torch.stack(found).any(dim=0).to(torch.uint8) if found else None
 
 
+def forget_stopped(model: nn.Module) -> None:
+    """Forget what solvers said of the last call, so that it is of none before."""
+    for part in model.modules():
+        if isinstance(spent := vars(part).get("spent"), Tensor):
+            vars(part)["spent"] = spent[:0]
+
+
 def measured(suite: Suite, cell: Cell, arrays: Arrays) -> list[Measurement]:
     """Return what a suite measures of stored arrays, and how many solutions are unfinished."""
     rows = list(suite.measure(cell, arrays))
@@ -200,6 +218,7 @@ def observe(
     batch_size: int,
     limit: int = 0,
     memory: Memory | None = None,
+    earlier: Mapping[Where, Arrays] = {},
     advance: Callable[[int], None] = lambda n: None,
 ) -> Mapping[str, np.ndarray]:
     """Return what `suite` observes of `subject` under `cell`, one row an image.
@@ -208,6 +227,7 @@ def observe(
         split: On any device.
         limit: Number of images, 0 for all.
         memory: Of this suite and subject, to share among its cells.
+        earlier: What was observed of the same images under the conditions of the cell's `after`.
         advance: Called with the number of images after each batch.
 
     Returns:
@@ -222,6 +242,11 @@ def observe(
     parts: list[Tensors] = []
     # Which images a transductive model sees together is part of what it is.
     batch_size = getattr(subject.model, "graph_batch", batch_size)
+    told = {
+        where: {name: torch.tensor(found) for name, found in earlier[where].items()}
+        for where in cell.after
+    }
+    first = 0
     with torch.no_grad():  # not inference mode, which a model that differentiates cannot leave
         for part in indices.split(batch_size):
             where = part.to(subject.device)
@@ -231,7 +256,13 @@ def observe(
                 if suite.remember is not None:
                     remembered = memory.of(Batch(as_input(images), labels, part))
                 images = _prepared(cell, images, where, subject.seed)
-            batch = Batch(as_input(images), labels, part, remembered)
+            rows = slice(first, first := first + len(part))
+            before = {
+                at: {name: found[rows].to(subject.device) for name, found in arrays.items()}
+                for at, arrays in told.items()
+            }
+            batch = Batch(as_input(images), labels, part, remembered, before)
+            forget_stopped(subject.model)
             found = dict(suite.observe(subject, batch, cell))
             stopped = stopped_early(subject.model, len(part))
             parts.append(found if stopped is None else found | {STOPPED.name: stopped})

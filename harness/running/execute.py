@@ -25,11 +25,12 @@ from harness.running.descriptions import (
     earlier_run,
     with_earlier,
 )
+from harness.running.earlier import Earlier
 from harness.running.environment import environment
 from harness.running.evaluate import (
     Evaluated,
     Memory,
-    batch_size_for,
+    batch_size_of,
     calibrated,
     dtype_for,
     folding,
@@ -191,8 +192,10 @@ def measure(
             progress.task(f"{evaluation.name}: {job.label}", total, "images") as task,
             stopping.finishing(),
         ):
-            for i, arrays in _observed(job, evaluation, model, missing, options, task):
+            earlier = Earlier(evaluation.cells, descriptions, store)
+            for i, arrays in _observed(job, evaluation, model, missing, earlier, options, task):
                 store.write(descriptions[i], arrays)
+                earlier.add(evaluation.cells[i], arrays)
                 stopping.check()
                 taken.add(i, arrays)
     measurements = [row for rows in taken.rows for row in rows]
@@ -200,7 +203,7 @@ def measure(
     key = dict(zip(("dataset", "suite", "model", "seed"), place, strict=True))
     key["run"] = results.run_key(cells, evaluation.suite.version)
     own = sorted({m.metric for m in measurements} - BUILT_IN)
-    provenance = describe_run(job, descriptions[0], model, options) | {
+    provenance = describe_run(job, evaluation, descriptions[0], model, options) | {
         "code": code,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "wall_s": round(time.monotonic() - start, 2),
@@ -234,13 +237,14 @@ def _observed(
     evaluation: Evaluation,
     model: nn.Module,
     missing: Sequence[int],
+    earlier: Earlier,
     options: Options,
     task: Task,
 ) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
     """The arrays of the cells that are missing, one after the other."""
     suite, device, behavior = evaluation.suite, resolve_device(options.device), job.behavior
     dtype, seed = dtype_for(suite, options.dtype), evaluation.setting.seed
-    batch_size = options.batch_size or batch_size_for(device, job.split.image_size)
+    batch_size = options.batch_size or batch_size_of(suite, device, job.split.image_size)
     find = suite.calibrate(evaluation.setting)
     training = None
     if find is not None:
@@ -279,6 +283,7 @@ def _observed(
                         batch_size=behavior.batch or batch_size,
                         limit=options.limit,
                         memory=memory,
+                        earlier=earlier.of(cell),
                         advance=advance,
                     ),
                 )

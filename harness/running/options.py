@@ -48,6 +48,7 @@ class Options:
         out_of_distribution: Data sets whose images the suite `ood` tells from the others.
         constants: Set of severity constants; "auto" chooses by the size of the images.
         source: Who makes the corruptions, "harness" or "imagecorruptions".
+        attack_source: Who makes the attacks, "harness" or "pyautoattack".
         image_seed: Seed of all random draws on test images; training seeds are given by job.
         tensorboard: Folder of scalars of trainings, None for none.
         name: Of the one model, in tables and paths; "" for its own.
@@ -75,6 +76,7 @@ class Options:
     out_of_distribution: tuple[str, ...] = ()
     constants: str = "auto"
     source: str = "harness"
+    attack_source: str = "harness"
     image_seed: int = 0
     tensorboard: Path | None = None
     name: str = ""

@@ -192,7 +192,7 @@ def _with_evaluations(
         if not job.source.ours and questions:
             images = as_input(job.split.images[spread_evenly(len(job.split), PROBED)])
             found = probe(model, images, options.batch_size, job.source.name)
-            job = replace(job, behavior=found)
+            job, can = replace(job, behavior=found), can | found.kinds
         job.built.append(model)
     setting = replace(setting, can=can)
     with user_input():

@@ -55,12 +55,14 @@ class Plan:
         targets: Number of target classes, those of the largest logits of the clean image after its
             label's, all where there are fewer; each has all restarts. 0 for an attack without.
         draws: As in `Problem`.
+        nearest: Whether all runs get all images, and the nearest of their points are returned.
     """
 
     run: Run
     restarts: int = 1
     targets: int = 0
     draws: int = 1
+    nearest: bool = False
 
 
 Attack = Callable[..., Tensor]
@@ -109,14 +111,20 @@ def _carry_out(plan: Plan, problem: Problem) -> Tensor:
     right = is_right(clean, problem.labels) if plan.draws == 1 else problem.right(problem.images)
     alive, problem = right.nonzero()[:, 0], replace(problem, clean=clean)
     targets = min(plan.targets, clean.shape[1] - 1)
+    least = torch.full_like(out[:, 0, 0, 0], math.inf)  # distances of the points in `out`
     for number in range(plan.restarts * max(targets, 1)):
         if not len(alive):
             break
         part = problem.part(alive)
-        out[alive], broken = plan.run(
+        points, broken = plan.run(
             part.towards(number // plan.restarts) if targets else part, number
         )
-        alive = alive[~broken]
+        if plan.nearest:
+            size = problem.ball.size(points - part.images)
+            broken &= size < least[alive]
+            out[alive[broken]], least[alive[broken]] = points[broken], size[broken]
+        else:
+            out[alive], alive = points, alive[~broken]
     return out
 
 

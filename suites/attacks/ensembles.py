@@ -162,14 +162,20 @@ def run_ensemble(
                 seed=seed,
                 **entry.settings,
             )
-            _check_found(points, images[rows], ball, entry.attack)
+            check_found(points, images[rows], ball, entry.attack)
             hit[rows] = ~right(subject, points, labels[rows], entry.draws, keys[rows])
             new = hit[rows] & (by[rows] == ROBUST)
             out[rows[new]], by[rows[new]] = points[new], place
     return Outcome(out, by, hits, attacked)
 
 
-def _check_found(points: Tensor, images: Tensor, ball: Ball, name: str) -> None:
+def check_found(points: Tensor, images: Tensor, ball: Ball, name: str) -> None:
+    """Refuse what no attack may give.
+
+    Raises:
+        FloatingPointError: A point is not finite, outside of [0, 1], or farther than eps from its
+            image, (N, C, H, W).
+    """
     far = ball.size(points - images)
     if not (points.isfinite().all() and (points >= 0).all() and (points <= 1).all()):
         raise FloatingPointError(f"The attack `{name}` gave images outside of [0, 1].")

@@ -17,7 +17,8 @@ nearest, |gap_t| / |grad gap_t|_dual; restarts begin at x + eps / 2 t / |t|, t u
 Reference: F. Croce and M. Hein, Minimally distorted adversarial examples with a fast adaptive
 boundary attack, ICML 2020, https://arxiv.org/abs/1907.02044. Deviations: as in the authors' code,
 there is no search along the last segment at the end; unlike it, an image leaves as soon as a point
-within eps is found, so that the points are not the nearest ones.
+within eps is found, so that the points are not the nearest ones; with `nearest` none leaves, and
+the nearest point of all runs is returned.
 """
 
 from functools import partial
@@ -80,7 +81,12 @@ def _step(problem: Problem, points: Tensor, plane: Plane) -> Tensor:
 
 
 def run(
-    problem: Problem, number: int, iterations: int, targeted: bool, restarts: int
+    problem: Problem,
+    number: int,
+    iterations: int,
+    targeted: bool,
+    restarts: int,
+    nearest: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Search once; only the first run of each target starts at the image itself."""
     ball = problem.ball
@@ -91,14 +97,18 @@ def run(
         t = 2 * problem.uniform(number) - 1 if ball.norm == "linf" else problem.normal(number)
         points = (points + ball.eps / 2 * t / column(ball.size(t))).clamp(0, 1)
     plane = _plane_of_target if targeted else _nearest_plane
+    least = torch.full_like(points[:, 0, 0, 0], ball.eps)  # distance of the nearest point yet
     for _ in range(iterations):
         points = _step(problem, points, plane(problem, points))
         wrong = ~problem.right(points)
         moves = points - problem.images
-        won = wrong & (ball.size(moves) <= ball.eps)
+        size = ball.size(moves)
+        won = wrong & (size <= least[rows])
         found[rows[won]], broken[rows[won]] = points[won], True
         points = torch.where(column(wrong), problem.images + BACK * moves, points)
-        if won.any():
+        if nearest:
+            least[won] = size[won]
+        elif won.any():
             problem, rows, points = problem.part(~won), rows[~won], points[~won]
             if not len(rows):
                 break
@@ -106,19 +116,22 @@ def run(
 
 
 @attack
-def fab(iterations: int = 100, restarts: int = 5) -> Plan:
+def fab(iterations: int = 100, restarts: int = 5, nearest: bool = False) -> Plan:
     """Return images on the other side of the nearest class's boundary.
 
     Args:
         iterations: Number of steps.
         restarts: Number of starts, each on the images that the ones before did not break.
+        nearest: Whether the search goes on within eps, for the nearest point of all runs.
     """
-    once = partial(run, iterations=iterations, targeted=False, restarts=restarts)
-    return Plan(once, restarts)
+    once = partial(run, iterations=iterations, targeted=False, restarts=restarts, nearest=nearest)
+    return Plan(once, restarts, nearest=nearest)
 
 
 @attack
-def fab_t(iterations: int = 100, restarts: int = 1, targets: int = 9) -> Plan:
+def fab_t(
+    iterations: int = 100, restarts: int = 1, targets: int = 9, nearest: bool = False
+) -> Plan:
     """Return images on the other side of one class's boundary after the other.
 
     Args:
@@ -126,6 +139,7 @@ def fab_t(iterations: int = 100, restarts: int = 1, targets: int = 9) -> Plan:
         restarts: Number of starts for each target.
         targets: Number of target classes, those of the largest logits of the clean image after its
             label's; all others where there are fewer.
+        nearest: As in `fab`.
     """
-    once = partial(run, iterations=iterations, targeted=True, restarts=restarts)
-    return Plan(once, restarts, targets)
+    once = partial(run, iterations=iterations, targeted=True, restarts=restarts, nearest=nearest)
+    return Plan(once, restarts, targets, nearest=nearest)

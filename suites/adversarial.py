@@ -45,7 +45,7 @@ from harness.suites.attacks.balls import Ball
 from harness.suites.attacks.ensembles import ATTACKS, Entry, check_found
 from harness.suites.attacks.problem import is_right
 from harness.suites.attacks.random_draws import OF_VERDICTS, Draws, mean_over_draws
-from harness.suites.attacks.schedule import GRIDS, NEAREST, rand, short, standard
+from harness.suites.attacks.schedule import NEAREST, rand, short, standard
 from harness.suites.base import (
     Arrays,
     Batch,
@@ -66,6 +66,7 @@ from harness.suites.metrics import (
     array_name,
 )
 from harness.suites.observe import classification, logits
+from harness.suites.radii import GRIDS
 
 SOURCES = ("harness", "pyautoattack")
 CLEAN = ("clean", 0.0)

@@ -16,6 +16,7 @@ from harness.analysis.numbers import (
     differences_of,
     intervals_of,
 )
+from harness.plots.adversarial import robustness_curve
 from harness.plots.attention import (
     STATISTICS,
     attention_statistics,
@@ -35,6 +36,7 @@ from harness.storage.histories import read_histories
 from harness.storage.results import cells_root, csv_path, read
 from harness.storage.sources import describe_source
 from harness.suites.metrics import is_bound
+from harness.suites.radii import GRIDS
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,16 @@ def ood_figures(part: Part) -> dict[str, Figure]:
     return {"": detection_figure(intervals_of(part.samples(rows)), part.looks, part.size)}
 
 
+def adversarial_figures(part: Part) -> dict[str, Figure]:
+    """Robust accuracy over eps."""
+    robust = part.rows["metric"].eq("robust_accuracy") & part.rows["condition"].isin(GRIDS)
+    clean = part.rows["metric"].eq("accuracy") & part.rows["condition"].eq(CLEAN)
+    rows = part.rows[(robust | clean) & part.rows["variant"].eq("")]
+    if not robust.any():
+        return generic_figures(part)
+    return {"": robustness_curve(intervals_of(part.samples(rows)), part.looks, part.size)}
+
+
 def generic_figures(part: Part) -> dict[str, Figure]:
     """All metrics, by condition and level; of any suite."""
     rows = part.rows[~part.rows["variant"].map(is_bound)]
@@ -149,6 +161,7 @@ FIGURES: dict[str, Callable[[Part], dict[str, Figure]]] = {
     "attention": attention_figures,
     "stability": stability_figures,
     "ood": ood_figures,
+    "adversarial": adversarial_figures,
 }  # all others: `generic_figures`
 
 

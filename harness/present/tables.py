@@ -9,6 +9,7 @@ import pandas as pd
 from harness.analysis.comparability import behaviors_of, find_notes
 from harness.models.catalog import CATALOG
 from harness.present.accuracy import accuracy_sheets
+from harness.present.adversarial import adversarial_sheets
 from harness.present.attention import attention_sheets
 from harness.present.board import board_sheets, sheet_of
 from harness.present.imagenet_c import imagenet_c_sheets
@@ -31,6 +32,7 @@ TABLES: dict[str, Callable[[Request], list[Sheet]]] = {
     "stability": stability_sheets,
     "nfe": nfe_sheets,
     "ood": ood_sheets,
+    "adversarial": adversarial_sheets,
 }
 
 

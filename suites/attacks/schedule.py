@@ -18,43 +18,12 @@ Networks that draw random numbers have `rand` in its place, and no FAB-T and no 
 single answers.
 """
 
-from dataclasses import dataclass
-
 from harness.suites.attacks.ensembles import ENSEMBLES, Entry
 from harness.suites.attacks.random_draws import DRAWS
 
-LARGE = 64  # pixels, above which eps is that of ImageNet
 FEWEST = {"apgd_dlr": 3, "apgd_t": 4}  # classes that an attack needs
 NEAREST = Entry("fab_t", {"iterations": 10, "targets": 4, "nearest": True})
 SHORT = Entry("apgd_ce", {"iterations": 20})
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where a norm's images are attacked.
-
-    Args:
-        unit: What a level is in units of images in [0, 1]: 1 / 255 in "linf", 1 in "l2".
-        levels: eps in that unit, ascending.
-        headline: The one of them at which leaderboards report; `large` that of large images.
-        farthest: eps of the search for the nearest point, in units of images: it reaches all.
-    """
-
-    unit: float
-    levels: tuple[float, ...]
-    headline: float
-    large: float
-    farthest: float
-
-    def reported(self, image_size: int) -> float:
-        """Return the level that leaderboards report, for images of this side."""
-        return self.large if image_size > LARGE else self.headline
-
-
-GRIDS = {
-    "linf": Grid(1 / 255, (0.25, 0.5, 1, 2, 4, 8, 16), 8, 4, 1),
-    "l2": Grid(1, (0.1, 0.25, 0.5, 1), 0.5, 0.5, 1e4),
-}
 
 
 def standard(num_classes: int) -> tuple[Entry, ...]:

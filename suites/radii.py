@@ -1,0 +1,43 @@
+"""Sizes of adversarial changes in two norms, as conditions of a suite have them; nothing heavy."""
+
+from dataclasses import dataclass
+
+LARGE = 64  # pixels, above which eps is that of ImageNet
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a norm's images are attacked.
+
+    Args:
+        unit: What a level is in units of images in [0, 1]: 1 / 255 in "linf", 1 in "l2".
+        levels: eps in that unit, ascending.
+        headline: The one of them at which leaderboards report; `large` that of large images.
+        farthest: eps of the search for the nearest point, in units of images: it reaches all.
+    """
+
+    unit: float
+    levels: tuple[float, ...]
+    headline: float
+    large: float
+    farthest: float
+
+    def reported(self, image_size: int) -> float:
+        """Return the level that leaderboards report, for images of this side."""
+        return self.large if image_size > LARGE else self.headline
+
+
+GRIDS = {
+    "linf": Grid(1 / 255, (0.25, 0.5, 1, 2, 4, 8, 16), 8, 4, 1),
+    "l2": Grid(1, (0.1, 0.25, 0.5, 1), 0.5, 0.5, 1e4),
+}
+
+
+def size_in_words(norm: str, level: float) -> str:
+    """Return the size of a level as papers write it: "8/255" in "linf", "0.5" in "l2"."""
+    return f"{level:g}/255" if norm == "linf" else f"{level:g}"
+
+
+def group_of(norm: str, level: float) -> str:
+    """Return the name in tables of a norm's condition at a level."""
+    return f"{norm} {level:g}" if level else norm

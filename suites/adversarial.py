@@ -185,9 +185,7 @@ def observe(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
     if cell.entry is not None:
         radius, success = _attacked(subject, batch, cell, radius)
         found[array_name(ATTACK_SUCCESS)] = success
-        if cell.level == 0:
-            found[DISTANCE] = radius
-    elif DISTANCE in before:
+    if DISTANCE in before or (cell.entry is not None and cell.entry.settings.get("nearest")):
         found[DISTANCE] = radius
     return found | {
         RADIUS: radius,

@@ -11,7 +11,7 @@ from harness.plots.curves import Ends, Models, label_lines
 from harness.plots.style import Looks, Size, panels, percent, styled
 from harness.suites.radii import GRIDS
 
-AXES = {"linf": "eps, units of 1/255", "l2": "eps, images in [0, 1]"}
+AXES = {"linf": "eps, units of 1/255", "l2": "eps, units of images in [0, 1]"}
 TITLES = {"linf": "Linf", "l2": "L2"}
 
 
@@ -38,7 +38,7 @@ def draw_bands(axis: Any, part: pd.DataFrame, models: Models) -> Ends:
         line = part[part["model"] == model].sort_values("level")
         if line.empty:
             continue
-        axis.plot(line["level"], line["value"], label=model, **look.line())
+        axis.plot(line["level"], line["value"], label=model, clip_on=False, **look.line())
         if look.full:
             band = line["level"], line["low"], line["high"]
             axis.fill_between(*band, color=look.color, alpha=0.15, linewidth=0, zorder=1)

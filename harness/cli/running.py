@@ -117,8 +117,7 @@ def run(
     try:
         for file in execute(jobs, options, progress):
             written.append(file)
-            stored = file.cells - file.measured
-            progress.say(f"{file.measured} conditions measured, {stored} were stored.")
+            progress.say(_said(file))
     except Failure as error:
         if not written:
             raise
@@ -126,6 +125,10 @@ def run(
     print_results(written, jobs, options, progress, json)
     if failure is not None:
         raise failure
+
+
+def _said(file: "Written") -> str:
+    return f"{file.measured} conditions measured, {file.cells - file.measured} were stored."
 
 
 def print_results(

@@ -4,8 +4,8 @@ It draws for a batch as a whole, from PyTorch's global generator, which is seede
 and put back afterwards: its numbers depend on the size of batches, ours do not.
 """
 
+import warnings
 from collections.abc import Callable
-from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
@@ -17,18 +17,6 @@ from harness.suites.attacks.problem import Classifier
 
 PACKAGE = "pyautoattack"
 NAMES = {"linf": "Linf", "l2": "L2"}
-
-
-class Contiguous(torch.autograd.Function):
-    """The identity, whose gradient lies in memory in the order that the package expects."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return gradient.contiguous()
 
 
 def version() -> str:
@@ -68,17 +56,13 @@ def authors(name: str) -> Callable[..., Tensor]:
         with torch.no_grad():
             classes = subject(images[:1]).shape[1]
         common = {"eps": eps, "norm": NAMES[norm], "seed": seed, "device": images.device}
-        asked = partial(_ask, subject)
-        attack = _attack(name, asked, classes, common, settings)
-        with torch.inference_mode(False), torch.random.fork_rng():
-            return attack(images.detach().clone(), labels.clone()).detach()
+        attack = _attack(name, subject, classes, common, settings)
+        flat = images.detach().clone(memory_format=torch.contiguous_format)  # it asks for views
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of gradients that are 0
+            return attack(flat, labels.clone()).detach()
 
     return attacked
-
-
-def _ask(subject: Classifier, images: Tensor) -> Tensor:
-    found: Any = Contiguous.apply(images)
-    return subject(found)
 
 
 def _attack(

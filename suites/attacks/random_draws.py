@@ -21,7 +21,7 @@ OF_ATTACKS, OF_VERDICTS = 1 << 20, 1 << 21  # first draws
 
 
 class Draws:
-    """Logits of one draw after the other; a `Classifier` that is told the images' positions.
+    """Logits of one draw after the other; a classifier that is told the positions, see `ask`.
 
     Args:
         model: A `harness.models.base.Stochastic` network.

@@ -7,7 +7,7 @@ a level that is eps, in units of 1 / 255 in "linf" and of images in [0, 1] in "l
     linf fab_t 0    FAB-T's nearest points, for a whole curve (20 iterations, 4 classes)
     linf apgd_ce 4  what one attack leaves, at that eps, of what all before it left
     linf 4          the minimum over all attacks up to that eps, image by image
-    linf 0          clean images; the median distance to the nearest misclassified point
+    linf distance 0 clean images; the median distance to the nearest misclassified point
 
 `harness.suites.attacks.schedule` says which attacks, in which order. At 8 / 255 (4 / 255 for images
 above 64 pixels) and at 0.5 in "l2" they are AutoAttack's `standard` with its whole budgets. Every
@@ -66,7 +66,7 @@ from harness.suites.metrics import (
     array_name,
 )
 from harness.suites.observe import classification, logits
-from harness.suites.radii import GRIDS
+from harness.suites.radii import GRIDS, distance_of
 
 SOURCES = ("harness", "pyautoattack")
 CLEAN = ("clean", 0.0)
@@ -130,9 +130,12 @@ def _of_norm(norm: str, setting: Setting) -> Iterator[AttackCell]:
     last = CLEAN
 
     def cell(entry: Entry | None, level: float, eps: float, fixed: bool = False) -> AttackCell:
-        names = (norm, FIXED if fixed else entry.attack) if entry else (norm,)
-        told = _constants(entry, norm, eps, setting.attack_source, last)
-        condition, source = " ".join(names), setting.attack_source
+        if entry is None:
+            condition = norm if level else distance_of(norm)
+        else:
+            condition = f"{norm} {FIXED if fixed else entry.attack}"
+        source = setting.attack_source
+        told = _constants(entry, norm, eps, source, last)
         return AttackCell(
             condition, level, constants=told, after=(last,), norm=norm, eps=eps, entry=entry,
             source=source, fixed=fixed,
@@ -280,7 +283,7 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
         there = None if values is None else values[np.isfinite(values)].astype(float)
         if there is not None and len(there):
             yield cell.row(metric, float(there.mean()), len(there))
-    if cell.condition in GRIDS and cell.level == 0 and DISTANCE in arrays:
+    if cell.condition in map(distance_of, GRIDS) and DISTANCE in arrays:
         ends = median(arrays[DISTANCE].astype(float))
         for end, value in zip(("", "low", "high"), ends, strict=True):
             if math.isfinite(value):

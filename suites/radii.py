@@ -38,6 +38,6 @@ def size_in_words(norm: str, level: float) -> str:
     return f"{level:g}/255" if norm == "linf" else f"{level:g}"
 
 
-def group_of(norm: str, level: float) -> str:
-    """Return the name in tables of a norm's condition at a level."""
-    return f"{norm} {level:g}" if level else norm
+def distance_of(norm: str) -> str:
+    """Return the condition that a norm's distances stand under, at level 0."""
+    return f"{norm} distance"

@@ -123,7 +123,8 @@ def rows(found: Found, images: Split, **told: Any) -> list:
 
 
 def robust(found: Found, norm: str, level: float) -> np.ndarray:
-    return found[norm, level]["robust_accuracy"].astype(bool)
+    where = (norm, level) if level else (radii.distance_of(norm), 0)
+    return found[where]["robust_accuracy"].astype(bool)
 
 
 def distances(images: Split, norm: str) -> np.ndarray:
@@ -162,10 +163,10 @@ def test_a_linear_classifiers_numbers_are_those_of_the_closed_form(quick: None, 
         assert (here & ~expected).mean() <= 0.015
         assert 0 < expected.mean() < 0.98
     told = {r.variant: r.value for r in rows(found, images) if r.metric == "minimal_distance"
-            and r.condition == norm}  # fmt: skip
+            and r.condition == radii.distance_of(norm)}  # fmt: skip
     assert np.median(exact) <= told[""] <= 1.03 * np.median(exact)
     assert told["low"] < told[""] < told["high"]
-    radius = found[norm, 0]["radius"]
+    radius = found[radii.distance_of(norm), 0]["radius"]
     assert (radius >= exact * (1 - 1e-4)).all() and (radius[exact == 0] == 0).all()
     assert (radius == 0).sum() == (exact == 0).sum() > 0
 
@@ -394,7 +395,7 @@ def test_the_command_prints_the_numbers_and_draws_the_curves(quick: None, here: 
     assert row["linf"] == pytest.approx(frame["linf", 12, "robust_accuracy", ""], abs=1e-6)
     assert row["linf_low"] <= row["linf"] <= row["linf_high"]
     assert row["linf_distance"] == pytest.approx(
-        frame["linf", 0, "minimal_distance", ""] * 255, abs=1e-3
+        frame["linf distance", 0, "minimal_distance", ""] * 255, abs=1e-3
     )
     assert "Robust accuracy is an upper bound" in done.output
     assert Path("results/quick/figures/digits-adversarial.png").is_file()

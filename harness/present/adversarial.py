@@ -6,7 +6,7 @@ from typing import Any
 from harness.analysis.numbers import CLEAN
 from harness.present.request import Means, Request, by_run, counts, estimate
 from harness.present.sheet import COUNTS, DATASET, MODEL, PERCENT, Column, Row, Sheet, fixed, number
-from harness.suites.radii import GRIDS, group_of, size_in_words
+from harness.suites.radii import GRIDS, distance_of, size_in_words
 
 ROBUST, SUCCESS, DISTANCE = "robust_accuracy", "attack_success", "minimal_distance"
 FIXED = "fixed noise"
@@ -31,10 +31,10 @@ def adversarial_sheets(request: Request) -> list[Sheet]:
             level = reported(means, norm)
             if level is not None:
                 row[f"{norm}_eps"] = level
-                row |= estimate(norm, means.get((ROBUST, "", group_of(norm, level))))
+                row |= estimate(norm, means.get((ROBUST, "", f"{norm} {level:g}")))
             row |= _distance(means, norm)
             curve = {
-                f"{lv:g}": means.get((ROBUST, "", group_of(norm, lv))) for lv in GRIDS[norm].levels
+                f"{lv:g}": means.get((ROBUST, "", f"{norm} {lv:g}")) for lv in GRIDS[norm].levels
             }
             if any(curve.values()):
                 own = names | counts(*curve.values())
@@ -61,7 +61,7 @@ def reported(means: Means, norm: str) -> float | None:
 def _distance(means: Means, norm: str) -> Row:
     """The median distance in the unit of levels, with the interval of its own rows."""
     ends = {"": "", "_low": "low", "_high": "high"}
-    found = {end: means.get((DISTANCE, name, norm)) for end, name in ends.items()}
+    found = {end: means.get((DISTANCE, name, distance_of(norm))) for end, name in ends.items()}
     key = f"{norm}_distance"
     return {key + end: sample and sample.value / GRIDS[norm].unit for end, sample in found.items()}
 

@@ -243,7 +243,7 @@ def test_an_interruption_is_one_sentence(here: Path, monkeypatch: pytest.MonkeyP
     def interrupt(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.running.execute.observe", interrupt)
+    monkeypatch.setattr("harness.running.one_run.observe_stepwise", interrupt)
     result = harness(*RUN)
     assert result.exit_code == 130
     assert "Interrupted. Finished work is kept; run the same command again" in result.stderr

@@ -22,7 +22,8 @@ from harness.models.lookup import source
 from harness.models.source_code import code_of, difference, digest, settings_of
 from harness.progress import Progress
 from harness.refusal import Failure, Refusal
-from harness.running.execute import Written, execute
+from harness.running.execute import execute
+from harness.running.one_run import Written
 from harness.running.options import Options
 from harness.running.plan import plan
 from harness.storage.results import read, read_run

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from harness.models.in_memory import source_of
 from harness.progress import Progress
-from harness.running import execute as module
-from harness.running.execute import Written, execute
+from harness.running import one_run as module
+from harness.running.execute import execute
+from harness.running.one_run import Written
 from harness.running.options import Options
 from harness.running.plan import plan
 from harness.running.rescore import rescore
@@ -65,20 +66,24 @@ def most(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """A function that returns how many cells' logits were alive at once since its last call."""
     alive, counts = list[Any](), [0]
 
+    def note(found: Any) -> Any:
+        arrays = found[0] if isinstance(found, tuple) else found
+        if arrays is not None:
+            assert isinstance(arrays["logits"], np.ndarray)
+            gc.collect()
+            alive.append(weakref.ref(arrays["logits"]))
+            counts.append(sum(one() is not None for one in alive))
+        return found
+
     def watched(function: Callable) -> Callable:
-        def watch(*arguments: Any, **options: Any) -> Any:
-            found = function(*arguments, **options)
-            arrays = found[0] if isinstance(found, tuple) else found
-            if arrays is not None:
-                assert isinstance(arrays["logits"], np.ndarray)
-                gc.collect()
-                alive.append(weakref.ref(arrays["logits"]))
-                counts.append(sum(one() is not None for one in alive))
-            return found
+        return lambda *arguments, **options: note(function(*arguments, **options))
 
-        return watch
+    stepwise = module.observe_stepwise
 
-    monkeypatch.setattr(module, "observe", watched(module.observe))
+    def steps(*arguments: Any, **options: Any) -> Iterator[None]:
+        return note((yield from stepwise(*arguments, **options)))
+
+    monkeypatch.setattr(module, "observe_stepwise", steps)
     for name in ("read", "look"):
         monkeypatch.setattr(CellStore, name, watched(getattr(CellStore, name)))
 

@@ -11,8 +11,8 @@ from harness.cli.app import app, print_lines, print_sheets, progress_on_stderr
 
 if TYPE_CHECKING:
     from harness.progress import Progress
-    from harness.running.execute import Written
     from harness.running.jobs import Job
+    from harness.running.one_run import Written
     from harness.running.options import Options
 
 Weights = Annotated[

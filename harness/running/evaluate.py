@@ -2,18 +2,17 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harness.models.folding import fold
 from harness.models.fusing import fuse
-from harness.refusal import Refusal
 from harness.running.behavior import declared
+from harness.running.shared_images import Shared
 from harness.suites.base import (
     Arrays,
     Batch,
@@ -26,7 +25,6 @@ from harness.suites.base import (
     unchanged,
 )
 from harness.suites.datasets import Split, as_input
-from harness.suites.image_files import Unreadable
 from harness.suites.metrics import STOPPED
 from harness.suites.observe import check_finite
 
@@ -153,14 +151,6 @@ def folding(suite: Suite, subject: Evaluated, split: Split, *, ours: bool) -> It
         yield count
 
 
-def _prepared(cell: Cell, images: Tensor, indices: Tensor, seed: int) -> Tensor:
-    """Images under a condition; a file of one that cannot be read is the user's affair."""
-    try:
-        return cell.prepare(images, indices, seed)
-    except Unreadable as error:
-        raise Refusal(f"{error} Then run the same command again; what is done is kept.") from error
-
-
 class Memory:
     """What a suite remembers of clean images, batch by batch, as far as it fits."""
 
@@ -209,7 +199,20 @@ def measured(suite: Suite, cell: Cell, arrays: Arrays) -> list[Measurement]:
     return rows
 
 
-def observe(
+def observe(suite: Suite, cell: Cell, subject: Evaluated, split: Split, **how: Any) -> Arrays:
+    """Return what `suite` observes of `subject` under `cell`, one row an image.
+
+    The arguments and errors are those of `observe_stepwise`.
+    """
+    steps = observe_stepwise(suite, cell, subject, split, **how)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def observe_stepwise(
     suite: Suite,
     cell: Cell,
     subject: Evaluated,
@@ -219,15 +222,17 @@ def observe(
     limit: int = 0,
     memory: Memory | None = None,
     earlier: Mapping[Where, Arrays] = {},
+    shared: Shared | None = None,
     advance: Callable[[int], None] = lambda n: None,
-) -> Mapping[str, np.ndarray]:
-    """Return what `suite` observes of `subject` under `cell`, one row an image.
+) -> Generator[None, None, Arrays]:
+    """Observe `subject` under `cell` batch by batch, so that others can have each batch in between.
 
     Args:
         split: On any device.
         limit: Number of images, 0 for all.
         memory: Of this suite and subject, to share among its cells.
         earlier: What was observed of the same images under the conditions of the cell's `after`.
+        shared: Who makes the images, for all subjects that are observed in step.
         advance: Called with the number of images after each batch.
 
     Returns:
@@ -238,36 +243,35 @@ def observe(
         FloatingPointError: The model gave something that is not a number.
     """
     indices, split = spread_evenly(len(split), limit), split.to(subject.device)
-    memory = memory or Memory(suite, subject)
-    parts: list[Tensors] = []
-    # Which images a transductive model sees together is part of what it is.
-    batch_size = getattr(subject.model, "graph_batch", batch_size)
+    memory, shared = memory or Memory(suite, subject), shared or Shared(split)
     told = {
         where: {name: torch.tensor(found) for name, found in earlier[where].items()}
         for where in cell.after
     }
+    # Which images a transductive model sees together is part of what it is.
+    parts = indices.split(getattr(subject.model, "graph_batch", batch_size))
+    taken: list[Tensors] = []
     first = 0
-    with torch.no_grad():  # not inference mode, which a model that differentiates cannot leave
-        for part in indices.split(batch_size):
-            where = part.to(subject.device)
-            images, labels = split.images[where], split.labels[where]
+    for number, part in enumerate(parts):
+        rows = slice(first, first := first + len(part))
+        before = {
+            at: {name: found[rows].to(subject.device) for name, found in arrays.items()}
+            for at, arrays in told.items()
+        }
+        with torch.no_grad():  # not inference mode, which a model that differentiates cannot leave
+            images, labels = shared.batch(cell, parts, number, subject.seed)
             remembered = None
-            if cell.prepare is not unchanged:
-                if suite.remember is not None:
-                    remembered = memory.of(Batch(as_input(images), labels, part))
-                images = _prepared(cell, images, where, subject.seed)
-            rows = slice(first, first := first + len(part))
-            before = {
-                at: {name: found[rows].to(subject.device) for name, found in arrays.items()}
-                for at, arrays in told.items()
-            }
+            if cell.prepare is not unchanged and suite.remember is not None:
+                clean = as_input(split.images[part.to(subject.device)])
+                remembered = memory.of(Batch(clean, labels, part))
             batch = Batch(as_input(images), labels, part, remembered, before)
             forget_stopped(subject.model)
             found = dict(suite.observe(subject, batch, cell))
             stopped = stopped_early(subject.model, len(part))
-            parts.append(found if stopped is None else found | {STOPPED.name: stopped})
-            advance(len(part))
-        whole = {k: torch.cat([p[k] for p in parts]).cpu() for k in parts[0]}
+        taken.append(found if stopped is None else found | {STOPPED.name: stopped})
+        advance(len(part))
+        yield
+    whole = {k: torch.cat([t[k] for t in taken]).cpu() for k in taken[0]}
     whole |= {"indices": indices, "labels": split.labels.cpu()[indices]}
     arrays = {name: whole[name].numpy() for name in sorted(whole)}
     if "logits" in arrays:

@@ -4,61 +4,21 @@ One CSV and one JSON for each (data set, suite, model, seed).
 """
 
 import contextlib
-import copy
-import datetime
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
-from harness import stopping
-from harness.progress import Progress, Task
-from harness.refusal import Failure, Refusal, describe_error, user_input
-from harness.running.behavior import seeded
-from harness.running.descriptions import (
-    describe_cells,
-    describe_change,
-    describe_run,
-    earlier_run,
-    with_earlier,
-)
-from harness.running.earlier import Earlier
-from harness.running.environment import environment
-from harness.running.evaluate import (
-    Evaluated,
-    Memory,
-    batch_size_of,
-    calibrated,
-    dtype_for,
-    folding,
-    measured,
-    observe,
-)
-from harness.running.jobs import Evaluation, Job
+from harness.progress import Progress
+from harness.refusal import Failure, Refusal, describe_error
+from harness.running.jobs import Job
+from harness.running.measure import measure
 from harness.running.networks import trained
-from harness.running.options import Options, resolve_device
-from harness.running.repeatable import seed_for
-from harness.storage import checkpoints, packed_outcomes, results
-from harness.storage.cells import CellStore, Description
-from harness.storage.locks import alone
-from harness.suites.base import Arrays, Measurement
-from harness.suites.datasets import load
-from harness.suites.metrics import BUILT_IN, METRICS
+from harness.running.one_run import Asked, Written
+from harness.running.options import Options
+from harness.storage import checkpoints
 
-
-@dataclass(frozen=True)
-class Written:
-    """What became of one (data set, suite, model, seed)."""
-
-    path: Path
-    dataset: str  # its name in tables
-    model: str  # likewise
-    measured: int  # cells; the rest were stored
-    cells: int
-    changed: bool
+AT_ONCE = 16  # models that are measured in step
 
 
 def execute(jobs: Sequence[Job], options: Options, progress: Progress) -> Iterator[Written]:
@@ -72,17 +32,43 @@ def execute(jobs: Sequence[Job], options: Options, progress: Progress) -> Iterat
     """
     several = sum(len(job.evaluations) for job in jobs) > 1
     failed = _Failures(progress.say if several else None)
-    for job in jobs:
-        weights = ""
-        with failed.of(job):
-            model, job = trained(job, options, progress)
-            weights = checkpoints.digest(model.state_dict())
-        for evaluation in job.evaluations if weights else ():
-            with failed.of(job, evaluation.name):
-                with _one_by_one(job, evaluation, options, progress):
-                    written = measure(job, evaluation, model, weights, options, progress)
-                yield written
+    for group in _groups(jobs):
+        ready = list[tuple[Job, nn.Module, str]]()
+        for job in group:
+            with failed.of(job):
+                model, job = trained(job, options, progress)
+                ready.append((job, model, checkpoints.digest(model.state_dict())))
+        for number in range(len(group[0].evaluations)):
+            asked = [
+                Asked(job, job.evaluations[number], model, weights) for job, model, weights in ready
+            ]
+            yield from measure(asked, options, progress, failed.of)
     failed.end()
+
+
+def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Jobs that are measured in step: trained ones on the same images under the same suites.
+
+    A model that is to be trained is measured as soon as it is; one whose answers depend on what was
+    asked before stays alone.
+    """
+    group = list[Job]()
+    for job in jobs:
+        fits = job.trained and not job.behavior.fresh
+        if group and not (fits and len(group) < AT_ONCE and _alike(group[0], job)):
+            yield group
+            group = []
+        group.append(job)
+        if not fits:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _alike(a: Job, b: Job) -> bool:
+    suites = [[(e.name, e.dataset) for e in job.evaluations] for job in (a, b)]
+    return a.spec == b.spec and a.images == b.images and suites[0] == suites[1]
 
 
 def train_all(jobs: Sequence[Job], options: Options, progress: Progress) -> Iterator[Path]:
@@ -146,144 +132,3 @@ class _Failures:
         if self._found:
             lines = [str(failure) for failure in self._found]
             raise Failure("\n".join([f"{len(lines)} failed; the others are done:", *lines]))
-
-
-@contextlib.contextmanager
-def _one_by_one(
-    job: Job, evaluation: Evaluation, options: Options, progress: Progress
-) -> Iterator[None]:
-    """Wait for any other process that measures the same, so that no work is done twice."""
-    place = evaluation.dataset, evaluation.name, evaluation.model, job.seed
-    path = results.csv_path(options.root, *place)
-    text = f"{evaluation.name}: another process measures {job.label}: waiting for it."
-    with alone(path.with_name(f".{path.stem}.lock"), lambda: progress.say(text)):
-        yield
-
-
-def measure(
-    job: Job,
-    evaluation: Evaluation,
-    model: nn.Module,
-    weights: str,
-    options: Options,
-    progress: Progress,
-) -> Written:
-    """Observe the cells that are not stored, measure all, write the run."""
-    start = time.monotonic()
-    place = evaluation.dataset, evaluation.name, evaluation.model, job.seed
-    path, store = results.csv_path(options.root, *place), CellStore(options.results / "cells")
-    before = earlier_run(path)
-    evaluation = with_earlier(job, evaluation, weights, options, store, before)
-    descriptions = describe_cells(job, evaluation, weights, options)
-    taken, missing = _Taken(evaluation, descriptions), list[int]()
-    for i, d in enumerate(descriptions):
-        if (stored := store.read(d.key)) is None:
-            missing.append(i)
-        else:
-            taken.add(i, stored)
-    count = len(descriptions)
-    progress.detail(f"{count - len(missing)} of {count} conditions are stored.")
-    code = {"model": dict(job.source.code), "suite": dict(evaluation.code)}
-    if missing and (change := describe_change(before, code, weights, descriptions[0])):
-        progress.say(f"{evaluation.name}: {job.label} is measured again: {change}.")
-    if missing:
-        total = len(missing) * (options.limit or len(job.split))
-        with (
-            progress.task(f"{evaluation.name}: {job.label}", total, "images") as task,
-            stopping.finishing(),
-        ):
-            earlier = Earlier(evaluation.cells, descriptions, store)
-            for i, arrays in _observed(job, evaluation, model, missing, earlier, options, task):
-                store.write(descriptions[i], arrays)
-                earlier.add(evaluation.cells[i], arrays)
-                stopping.check()
-                taken.add(i, arrays)
-    measurements = [row for rows in taken.rows for row in rows]
-    cells = {f"{d.condition} {d.level:g}": d.key for d in descriptions}
-    key = dict(zip(("dataset", "suite", "model", "seed"), place, strict=True))
-    key["run"] = results.run_key(cells, evaluation.suite.version)
-    own = sorted({m.metric for m in measurements} - BUILT_IN)
-    provenance = describe_run(job, evaluation, descriptions[0], model, options) | {
-        "code": code,
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "wall_s": round(time.monotonic() - start, 2),
-        "cells_measured": len(missing),
-        "environment": environment(resolve_device(options.device)),
-        "cells": cells,
-    }
-    if own:
-        provenance["metrics"] = [METRICS[name].describe() for name in own]
-    changed = results.write(path, key, measurements, provenance, taken.hits.content())
-    names = evaluation.dataset, evaluation.model
-    return Written(path, *names, len(missing), len(descriptions), changed)
-
-
-class _Taken:
-    """What a table needs of a run's cells, taken one by one: their arrays may be large."""
-
-    def __init__(self, evaluation: Evaluation, descriptions: Sequence[Description]) -> None:
-        self._evaluation, self._descriptions = evaluation, descriptions
-        self.rows: list[list[Measurement]] = [[] for _ in descriptions]
-        self.hits = packed_outcomes.Packing()
-
-    def add(self, i: int, arrays: Arrays) -> None:
-        """Measure a cell."""
-        self.rows[i] = measured(self._evaluation.suite, self._evaluation.cells[i], arrays)
-        self.hits.add(i, asdict(self._descriptions[i]), arrays, self.rows[i])
-
-
-def _observed(
-    job: Job,
-    evaluation: Evaluation,
-    model: nn.Module,
-    missing: Sequence[int],
-    earlier: Earlier,
-    options: Options,
-    task: Task,
-) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
-    """The arrays of the cells that are missing, one after the other."""
-    suite, device, behavior = evaluation.suite, resolve_device(options.device), job.behavior
-    dtype, seed = dtype_for(suite, options.dtype), evaluation.setting.seed
-    batch_size = options.batch_size or batch_size_of(suite, device, job.split.image_size)
-    find = suite.calibrate(evaluation.setting)
-    training = None
-    if find is not None:
-        with user_input():
-            training = load(job.spec, train=True, root=options.data, reading=job.split.reading)
-
-    def advance(images: int) -> None:
-        task.advance(images)
-        stopping.check(stopping.PATIENCE_S)
-
-    def subject_of(network: nn.Module) -> Evaluated:
-        subject = Evaluated(network, device, dtype, seed)
-        return subject if find is None or training is None else calibrated(subject, find, training)
-
-    split = job.split.to(device)
-    subject = subject_of(copy.deepcopy(model) if behavior.fresh else model)
-    memory = Memory(suite, subject)
-    with folding(suite, subject, split, ours=job.source.ours):
-        for i in missing:
-            cell = evaluation.cells[i]
-            task.note = f"{cell.condition} {cell.level:g}"
-            alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-            if behavior.fresh:
-                alone = seeded(seed_for(seed, "evaluation", cell.condition, cell.level), device)
-            with alone:
-                if behavior.fresh:
-                    subject = subject_of(copy.deepcopy(model))
-                    memory = Memory(suite, subject)
-                yield (
-                    i,
-                    observe(
-                        suite,
-                        cell,
-                        subject,
-                        split,
-                        batch_size=behavior.batch or batch_size,
-                        limit=options.limit,
-                        memory=memory,
-                        earlier=earlier.of(cell),
-                        advance=advance,
-                    ),
-                )

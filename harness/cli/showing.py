@@ -13,6 +13,12 @@ app.add_typer(showing, name="show")
 
 Index = Annotated[int, opt.what("Position of the image in the test set.")]
 
+Eps = Annotated[
+    float | None,
+    opt.evaluation("Size of the change: linf in 1/255 \\[8], l2 as it is \\[0.5]."),
+]
+Norm = Annotated[str, opt.evaluation("linf or l2.")]
+
 
 @showing.command(
     name="corruptions", epilog=opt.examples("harness show corruptions --index 7 --corruption noise")
@@ -89,11 +95,8 @@ def show_attack(
     model: Annotated[str, opt.what(f"{opt.MODEL}.")],
     dataset: opt.Dataset = "digits",
     index: Index = 0,
-    eps: Annotated[
-        float | None,
-        opt.evaluation("Size of the change: linf in 1/255 \\[8], l2 as it is \\[0.5]."),
-    ] = None,
-    norm: Annotated[str, opt.evaluation("linf or l2.")] = "linf",
+    eps: Eps = None,
+    norm: Norm = "linf",
     seed: opt.Seed = 0,
     width: opt.Width = None,
     epochs: opt.Epochs = None,
@@ -108,6 +111,38 @@ def show_attack(
     from harness.plots.show_attack import draw_attack
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    if eps is None:
-        eps = 0.5 if norm == "l2" else 8.0
-    print_lines([draw_attack(model, dataset, seed, index, eps, norm, options, progress)])
+    size = _usual(eps, norm)
+    print_lines([draw_attack(model, dataset, seed, index, size, norm, options, progress)])
+
+
+def _usual(eps: float | None, norm: str) -> float:
+    return eps if eps is not None else 0.5 if norm == "l2" else 8.0
+
+
+@showing.command(
+    name="transfer",
+    epilog=opt.examples("harness show transfer --model resnet18 --model ode_block --eps 1"),
+)
+def show_transfer(
+    context: typer.Context,
+    models: opt.Models,
+    dataset: opt.Dataset = "digits",
+    eps: Eps = None,
+    norm: Norm = "linf",
+    limit: Annotated[int, opt.evaluation("Number of test images, 0 for all.")] = 200,
+    seed: opt.Seed = 0,
+    width: opt.Width = None,
+    epochs: opt.Epochs = None,
+    recipe: opt.RecipeName = None,
+    image_seed: opt.ImageSeed = 0,
+    device: opt.Device = "auto",
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
+) -> None:
+    """Draw whether attacks on a model break others; write results/figures/transfer-DATASET.png."""
+    given = locals()
+    from harness.plots.show_transfer import draw_transfer
+
+    options, progress = opt.make_options(given), progress_on_stderr(context)
+    size = _usual(eps, norm)
+    print_lines([draw_transfer(models, dataset, seed, size, norm, options, progress)])

@@ -118,6 +118,19 @@ def attack_image(
     return found
 
 
+def check_size(eps: float, norm: str) -> tuple[float, str]:
+    """Return the unit of `eps`.
+
+    Raises:
+        Refusal: The norm or eps is none.
+    """
+    if norm not in UNITS:
+        raise Refusal(f"There is no norm `{norm}`. Use {' or '.join(UNITS)}.")
+    if not 0 < eps < np.inf:
+        raise Refusal(f"`--eps` must be > 0 and finite; got {eps:g}. Give for example 8.")
+    return UNITS[norm]
+
+
 def draw_attack(
     model: str, dataset: str, seed: int, index: int, eps: float, norm: str, options: Options,
     progress: Progress,
@@ -132,11 +145,7 @@ def draw_attack(
         Refusal: There is no such model, data set or image, the norm or eps is none, or the network
             takes the image for something else to begin with.
     """
-    if norm not in UNITS:
-        raise Refusal(f"There is no norm `{norm}`. Use {' or '.join(UNITS)}.")
-    unit = UNITS[norm]
-    if not 0 < eps * unit[0] < np.inf:
-        raise Refusal(f"`--eps` must be > 0 and finite; got {eps:g}. Give for example 8.")
+    unit = check_size(eps, norm)
     (job,) = plan([model], [dataset], [seed], [], options)
     split, dataset = job.split, job.dataset
     check_index(split, dataset, index)

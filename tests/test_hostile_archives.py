@@ -15,6 +15,7 @@ from torchvision.datasets import utils
 from harness.refusal import Refusal
 from harness.running import archives, fetch
 from harness.running.archives import Archive, install
+from harness.storage import temporary
 from harness.storage.locks import try_lock
 from harness.suites import datasets
 
@@ -216,9 +217,9 @@ def test_what_a_killed_process_left_is_removed_and_not_what_a_living_one_fills(
     dead, alive = root / ".CIFAR-10-C.dead.part", root / ".CIFAR-10-C.live.part"
     for folder in (dead, alive):
         folder.mkdir()
-        (folder / archives.ALIVE).touch()
+        (folder / temporary.ALIVE).touch()
         (folder / "CIFAR-10-C.tar").write_bytes(b"half")
-    with (alive / archives.ALIVE).open("r+b") as file:
+    with (alive / temporary.ALIVE).open("r+b") as file:
         assert try_lock(file.fileno())
         install(archive, root)
     assert not dead.exists() and (alive / "CIFAR-10-C.tar").exists()

@@ -32,7 +32,7 @@ def run(here: Path, command: str, *arguments: str) -> str:
 
 
 def test_weights_are_those_of_the_training(exported: Path) -> None:
-    path = checkpoints.weights_path(exported / "results", "digits", MODEL, 0)
+    path = checkpoints.weights_path(exported / "results/checkpoints", "digits", MODEL, 0)
     own, given = checkpoints.read(path)[0], load_file(exported / "out/model.safetensors")
     assert own.keys() == given.keys() and all(torch.equal(own[k], given[k]) for k in own)
 
@@ -40,7 +40,7 @@ def test_weights_are_those_of_the_training(exported: Path) -> None:
 def test_timm_builds_and_loads_it(exported: Path) -> None:
     model = timm.create_model(f"local-dir:{exported / 'out'}", pretrained=True).eval()
     own = initialize(lambda: ode_block(num_steps=3, solver="euler", width=8), 1)
-    path = checkpoints.weights_path(exported / "results", "digits", MODEL, 0)
+    path = checkpoints.weights_path(exported / "results/checkpoints", "digits", MODEL, 0)
     checkpoints.load(own, checkpoints.read(path)[0], str(path))
     images = torch.rand(4, 3, 32, 32)
     with torch.no_grad():

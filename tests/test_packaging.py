@@ -106,7 +106,7 @@ def names_of(requirements: list[str]) -> set[str]:
 
 
 def test_every_library_that_is_imported_is_required() -> None:
-    """By all who install it, but for what `harness report` and the CUDA kernels import."""
+    """By all who install it, but for what the report, `submit` and the CUDA kernels import."""
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
     by_module = {"PIL": "pillow", "sklearn": "scikit-learn", "cuda": "cuda-core"}
@@ -116,13 +116,15 @@ def test_every_library_that_is_imported_is_required() -> None:
     for folder in PARTS:
         for path in (ROOT / folder).rglob("*.py"):
             extra = "report" if "report" in path.parts else ""
-            needed.setdefault("cuda" if path.name == "nvrtc.py" else extra, set()).update(
+            extra = {"nvrtc.py": "cuda", "submitting.py": "jobs"}.get(path.name, extra)
+            needed.setdefault(extra, set()).update(
                 by_module.get(name, name) for name in imported(path)
             )
     everybody = names_of(project["dependencies"])
     assert needed[""] == everybody
     assert needed["report"] - everybody <= names_of(extras["report"])
     assert needed["cuda"] - everybody == names_of(extras["cuda"])
+    assert needed["jobs"] - everybody == names_of([*extras["slurm"], *extras["ray"]])
     for extra in ("report", "cuda"):
         assert not names_of(extras[extra]) & everybody
 

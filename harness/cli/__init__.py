@@ -2,4 +2,4 @@
 
 from harness.cli.app import app, main
 from harness.cli import running, reading, comparing, reporting, studying, showing, listing
-from harness.cli import publishing, cleaning
+from harness.cli import publishing, merging, cleaning, submitting

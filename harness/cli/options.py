@@ -1,16 +1,19 @@
 """Options that several commands take, and what stands behind their defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from harness.cli.app import PANELS
+from harness.cli.app import PANELS, print_lines
 
 if TYPE_CHECKING:
     from harness.running.options import Options
+    from harness.running.shards import Shard
+
+T = TypeVar("T")
 
 
 def option(panel: str, help: str, *names: str) -> Any:
@@ -76,6 +79,20 @@ Data = Annotated[
     what("Folder of data files \\[HARNESS_DATA, or ~/.cache/harness/data]."),
 ]
 Results = Annotated[Path, output("Folder that everything is written below.")]
+Checkpoints = Annotated[
+    Path | None,
+    output("Folder of weights and training states \\[checkpoints, in the results]."),
+]
+Workers = Annotated[
+    str, evaluation("Processes that share the work; auto: one a GPU, or one a CPU core, up to 8.")
+]
+ShardOf = Annotated[
+    str | None,
+    evaluation(
+        "Do the i-th of n parts of the work, 1/n to n/n \\[of a SLURM array, or RANK].",
+        "--shard",
+    ),
+]
 Json = Annotated[bool, output("Print JSON in place of a table.", "--json")]
 DryRun = Annotated[
     bool, output("Print what would be done, and about how long; do nothing.", "--dry-run")
@@ -124,6 +141,23 @@ TimeLimit = Annotated[
         callback=_begin_limit,
     ),
 ]
+
+
+def find_part(words: str | None) -> "Shard":
+    """Return the shard that `--shard` or a queue says; say so where it is a queue."""
+    from harness.running.shards import find_shard
+
+    shard = find_shard(words)
+    print_lines(filter(None, [shard.sentence]), apart=True)
+    return shard
+
+
+def take_part(shard: "Shard", work: "Sequence[T]") -> "list[T]":
+    """Return a shard of a list of work; say so where it is nothing."""
+    part = shard.of(work)
+    if work and not part:
+        print_lines([f"There is nothing to do in {shard.label}, of {len(work)} items."], apart=True)
+    return part
 
 
 def make_options(given: Mapping[str, Any]) -> "Options":

@@ -37,6 +37,7 @@ def export(
     recipe: opt.RecipeName = None,
     device: opt.Device = "cpu",
     results: opt.Results = Path("results"),
+    checkpoints: opt.Checkpoints = None,
 ) -> None:
     """Write trained weights as safetensors with a model card, as hubs and timm take them."""
     from dataclasses import replace

@@ -97,38 +97,32 @@ def run(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
     results: opt.Results = Path("results"),
+    checkpoints: opt.Checkpoints = None,
+    workers: opt.Workers = "1",
+    shard: opt.ShardOf = None,
     time_limit: opt.TimeLimit = None,
 ) -> None:
     """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
     asked = {"may_train": training is not False, "own_weights": training is not True}
     given = locals() | asked
     from harness.present.forecast import forecast_sheet
-    from harness.refusal import Failure
-    from harness.running.execute import execute
     from harness.running.forecast import forecast
+    from harness.running.items import evaluate, list_items
     from harness.running.plan import plan
+    from harness.running.workers import number_of_workers
 
+    part, count = opt.find_part(shard), number_of_workers(workers, device)
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    jobs = plan(models, datasets, seeds, suites, options, progress)
+    jobs = opt.take_part(part, plan(models, datasets, seeds, suites, options, progress))
     if dry_run:
         print_sheets([forecast_sheet(forecast(jobs, options))], json)
         return
-    written, failure = [], None
-    try:
-        for file in execute(jobs, options, progress):
-            written.append(file)
-            progress.say(_said(file))
-    except Failure as error:
-        if not written:
-            raise
-        failure = error
-    print_results(written, jobs, options, progress, json)
+    items = part.of(list_items(models, datasets, seeds, suites, options))
+    written, failure = evaluate(items, jobs, options, count, progress)
+    if written:
+        print_results(written, jobs, options, progress, json)
     if failure is not None:
         raise failure
-
-
-def _said(file: "Written") -> str:
-    return f"{file.measured} conditions measured, {file.cells - file.measured} were stored."
 
 
 def print_results(
@@ -179,17 +173,24 @@ def train(
     tensorboard: opt.TensorBoard = None,
     device: opt.Device = "auto",
     results: opt.Results = Path("results"),
+    checkpoints: opt.Checkpoints = None,
+    workers: opt.Workers = "1",
+    shard: opt.ShardOf = None,
     time_limit: opt.TimeLimit = None,
 ) -> None:
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
     given = locals()
-    from harness.running.execute import train_all
+    from harness.running import items as work
     from harness.running.plan import plan
+    from harness.running.workers import number_of_workers
 
+    part, count = opt.find_part(shard), number_of_workers(workers, device)
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    jobs = plan(models, datasets, seeds, [], options, progress)
-    for path in train_all(jobs, options, progress):
-        print_lines([path])
+    jobs = opt.take_part(part, plan(models, datasets, seeds, [], options, progress))
+    items = part.of(work.list_items(models, datasets, seeds, [], options))
+    failure = work.train(items, jobs, options, count, progress, lambda path: print_lines([path]))
+    if failure is not None:
+        raise failure
 
 
 @app.command(

@@ -76,6 +76,7 @@ def show_attention(
     device: opt.Device = "auto",
     data: opt.Data = None,
     results: opt.Results = Path("results"),
+    checkpoints: opt.Checkpoints = None,
 ) -> None:
     """Draw where a model looks; write results/figures/attention-MODEL-DATASET-INDEX.png."""
     given = locals()

@@ -40,7 +40,6 @@ MayRun = Annotated[
     bool,
     opt.training("Train and evaluate what is missing.", "--run/--no-run", "--train/--no-train"),
 ]
-Workers = Annotated[int, opt.evaluation("Networks trained at once; 0: one for each CPU core.")]
 Stored = Annotated[bool, opt.output("Print the answers that are stored; run nothing.", "--show")]
 
 
@@ -68,7 +67,8 @@ def study(
     compile: opt.Compile = False,
     tensorboard: opt.TensorBoard = None,
     limit: opt.Limit = 0,
-    workers: Workers = 0,
+    workers: opt.Workers = "auto",
+    shard: opt.ShardOf = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float32",
     stored: Stored = False,
@@ -76,6 +76,7 @@ def study(
     json: opt.Json = False,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
+    checkpoints: opt.Checkpoints = None,
     time_limit: opt.TimeLimit = None,
 ) -> None:
     """Answer a study's questions: run what is missing; write results/DATASET/study.json.
@@ -84,14 +85,11 @@ def study(
     networks that cannot have what it asks for.
     """
     given = locals()
-    from harness.refusal import Refusal, user_input
+    from harness.refusal import user_input
     from harness.storage.files import safe
     from harness.storage.results import QUICK
-    from harness.storage.spelling import MOST, problem_of_whole
     from harness.study.stored import file_of
 
-    if problem := problem_of_whole(workers, 0, MOST):
-        raise Refusal(f"`--workers` {problem}.")
     action, design = read_words(words or [])
     scale = design.preset_for(preset, dataset)
     questions = design.select(question or scale.questions, scale.rivals)
@@ -107,7 +105,7 @@ def study(
         print_plan(context, given, design, questions)
         return
     written = [] if stored else answer(context, given, design, scale, questions, path, action)
-    if not dry_run:
+    if written is not None and not dry_run:
         print_study(path, folder, questions, json)
         print_lines(written, apart=json)
 
@@ -132,29 +130,37 @@ def answer(
     asked: "tuple[Question, ...]",
     path: Path,
     action: str,
-) -> list[Path]:
-    """Run what is missing; return the files that were written: answers and figures."""
+) -> list[Path] | None:
+    """Run what is missing; return the files that were written: answers and figures.
+
+    None for a shard, which does not answer.
+    """
     from harness.analysis import boards
     from harness.plots.figures import draw
     from harness.present.forecast import forecast_sheet
     from harness.running.forecast import forecast
-    from harness.running.options import resolve_device
+    from harness.running.workers import number_of_workers
     from harness.study import history, making, run
     from harness.study.reading import models_to_draw
     from harness.study.schema import write_study
 
+    workers = number_of_workers(given["workers"], given["device"])
     options, progress = opt.make_options(given), progress_on_stderr(context)
     work = run.list_networks(asked, given["dataset"], given["seeds"], options, action == "check")
+    shard = opt.find_part(given["shard"] if options.may_train else "1/1")
+    part = opt.take_part(shard, work)
     if given["dry_run"]:
-        jobs = [(network.plan(options), network.options(options)) for network in work]
+        jobs = [(network.plan(options), network.options(options)) for network in part]
         steps = [step for job, own in jobs for step in forecast([job], own)]
         print_sheets([forecast_sheet(steps)], given["json"])
         return []
     dataset, numbers = dataset_name(given["dataset"]), [q.number for q in asked]
     noted = history.start(design, numbers, options.root, dataset)
     if options.may_train:
-        workers = given["workers"] or run.workers_for(resolve_device(options.device))
-        run.run_study(work, options, progress, workers)
+        run.run_study(part, options, progress, workers)
+    if not shard.whole:
+        print_lines([run.say_shard(shard, len(part), len(work))])
+        return None
     family = design.select([*scale.questions, *numbers] if scale.questions else [], scale.rivals)
     made = making.Making(design, family, dataset, given["seeds"], options, noted)
     study = made.answer(work[0].plan(options), numbers, path, progress)

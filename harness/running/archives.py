@@ -8,9 +8,7 @@ one. Whatever fails, the temporary folder is removed, and nothing else was writt
 
 import contextlib
 import hashlib
-import shutil
 import tarfile
-import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,14 +16,12 @@ from http.client import HTTPException
 from pathlib import Path
 
 from harness.refusal import Refusal
-from harness.storage.files import PART
-from harness.storage.locks import try_lock
+from harness.storage.temporary import temporary_folder
 
 SILENCE_S = 60.0  # after which a server that sends nothing is given up
 MEMBERS = 1_000  # that are looked at; the published archives have about twenty
 LARGEST = 200_000_000  # bytes of one file; the published ones have 153,600,128 at most
 BLOCK = 1 << 20
-ALIVE = "alive"  # in a temporary folder: locked by the process that fills it
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def install(archive: Archive, root: Path) -> None:
         OSError: It cannot be had from here, or cannot be written.
         Refusal: It is not the published archive; nothing was unpacked.
     """
-    with _temporary_folder(root, archive.name) as temporary:
+    with temporary_folder(root, archive.name) as temporary:
         path = root / f"{archive.name}.tar"
         if path.is_file():
             _check_archive(archive, path)
@@ -70,22 +66,6 @@ def install(archive: Archive, root: Path) -> None:
         (root / archive.name).mkdir(exist_ok=True)
         for name in archive.files:
             _member(archive, unpacked, name).replace(_member(archive, root, name))
-
-
-@contextlib.contextmanager
-def _temporary_folder(root: Path, name: str) -> Iterator[Path]:
-    """A folder for what is not verified yet; those of processes that died go."""
-    root.mkdir(parents=True, exist_ok=True)
-    for left in root.glob(f".{name}.*{PART}"):
-        with contextlib.suppress(OSError), (left / ALIVE).open("r+b") as file:
-            if try_lock(file.fileno()):
-                shutil.rmtree(left)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=PART, dir=root) as temporary,
-        Path(temporary, ALIVE).open("xb") as file,
-    ):
-        try_lock(file.fileno())  # which ends with this process
-        yield Path(temporary)
 
 
 def _member(archive: Archive, folder: Path, name: str) -> Path:

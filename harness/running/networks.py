@@ -24,6 +24,7 @@ from harness.storage import checkpoints
 from harness.storage.json_files import write_json
 from harness.storage.locks import alone
 from harness.storage.provenance import command_line
+from harness.storage.results import CHECKPOINTS
 from harness.suites.datasets import load
 
 
@@ -111,10 +112,10 @@ def _train(
         description["seen"] = seen  # test images that are training images
     log = {"history": history, "wall_s": round(time.monotonic() - start, 1)}
     log |= description | {"command": command_line(), "environment": environment(device)}
-    path = job.weights.path
-    for old in set_aside(path):
+    path, beside = job.weights.path, history_path(job, options)
+    for old in set_aside(path, beside):
         progress.say(f"The weights that were there before are kept as {old}.")
-    write_json(path.with_suffix(".json"), log)
+    write_json(beside, log)
     checkpoints.write(path, model.state_dict(), description)
     partial(job).unlink(missing_ok=True)
     weights = Weights(path, path, description)
@@ -140,13 +141,23 @@ def _reporting(
         yield report
 
 
-def set_aside(path: Path) -> list[Path]:
+def history_path(job: Job, options: Options) -> Path:
+    """Return where it is told how a training went: in the results, wherever its weights lie.
+
+    So whoever reads a results folder finds it there.
+    """
+    root = options.results / CHECKPOINTS
+    weights = checkpoints.weights_path(root, job.dataset, job.source.name, job.seed)
+    return weights.with_suffix(".json")
+
+
+def set_aside(path: Path, history: Path) -> list[Path]:
     """Give weights at `path`, and their history, another name; return that of the weights."""
     if not path.is_file():
         return []
     mark = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     old = path.with_name(f"old-{path.stem}-{mark}{path.suffix}")
-    if path.with_suffix(".json").is_file():
-        path.with_suffix(".json").replace(old.with_suffix(".json"))
+    if history.is_file():
+        history.replace(history.with_name(old.with_suffix(".json").name))
     path.replace(old)
     return [old]

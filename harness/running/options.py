@@ -13,7 +13,7 @@ from harness.models.preprocessing import NETWORK
 from harness.refusal import Refusal
 from harness.running.recipes import EPOCHS
 from harness.storage.files import refuse_published
-from harness.storage.results import QUICK
+from harness.storage.results import CHECKPOINTS, QUICK
 from harness.storage.spelling import problem_of_whole
 
 # Smallest values of numbers.
@@ -52,6 +52,7 @@ class Options:
         image_seed: Seed of all random draws on test images; training seeds are given by job.
         tensorboard: Folder of scalars of trainings, None for none.
         name: Of the one model, in tables and paths; "" for its own.
+        checkpoints: Folder of weights and states of trainings; None for that in the results.
     """
 
     results: Path
@@ -80,6 +81,7 @@ class Options:
     image_seed: int = 0
     tensorboard: Path | None = None
     name: str = ""
+    checkpoints: Path | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", unicodedata.normalize("NFC", self.name))
@@ -88,6 +90,11 @@ class Options:
     def root(self) -> Path:
         """Return the folder that tables are written below: that of subsets lies apart."""
         return self.results / QUICK if self.limit else self.results
+
+    @property
+    def weights_root(self) -> Path:
+        """Return the folder that weights are kept below."""
+        return self.checkpoints or self.results / CHECKPOINTS
 
     def check(self) -> None:
         """Refuse what no command can do.
@@ -113,6 +120,8 @@ class Options:
                 '"diffeq-harness[tensorboard]"`, or leave it out.'
             )
         check_writable(self.results)
+        if self.checkpoints is not None:
+            check_writable(self.checkpoints, "--checkpoints")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -135,8 +144,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "--results") -> None:
     """Refuse a folder that nothing can be written to; nothing is left behind.
+
+    Args:
+        option: Names it.
 
     Raises:
         Refusal: Says which.
@@ -151,5 +163,5 @@ def check_writable(folder: Path) -> None:
     except OSError as error:
         raise Refusal(
             f"Nothing can be written to {folder}: {os.strerror(error.errno or 0)}. Choose another "
-            "folder with `--results`."
+            f"folder with `{option}`."
         ) from None

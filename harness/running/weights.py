@@ -67,7 +67,7 @@ def find_weights(
         Refusal: They do not fit what was asked for.
     """
     dataset, spec = data
-    path = checkpoints.weights_path(options.results, dataset, src.name, seed or 0)
+    path = checkpoints.weights_path(options.weights_root, dataset, src.name, seed or 0)
     if options.weights:
         (given,) = options.weights
         file = checkpoints.find_file(given)
@@ -93,7 +93,8 @@ def with_own_weights(src: Source, dataset: str, classes: int, options: Options) 
 
     It does if two seeds give equal weights: what is to be trained begins at random.
     """
-    folder = checkpoints.weights_path(options.results, dataset, options.name or src.name, 0).parent
+    name = options.name or src.name
+    folder = checkpoints.weights_path(options.weights_root, dataset, name, 0).parent
     if src.ours or src.pretrained or not options.own_weights or folder.exists():  # trained before
         return src
     arguments = {"width": options.width} if src.scalable and options.width else {}

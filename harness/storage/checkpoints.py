@@ -21,9 +21,9 @@ from harness.storage.foreign_weights import AGAIN, describe_types, find_misfit, 
 FILES = ("model.safetensors", "*.safetensors", "pytorch_model.bin", "*.bin", "*.pth", "*.pt")
 
 
-def weights_path(results: Path, dataset: str, model: str, seed: int) -> Path:
-    """Return where the weights of a trained model lie."""
-    return results / "checkpoints" / safe(dataset) / safe(model) / f"seed{seed}.safetensors"
+def weights_path(root: Path, dataset: str, model: str, seed: int) -> Path:
+    """Return where the weights of a trained model lie below a folder of them."""
+    return root / safe(dataset) / safe(model) / f"seed{seed}.safetensors"
 
 
 def digest(state: Mapping[str, Tensor], description: Mapping[str, Any] | None = None) -> str:

@@ -41,6 +41,7 @@ COLUMNS = (
     "run",
 )
 PUBLISHED_FOLDER = "published"  # in the results: what the repository ships
+CHECKPOINTS = "checkpoints"  # the folder, in the results, of weights and histories of trainings
 QUICK = "quick"  # the folder, in the results, of runs on a subset
 UNTRAINED = "untrained"  # the results folder, in the results, of a study's untrained networks
 RUN_FILE = re.compile(r"seed.*\.(csv|json)")

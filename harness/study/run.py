@@ -1,26 +1,18 @@
 """Run what a study needs and is not there."""
 
 import contextlib
-import multiprocessing
-import os
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
-import torch
-
-from harness import stopping
-from harness.console import Console
-from harness.encoding import make_streams_inert
 from harness.models.lookup import source
-from harness.progress import Level, Progress
+from harness.progress import Progress
 from harness.refusal import Failure, Refusal, user_input
 from harness.running.execute import execute
 from harness.running.jobs import Job
 from harness.running.options import Options
 from harness.running.plan import plan
+from harness.running.shards import Shard
+from harness.running.workers import devices_for, share
 from harness.storage.results import UNTRAINED
 from harness.storage.spelling import MOST, problem_of_whole
 from harness.study.design import Question, needs_of
@@ -58,7 +50,8 @@ class Network:
 def untrained_options(options: Options) -> Options:
     """Return the options of the same networks untrained."""
     results = options.results / UNTRAINED
-    return replace(options, results=results, recipe="untrained", epochs=None)
+    kept = options.checkpoints and options.checkpoints / UNTRAINED
+    return replace(options, results=results, checkpoints=kept, recipe="untrained", epochs=None)
 
 
 def names_of(questions: Sequence[Question]) -> dict[str, str]:
@@ -113,7 +106,9 @@ def run_study(
             with _kept(failed):
                 _one(one, options, progress, f"{i} of {len(work)}")
     else:
-        _share(work, options, progress.level, workers, failed)
+        names = [f"{one.model} on {one.dataset}, seed {one.seed}" for one in work]
+        items = [(one, options, f"{i} of {len(work)}") for i, one in enumerate(work, 1)]
+        _, failed = share(items, names, _do, devices_for(options.device, workers), progress)
     if failed:
         raise Failure("\n".join(map(str, failed)))
 
@@ -126,50 +121,6 @@ def _kept(failed: list[Failure]) -> Iterator[None]:
         failed.append(failure)
 
 
-def _share(
-    work: Sequence[Network], options: Options, level: Level, workers: int, failed: list[Failure]
-) -> None:
-    """Do the work in several processes."""
-    threads = max(1, torch.get_num_threads() // workers)
-    # Spawned, since threads and CUDA do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _prepare, (threads,)) as pool:
-        try:
-            with stopping.for_the_parent_alone():
-                jobs = [
-                    pool.submit(_in_process, one, options, level, f"{i} of {len(work)}")
-                    for i, one in enumerate(work, 1)
-                ]
-            pending = set(jobs)
-            while pending:
-                # In short waits: a signal just before one begins is heard after it.
-                done, pending = wait(pending, stopping.ONCE_S, FIRST_COMPLETED)
-                for job in done:
-                    with _kept(failed):
-                        job.result()
-        except BrokenProcessPool:
-            _end(pool)
-            raise Failure(
-                "A worker was ended from outside, perhaps since the memory was full. Give fewer "
-                "`--workers`, and run the same command again; finished work is kept."
-            ) from None
-        except BaseException:
-            _end(pool)
-            raise
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """End all workers; they finish what is in hand."""
-    pool.shutdown(wait=False, cancel_futures=True)
-    children = multiprocessing.active_children()
-    for child in children:
-        child.terminate()
-    until = time.monotonic() + 2 * stopping.PATIENCE_S
-    for child in children:
-        child.join(max(0.0, until - time.monotonic()))
-        child.kill()
-
-
 def _one(one: Network, options: Options, progress: Progress, place: str) -> None:
     job = one.plan(options)
     progress.say(f"{place}: {job.label}{', untrained' * one.untrained}.")
@@ -177,23 +128,20 @@ def _one(one: Network, options: Options, progress: Progress, place: str) -> None
         pass
 
 
-def _prepare(threads: int) -> None:
-    stopping.follow_parent()
-    make_streams_inert()
-    torch.set_num_threads(threads)
+def _do(item: tuple[Network, Options, str], device: str, progress: Progress) -> Iterator[None]:
+    """Do one network in a worker; nothing is handed back, since all of it is written."""
+    one, options, place = item
+    _one(one, replace(options, device=device), progress, place)
+    yield from ()
 
 
-def _in_process(one: Network, options: Options, level: Level, place: str) -> None:
-    progress = Progress(Console(stderr=True, force_terminal=False), level)
-    try:
-        _one(one, options, progress, place)
-    except stopping.Stopped:
-        os._exit(0)  # with nobody to tell
-
-
-def workers_for(device: torch.device) -> int:
-    """Return how many networks to train at once: one for each CPU core, up to 8; one on a GPU."""
-    return min(8, os.cpu_count() or 1) if device.type == "cpu" else 1
+def say_shard(shard: Shard, part: int, total: int) -> str:
+    """Say what a shard has done, and what is to be done when all of them are."""
+    return (
+        f"Done: {shard.label}, {part} of {total} networks. A shard does not answer. When all are "
+        "done, put their folders together with `harness merge`, if they are several, and answer "
+        "with `harness study --no-run`."
+    )
 
 
 def label(first: Job, options: Options, seeds: int) -> str:

@@ -85,8 +85,12 @@ def test_jobs_on_this_machine_write_one_results_folder(here: Path) -> None:
     assert done.stdout.count(": finished\n") == 2 and "2 jobs, which print to jobs." in done.stdout
     made = sorted(path.name for path in here.rglob("quick/digits/clean/tiny/*.csv"))
     assert made == ["seed0.csv", "seed1.csv"]
-    failed = submit("--local", "--wait", "run", "--suite", "no_such", "--model", "resnet18")
-    assert failed.exit_code == 1 and "shard 1/1 has exit code 2. See " in failed.stderr
+
+
+def test_a_job_that_failed_is_told_by_its_last_error() -> None:
+    text = "Job failed with trace:\nTraceback\nRuntimeError: shard 1/2 has exit code 2\n\nLogs: x"
+    assert submitting._reason(ValueError(text)) == "RuntimeError: shard 1/2 has exit code 2"
+    assert submitting._reason(ValueError("")) == "ValueError"
 
 
 @pytest.mark.slow

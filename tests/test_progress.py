@@ -1,11 +1,14 @@
 """What is said while work is done, and how."""
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
+from rich.file_proxy import FileProxy
 
-from harness import progress
+from harness import console, progress
+from harness.encoding import Inert
 from harness.progress import Level, Progress, Task, clock
 
 WHAT = "train pde_attention on cifar10, seed 0"
@@ -104,3 +107,13 @@ def test_a_terminal_shows_the_task_until_it_ends(time: Clock) -> None:
         found.to(2)
     last = file.getvalue().splitlines()[-2:]
     assert WHAT in file.getvalue() and any("100 %  took 0:00" in line for line in last)
+
+
+def test_a_bar_reaches_the_terminal_behind_streams_that_are_inert(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", Inert(stream))
+    own = console.Console(stderr=True, force_terminal=True)
+    monkeypatch.setattr("sys.stderr", FileProxy(own, sys.stderr))  # as a bar does
+    assert own.file is stream

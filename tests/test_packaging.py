@@ -106,7 +106,7 @@ def names_of(requirements: list[str]) -> set[str]:
 
 
 def test_every_library_that_is_imported_is_required() -> None:
-    """By all who install it, but for what the report, `submit` and the CUDA kernels import."""
+    """By all who install it, but for what the report and options of their own import."""
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
     by_module = {"PIL": "pillow", "sklearn": "scikit-learn", "cuda": "cuda-core"}
@@ -116,7 +116,9 @@ def test_every_library_that_is_imported_is_required() -> None:
     for folder in PARTS:
         for path in (ROOT / folder).rglob("*.py"):
             extra = "report" if "report" in path.parts else ""
-            extra = {"nvrtc.py": "cuda", "submitting.py": "jobs"}.get(path.name, extra)
+            extra = {"nvrtc.py": "cuda", "submitting.py": "jobs", "authors.py": "attacks"}.get(
+                path.name, extra
+            )
             needed.setdefault(extra, set()).update(
                 by_module.get(name, name) for name in imported(path)
             )
@@ -125,6 +127,7 @@ def test_every_library_that_is_imported_is_required() -> None:
     assert needed["report"] - everybody <= names_of(extras["report"])
     assert needed["cuda"] - everybody == names_of(extras["cuda"])
     assert needed["jobs"] - everybody == names_of([*extras["slurm"], *extras["ray"]])
+    assert needed["attacks"] - everybody == names_of(extras["attacks"])
     for extra in ("report", "cuda"):
         assert not names_of(extras[extra]) & everybody
 

@@ -72,7 +72,8 @@ def commands_of(part: str, args: argparse.Namespace, seconds: float) -> list[lis
 def run(part: str, command: list[str], log: Path, seconds: float) -> Done:
     """Run a command for at most that many seconds; what it prints goes to a log."""
     start = time.monotonic()
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}  # of a test's own
+    environment = kept | {"PYTHONUNBUFFERED": "1"}
     with log.open("ab") as file:
         program = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
         try:

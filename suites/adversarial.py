@@ -8,6 +8,9 @@ a level that is eps, in units of 1 / 255 in "linf" and of images in [0, 1] in "l
     linf apgd_ce 4  what one attack leaves, at that eps, of what all before it left
     linf 4          the minimum over all attacks up to that eps, image by image
     linf distance 0 clean images; the median distance to the nearest misclassified point
+    linf certificate 0  radii within which nothing breaks an image, where a bound is known
+    linf checks 0   whether gradients are masked, on a quarter of the images
+    linf solvers 0  of a network with a solver: attacks through one, tested under another
 
 `harness.suites.attacks.schedule` says which attacks, in which order. At 8 / 255 (4 / 255 for images
 above 64 pixels) and at 0.5 in "l2" they are AutoAttack's `standard` with its whole budgets. Every
@@ -20,19 +23,23 @@ misclassified to begin with has distance 0. A network that draws random numbers 
 gradients that are means over 20 draws, judged by its mean probabilities over 20 others, has no
 FAB-T, hence no distances, and one condition more: `linf fixed noise`, in which one draw is all.
 
+The last two say whether the numbers can be believed, by `harness.suites.belief`; which images, and
+at which eps, says `harness.suites.attacks.believing`. They are made in the maximum norm: what they
+find is of the network, and holds for both norms.
+
 Reference: F. Croce and M. Hein, Reliable evaluation of adversarial robustness with an ensemble of
 diverse parameter-free attacks, ICML 2020, https://arxiv.org/abs/2003.01690; F. Croce and M. Hein,
 Minimally distorted adversarial examples with a fast adaptive boundary attack, ICML 2020,
 https://arxiv.org/abs/1907.02044.
 
-Not measured: whether gradients are masked, so that numbers are too high; certified bounds; networks
-whose answers depend on their batch; unbounded, patch or semantic attacks.
+Not measured: images that are made on another network; networks whose answers depend on their batch;
+unbounded, patch or semantic attacks.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +47,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.registry import unknown
+from harness.suites.attacks import believing
 from harness.suites.attacks.authors import authors, version
 from harness.suites.attacks.balls import Ball
 from harness.suites.attacks.ensembles import ATTACKS, Entry, check_found
@@ -57,22 +65,34 @@ from harness.suites.base import (
     Tensors,
     Where,
 )
+from harness.suites.belief import by_image
 from harness.suites.catalog import SUITES
 from harness.suites.metrics import (
     ATTACK_SUCCESS,
+    BELIEF,
+    CERTIFIED,
+    CHECKED_EPS,
+    GAP,
     MINIMAL_DISTANCE,
     ROBUST_ACCURACY,
     SCORES,
+    SOLVED,
     array_name,
+    metric_of,
+)
+from harness.suites.metrics import (
+    variant as joined,
 )
 from harness.suites.observe import classification, logits
-from harness.suites.radii import GRIDS, distance_of
+from harness.suites.radii import GRIDS, certificate_of, checks_of, distance_of, solvers_of
 
 SOURCES = ("harness", "pyautoattack")
 CLEAN = ("clean", 0.0)
 FIXED = "fixed noise"
+CHECKED = "linf"  # the norm whose attacks are checked
 AT_A_TIME = 100 * 32**2  # pixels
 RADIUS, DISTANCE = "radius", "distance"  # arrays; the latter where it is searched for
+CERTIFICATE = "certificate"  # array: certified radii, NaN where no bound is known
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,9 @@ class AttackCell(Cell):
         entry: The attack; None where what those before it found is only put together.
         source: Whose attack it is.
         fixed: Whether a random network keeps one draw.
+        asks: "certificate", "checks" or "solvers" of a cell that makes no attack of the suite.
+        levels: Of checks: eps of each level with the cell whose images are left by gradients.
+        random: Of checks: whether the network draws random numbers.
     """
 
     norm: str = ""
@@ -92,6 +115,9 @@ class AttackCell(Cell):
     entry: Entry | None = None
     source: str = "harness"
     fixed: bool = False
+    asks: str = ""
+    levels: "Mapping[float, Where]" = field(default_factory=dict)
+    random: bool = False
 
 
 def cells(setting: Setting) -> tuple[AttackCell, ...]:
@@ -137,11 +163,14 @@ def _of_norm(norm: str, setting: Setting) -> Iterator[AttackCell]:
         source = setting.attack_source
         told = _constants(entry, norm, eps, source, last)
         return AttackCell(
-            condition, level, constants=told, after=(last,), norm=norm, eps=eps, entry=entry,
-            source=source, fixed=fixed,
+            condition, level, constants=told, after=(last, *bounds(level, entry)), norm=norm,
+            eps=eps, entry=entry, source=source, fixed=fixed,
         )  # fmt: skip
 
-    made: list[AttackCell] = []
+    def bounds(level: float, entry: Entry | None) -> tuple[Where, ...]:
+        return () if entry or not level else ((certificate_of(norm), 0.0),)
+
+    made = [AttackCell(certificate_of(norm), 0, norm=norm, asks="certificate")]
     if not random:
         made.append(cell(NEAREST, 0, grid.farthest))
         last = made[-1].condition, made[-1].level
@@ -156,6 +185,32 @@ def _of_norm(norm: str, setting: Setting) -> Iterator[AttackCell]:
         last = CLEAN
         fixed = Entry("apgd_ce", {"iterations": 100})
         yield cell(fixed, headline, headline * grid.unit, fixed=True)
+    if norm == CHECKED:
+        yield from _checks(norm, made, headline, setting)
+
+
+def _checks(
+    norm: str, made: list[AttackCell], headline: float, setting: Setting
+) -> Iterator[AttackCell]:
+    """The cells that say whether the numbers of a norm can be believed."""
+    after: dict[Where, None] = {CLEAN: None, (certificate_of(norm), 0.0): None}
+    levels: dict[float, Where] = {}
+    for cell in made:
+        where = cell.condition, cell.level
+        if 0 < cell.level <= headline and (cell.entry is None or cell.entry.attack != "square"):
+            if cell.entry is not None:
+                levels[cell.level] = where
+            after[where] = None
+    told = {"norm": norm, "headline": f"{headline:g}"}
+    told |= {name.lower(): str(getattr(believing, name)) for name in believing.CONSTANTS}
+    asked = [(checks_of(norm), "checks")]
+    if "solver" in setting.can:
+        asked.append((solvers_of(norm), "solvers"))
+    for condition, asks in asked:
+        yield AttackCell(
+            condition, 0, constants=told, after=tuple(after), norm=norm, eps=headline, asks=asks,
+            levels=levels, random=is_random(setting),
+        )  # fmt: skip
 
 
 def _constants(
@@ -182,7 +237,14 @@ def observe(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
     """
     if not cell.norm:
         return logits(subject, batch, cell)
-    (before,) = batch.earlier.values()
+    if cell.asks == "certificate":
+        with torch.enable_grad(), _frozen(subject.model):
+            model: Any = subject.model
+            known = believing.certified(model, batch.images, batch.labels, cell.norm)
+        return {CERTIFICATE: known}
+    if cell.asks:
+        return _believed(subject, batch, cell)
+    before = batch.earlier[cell.after[0]]
     radius = before[RADIUS] if RADIUS in before else _of_clean(before["logits"], batch.labels)
     found: dict[str, Tensor] = {}
     if cell.entry is not None:
@@ -190,10 +252,59 @@ def observe(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
         found[array_name(ATTACK_SUCCESS)] = success
     if DISTANCE in before or (cell.entry is not None and cell.entry.settings.get("nearest")):
         found[DISTANCE] = radius
+    if (at := (certificate_of(cell.norm), 0.0)) in batch.earlier:
+        known = batch.earlier[at][CERTIFICATE]
+        found[array_name(CERTIFIED)] = torch.where(
+            known.isnan(), known, (known >= cell.eps).float()
+        )
     return found | {
         RADIUS: radius,
         array_name(ROBUST_ACCURACY): (radius > cell.eps).to(torch.uint8),
     }
+
+
+def _believed(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
+    """The checks of a batch, (N,), float32, under names of metrics; NaN of other images."""
+    grid, norm = GRIDS[cell.norm], cell.norm
+    left = {
+        lv: float(batch.whole[norm, lv][array_name(ROBUST_ACCURACY)].double().mean())
+        for lv in cell.levels
+    }
+    level = believing.checked_level(grid, cell.eps, left)
+    eps = level * grid.unit
+    asked = believing.spread(batch.indices).to(batch.images.device)
+    rows = asked.nonzero()[:, 0] if asked.any() else torch.arange(1, device=asked.device)
+    images, labels = batch.images[rows], batch.labels[rows]
+    where: dict[str, Any] = {
+        "eps": eps, "norm": norm, "indices": batch.indices.to(rows.device)[rows],
+        "seed": subject.seed,
+    }  # fmt: skip
+    with _frozen(subject.model):
+        if cell.asks == "solvers":
+            flags = believing.through(subject.model, images, labels, **where)
+        else:
+            held = batch.earlier[cell.levels[level]][RADIUS][rows] > eps
+            flags = believing.checks(
+                subject.model, images, labels, held, random=cell.random, **where
+            )
+    found = {name: flag.cpu().numpy() for name, flag in flags.items()}
+    values = by_image(found)
+    made = {name: values[name] for name in (m.name for m in (*BELIEF, GAP)) if name in values}
+    if cell.asks == "solvers":
+        for name, flag in found.items():
+            made[array_name(SOLVED, joined(*name.split(" -> ")))] = flag
+    else:
+        known = batch.earlier[certificate_of(norm), 0.0][CERTIFICATE][rows].cpu().numpy()
+        all_left = (batch.earlier[norm, level][RADIUS][rows] > eps).cpu().numpy()
+        below = np.where(np.isnan(known), np.nan, (known >= eps) & ~all_left)
+        made["below_bound"] = below
+    made[CHECKED_EPS.name] = np.full(len(rows), level)
+    whole: dict[str, Tensor] = {}
+    for name, value in made.items():
+        whole[name] = torch.full(asked.shape, torch.nan, device=asked.device)
+        whole[name][rows] = torch.tensor(value, dtype=torch.float32, device=rows.device)
+        whole[name] = torch.where(asked, whole[name], torch.nan)
+    return whole
 
 
 def _of_clean(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -278,16 +389,23 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
     if "logits" in arrays:
         yield from classification(cell, arrays)
         return
-    for metric in (ROBUST_ACCURACY, ATTACK_SUCCESS):
-        values = arrays.get(array_name(metric))
-        there = None if values is None else values[np.isfinite(values)].astype(float)
-        if there is not None and len(there):
-            yield cell.row(metric, float(there.mean()), len(there))
+    for name, values in arrays.items():
+        metric, kind = metric_of(name) or (None, "")
+        if metric is None or metric.name not in OBSERVED:
+            continue
+        there = values[np.isfinite(values)].astype(float)
+        if len(there):
+            yield cell.row(metric, float(there.mean()), len(there), kind)
     if cell.condition in map(distance_of, GRIDS) and DISTANCE in arrays:
         ends = median(arrays[DISTANCE].astype(float))
         for end, value in zip(("", "low", "high"), ends, strict=True):
             if math.isfinite(value):
                 yield cell.row(MINIMAL_DISTANCE, value, len(arrays[DISTANCE]), end)
+
+
+OBSERVED = {
+    m.name for m in (ROBUST_ACCURACY, ATTACK_SUCCESS, CERTIFIED, CHECKED_EPS, SOLVED, GAP, *BELIEF)
+}
 
 
 def median(values: np.ndarray) -> tuple[float, float, float]:
@@ -313,5 +431,8 @@ def _log_choose(n: int, k: int) -> float:
 @SUITES.register
 def adversarial() -> Suite[AttackCell]:
     """Robust accuracy under AutoAttack and over the size of attacks, and the median distance."""
-    metrics = (*SCORES, ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE)
-    return Suite(1, cells, observe, measure, metrics=metrics, gradients=True, variant=variant)
+    metrics = (
+        *SCORES, ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE, CERTIFIED, CHECKED_EPS, GAP,
+        *BELIEF, SOLVED,
+    )  # fmt: skip
+    return Suite(2, cells, observe, measure, metrics=metrics, gradients=True, variant=variant)

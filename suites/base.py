@@ -34,6 +34,7 @@ class Batch:
         clean: Arrays that the suite's `remember` found of the same images before they were changed;
             None where the suite remembers nothing.
         earlier: Arrays of the same images under the conditions and levels of the cell's `after`.
+        whole: The same of all images that are evaluated, for what follows from all of them.
     """
 
     images: Tensor
@@ -41,6 +42,7 @@ class Batch:
     indices: Tensor
     clean: "Tensors | None" = None
     earlier: "Mapping[Where, Tensors]" = field(default_factory=dict)
+    whole: "Mapping[Where, Tensors]" = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,7 +54,8 @@ class Batch:
             where: {name: found[which] for name, found in arrays.items()}
             for where, arrays in self.earlier.items()
         }
-        return Batch(self.images[which], self.labels[which], self.indices[which], clean, earlier)
+        images, labels, indices = self.images[which], self.labels[which], self.indices[which]
+        return Batch(images, labels, indices, clean, earlier, self.whole)
 
 
 class Subject(Protocol):

@@ -76,8 +76,12 @@ def masking_gap(arrays: Arrays) -> Share:
     Raises:
         LookupError: The arrays have no solver matrix.
     """
+    return share(_hidden(arrays))
+
+
+def _hidden(arrays: Arrays) -> np.ndarray:
     own = arrays[f"{OWN} -> {OWN}"] & arrays[f"clean -> {OWN}"]
-    return share(own & ~np.all([arrays[name] for name in through_solvers(arrays)], axis=0))
+    return own & ~np.all([arrays[name] for name in through_solvers(arrays)], axis=0)
 
 
 def numbers(arrays: Arrays, eps: float = 0.0) -> dict[str, Share]:
@@ -87,7 +91,15 @@ def numbers(arrays: Arrays, eps: float = 0.0) -> dict[str, Share]:
         arrays: All arrays of a model's checks together, under the names of their functions.
         eps: Radius of the attacks in the norm of `radius`, for `certified` and `below_bound`.
     """
-    found: dict[str, Share] = {}
+    return {name: share(found[np.isfinite(found)]) for name, found in by_image(arrays, eps).items()}
+
+
+def by_image(arrays: Arrays, eps: float = 0.0) -> dict[str, np.ndarray]:
+    """Return what each image adds to the numbers, (N,), float; NaN where it does not count.
+
+    The arguments are those of `numbers`.
+    """
+    found: dict[str, np.ndarray] = {}
     for name, array in (
         ("zero_gradient", "zero"),
         ("wrong_gradient", "disagree"),
@@ -96,39 +108,38 @@ def numbers(arrays: Arrays, eps: float = 0.0) -> dict[str, Share]:
         ("planted", "planted"),
     ):
         if array in arrays:
-            found[name] = share(arrays[array])
+            found[name] = arrays[array]
     if "changes" in arrays:
-        found["random"] = share(arrays["changes"] | arrays["differs"])
+        found["random"] = arrays["changes"] | arrays["differs"]
     if "found" in arrays:
         for name, array in (("control", "found"), ("by_chance", "by_chance")):
-            found[name] = share(arrays[array][arrays["planted"]])
+            found[name] = np.where(arrays["planted"], arrays[array], np.nan)
     if {"fixed", "eot"} <= arrays.keys():
-        apart = arrays["fixed"].astype(float) - arrays["eot"]
-        found["fixed_less_eot"] = Share(float(apart.mean()), len(apart))
+        found["fixed_less_eot"] = arrays["fixed"].astype(float) - arrays["eot"]
     if f"{OWN} -> {OWN}" in arrays:
-        found["masking_gap"] = masking_gap(arrays)
+        found["masking_gap"] = _hidden(arrays)
     if "clean" in arrays:
         found |= _of_attacks(arrays)
         if "radius" in arrays:
             safe = arrays["clean"] & (arrays["radius"] >= eps)
-            found["certified"] = share(safe)
-            found["below_bound"] = share(safe & ~robust(arrays))
-    return found
+            found["certified"] = safe
+            found["below_bound"] = safe & ~robust(arrays)
+    return {name: values.astype(float) for name, values in found.items()}
 
 
-def _of_attacks(arrays: Arrays) -> dict[str, Share]:
-    seen, found = broken(arrays, GRADIENT), {"headline": share(robust(arrays))}
+def _of_attacks(arrays: Arrays) -> dict[str, np.ndarray]:
+    seen, found = broken(arrays, GRADIENT), {"headline": robust(arrays)}
     if "pgd" in arrays:
-        found["naive"] = share(arrays["clean"] & arrays["pgd"])
+        found["naive"] = arrays["clean"] & arrays["pgd"]
     for name, attack in (("black_box", "square"), ("noise_gain", "noise")):
         if attack in arrays:
-            found[name] = share(broken(arrays, [attack]) & ~seen)
+            found[name] = broken(arrays, [attack]) & ~seen
     if transfers(arrays):
-        found["transfer"] = share(broken(arrays, transfers(arrays)) & ~seen)
+        found["transfer"] = broken(arrays, transfers(arrays)) & ~seen
     if "apgd_ce" in arrays:
         for name, attack in (("fgsm_gain", "fgsm"), ("more_gain", "more")):
             if attack in arrays:
-                found[name] = share(broken(arrays, [attack]) & ~broken(arrays, ["apgd_ce"]))
+                found[name] = broken(arrays, [attack]) & ~broken(arrays, ["apgd_ce"])
     if "huge" in arrays:
-        found["left_at_half"] = share(arrays["huge"])
+        found["left_at_half"] = arrays["huge"]
     return found

@@ -32,6 +32,8 @@ GRIDS = {
     "l2": Grid(1, (0.1, 0.25, 0.5, 1), 0.5, 0.5, 1e4),
 }
 
+NO_ATTACKS = ("fixed", "checks", "solvers", "certificate")  # first words of other conditions
+
 
 def size_in_words(norm: str, level: float) -> str:
     """Return the size of a level as papers write it: "8/255" in "linf", "0.5" in "l2"."""
@@ -41,3 +43,32 @@ def size_in_words(norm: str, level: float) -> str:
 def distance_of(norm: str) -> str:
     """Return the condition that a norm's distances stand under, at level 0."""
     return f"{norm} distance"
+
+
+def checks_of(norm: str) -> str:
+    """Return the condition of the checks of a norm's attacks, at level 0."""
+    return f"{norm} checks"
+
+
+def certificate_of(norm: str) -> str:
+    """Return the condition of a norm's certified radii, at level 0."""
+    return f"{norm} certificate"
+
+
+def solvers_of(norm: str) -> str:
+    """Return the condition of attacks through several solvers, at level 0."""
+    return f"{norm} solvers"
+
+
+def summary_of(group: str) -> str | None:
+    """Return the group that holds what one attack's group is a step of; None for any other.
+
+    "linf apgd_ce 4" is a step of "linf 4", "linf fab_t" of "linf distance".
+    """
+    norm, _, rest = group.partition(" ")
+    name, _, level = rest.rpartition(" ")
+    if norm not in GRIDS or not rest or rest.partition(" ")[0] in ("distance", *NO_ATTACKS):
+        return None
+    if not level.replace(".", "", 1).isdigit():
+        return distance_of(norm)
+    return f"{norm} {level}" if name else None

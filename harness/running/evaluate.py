@@ -264,7 +264,7 @@ def observe_stepwise(
             if cell.prepare is not unchanged and suite.remember is not None:
                 clean = as_input(split.images[part.to(subject.device)])
                 remembered = memory.of(Batch(clean, labels, part))
-            batch = Batch(as_input(images), labels, part, remembered, before)
+            batch = Batch(as_input(images), labels, part, remembered, before, told)
             forget_stopped(subject.model)
             found = dict(suite.observe(subject, batch, cell))
             stopped = stopped_early(subject.model, len(part))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from harness.analysis.belief import BELIEVED
 from harness.analysis.collect import Key, collect_samples, known_alone, span
 from harness.analysis.leaderboard import (
     CHECK,
@@ -26,6 +27,7 @@ from harness.analysis.leaderboard import (
 from harness.analysis.outcomes import StoredOutcomes
 from harness.analysis.pairs import ROUNDED
 from harness.analysis.sample import Sample, from_row
+from harness.analysis.verdicts import verdicts
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.files import refuse_published, write_bytes
@@ -163,6 +165,15 @@ def samples_of(board: pd.DataFrame) -> dict[Key, Sample]:
         key: replace(from_row(*row), span=span(key.name, METRICS[key.metric].is_rate))
         for key, row in zip(itertools.starmap(Key, keys), rows, strict=True)
     }
+
+
+def unbelieved(board: pd.DataFrame) -> list[str]:
+    """Say which robust accuracies of a leaderboard are upper bounds, and why; one line each."""
+    return [
+        f"{model} on {dataset}: its robust accuracy is an {text}."
+        for (dataset, _, model), text in verdicts(board).items()
+        if text != BELIEVED
+    ]
 
 
 def sentence(board: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ from functools import lru_cache
 
 from harness.suites import catalog
 from harness.suites.catalog import SEVERITIES
+from harness.suites.radii import GRIDS, size_in_words, summary_of
 
 Where = tuple[str, float]  # condition and level
 KINDS = tuple(kind for kinds in catalog.FAMILIES.values() for kind in kinds)
@@ -113,16 +114,25 @@ def place(group: str) -> tuple:
 
 
 def headline(groups: Iterable[str]) -> list[str]:
-    """Return the groups without the single kinds of a family, and single kinds without one."""
+    """Return the groups without the parts of others.
+
+    These are the single kinds of a family, and of attacks the steps of a sequence.
+    """
     names = list(groups)
     plain = {g.partition("@")[0] for g in names}
     inside = {kind for family in FAMILIES if family in plain for kind in FAMILIES[family]}
     cells = single_cells(names)
-    return [g for g in names if g.partition("@")[0] not in inside and g not in cells]
+    steps = {g for g in names if (whole := summary_of(g)) and whole in names}
+    return [
+        g for g in names if g.partition("@")[0] not in inside and g not in cells and g not in steps
+    ]
 
 
 def describe_group(group: str) -> str:
     """Return a group as part of a sentence."""
+    norm, _, level = group.partition(" ")
+    if norm in GRIDS and level.replace(".", "", 1).isdigit():
+        return f"at eps {size_in_words(norm, float(level))} ({norm})"
     name, _, levels = group.partition("@")
     plain = name.replace("_", " ") if name in FAMILIES or name in KINDS else name
     words = PHRASES.get(name, f"under {plain}")

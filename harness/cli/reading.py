@@ -109,7 +109,8 @@ def table(
     print_sheets([*sheets, *notes_sheets(folder, frame)], json, latex, markdown)
     if write:
         board = boards.write(results, progress)
-        print_lines([boards.sentence(board), results / boards.FILE], apart=apart)
+        said = [boards.sentence(board), *boards.unbelieved(board)]
+        print_lines([*said, results / boards.FILE], apart=apart)
 
 
 @app.command(epilog=opt.examples("harness plot --suite robustness --format pdf --size column"))

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis import Sample
+from harness.analysis.belief import BELIEVED
 from harness.analysis.collect import Key
 from harness.analysis.comparability import Made, find_notes, list_words, rename
-from harness.comparison.guards import Guard, Margins, judge, select_guards
+from harness.analysis.verdicts import verdicts
+from harness.comparison.guards import WORSE, Guard, Margins, judge, select_guards
 from harness.comparison.names import UNSAID, Better, read_name, write_name
 from harness.comparison.planning import Plan, plan_checks
 from harness.comparison.sides import (
@@ -24,6 +26,8 @@ from harness.refusal import Refusal
 from harness.storage.results import KEY, run_files
 from harness.storage.spelling import MOST, problem_of_whole
 from harness.storage.toml_files import read_toml
+from harness.suites.metrics import ROBUST_ACCURACY
+from harness.suites.radii import checks_of
 
 DEFAULT = {("accuracy", "", ""): 0.005}
 # By default where 0.005 is out of reach: of 355 images, five seeds of either side.
@@ -107,16 +111,19 @@ def check(
             "`--results`, or another baseline."
         )
     metrics = list(dict.fromkeys(write_name(*name[:2]) for name in margins))
-    before = open_side(baseline, whole=True).only(**names).of_metrics(metrics)
+    all_before = open_side(baseline, whole=True).only(**names)
+    before = all_before.of_metrics(metrics)
     there = {name: set(before.rows[name]) for name in ("dataset", "suite", "model")}
-    now = open_side(results, whole=True).among(there).of_names(before.names)
+    all_now = open_side(results, whole=True).among(there)
+    now = all_now.of_names(before.names)
     now, before, left_out = of_shared_seeds(now, before)
     mine, theirs = made_by(now), made_by(before)
     of_before = samples_of(before, progress)
     guards = _guards(of_before, margins, better)
     of_now = samples_of(now, progress)
     notes = _differences(now, mine, theirs) + _folder_of(before)
-    return judge(of_now, of_before, guards, _others(mine, theirs, guards), better), left_out + notes
+    found = judge(of_now, of_before, guards, _others(mine, theirs, guards), better)
+    return found + _unbelieved(all_now, all_before), left_out + notes
 
 
 def plan(
@@ -151,6 +158,16 @@ def _guards(baseline: Mapping[Key, Sample], margins: Margins, better: Better) ->
     if margins is not DEFAULT:
         return found
     return {k: DEFAULT_OF.get(k.dataset.partition("[")[0], m) for k, m in found.items()}
+
+
+def _unbelieved(now: Side, before: Side) -> list[Guard]:
+    """A guard that fails for each model whose robust accuracy was believed and is no longer."""
+    was, found = verdicts(before.rows), list[Guard]()
+    for (dataset, suite, model), text in verdicts(now.rows).items():
+        if text != BELIEVED and was.get((dataset, suite, model)) == BELIEVED:
+            key = Key(dataset, suite, ROBUST_ACCURACY.name, "", checks_of("linf"), model)
+            found.append(Guard(key, 0.0, WORSE, f"it was believed, and is now an {text}"))
+    return found
 
 
 def _folder_of(before: Side) -> list[str]:

@@ -3,13 +3,28 @@
 from collections.abc import Iterable
 from typing import Any
 
+from harness.analysis.belief import CHECKS, bounds
 from harness.analysis.numbers import CLEAN
+from harness.analysis.verdicts import RANDOM, sentences, verdicts
 from harness.present.request import Means, Request, by_run, counts, estimate
-from harness.present.sheet import COUNTS, DATASET, MODEL, PERCENT, Column, Row, Sheet, fixed, number
+from harness.present.sheet import (
+    COUNTS,
+    DATASET,
+    MODEL,
+    PERCENT,
+    Column,
+    Row,
+    Sheet,
+    fixed,
+    metric_title,
+    number,
+)
+from harness.suites.belief import Share
 from harness.suites.radii import GRIDS, distance_of, size_in_words
 
 ROBUST, SUCCESS, DISTANCE = "robust_accuracy", "attack_success", "minimal_distance"
 FIXED = "fixed noise"
+BESIDE = ("by_chance", "planted", RANDOM)  # that have no limit
 ROWS = 40  # that a terminal shows
 
 
@@ -42,9 +57,12 @@ def adversarial_sheets(request: Request) -> list[Sheet]:
                     own |= estimate(lv, sample)
                 curves[norm].append(own)
         whole.append(row)
-    sheets = [
-        Sheet(_columns(whole), whole, _notes(whole, runs.values()), "adversarial", limit=ROWS)
-    ]
+    told = verdicts(frame)
+    for row in whole:
+        row["verdict"] = told.get((row["dataset"], row["suite"], row["model"]))
+    notes = [*_notes(whole, runs.values()), *sentences(frame)]
+    sheets = [Sheet(_columns(whole), whole, notes, "adversarial", limit=ROWS)]
+    sheets += _checks(request)
     return sheets + [_curve(norm, rows) for norm, rows in curves.items() if rows]
 
 
@@ -77,6 +95,41 @@ def _columns(rows: list[Row]) -> list[Column]:
         title = f"median {norm} distance{unit}"
         columns.append(number(f"{norm}_distance", title, fixed(3), drop=3 + i, interval=7 + i))
     return [*columns, *COUNTS]
+
+
+def _checks(request: Request) -> list[Sheet]:
+    """What the checks of the attacks found, a row for each model and check, with its limit."""
+    rows = list[Row]()
+    kept = request.frame[request.frame["metric"].isin([*CHECKS, *BESIDE])]
+    for key, sample in request.samples(kept).items():
+        if key.variant:
+            continue
+        check = CHECKS.get(key.metric)
+        low, high = bounds(key.metric, Share(sample.value, sample.n))
+        if key.metric == RANDOM:  # a difference, which may be negative
+            low, high = sample.low, sample.high
+        rows.append(
+            {"dataset": key.dataset, "suite": key.suite, "model": key.model, "metric": key.metric,
+             "value": sample.value, "value_low": low, "value_high": high,
+             "limit": check and (1 if check.least else -1) * check.limit, "seeds": sample.seeds,
+             "n": sample.n}
+        )  # fmt: skip
+    if not rows:
+        return []
+    rows.sort(key=lambda row: (row["dataset"], row["model"]))
+    columns = [
+        DATASET,
+        MODEL,
+        Column("metric", "check", metric_title),
+        number("value", "share", PERCENT, interval=2),
+        number("limit", "limit %", _limit),
+        *COUNTS,
+    ]
+    return [Sheet(columns, rows, (), "adversarial checks", limit=ROWS)]
+
+
+def _limit(value: float, row: Row) -> str:
+    return f"{'>=' if value > 0 else '<='} {100 * abs(value):g}"
 
 
 def _curve(norm: str, rows: list[Row]) -> Sheet:

@@ -1,4 +1,4 @@
-"""The checks of attacks on what a suite has stored of them: which images, at which eps, which checks.
+"""The checks of a suite's attacks: which of them are made, on which images, at which eps.
 
     images   a share of them, spread evenly by index: those whose index times the golden ratio has a
              fractional part below SHARE

@@ -21,13 +21,22 @@ from harness.refusal import Refusal
 from harness.storage import remembered
 from harness.storage.cells import CellStore
 from harness.storage.files import canonical
-from harness.storage.packed_outcomes import SEEN, SUFFIX, Packed, unpack
+from harness.storage.packed_outcomes import SEEN, SUFFIX, Packed, metric_of_hits, unpack
 from harness.storage.results import cells_root, csv_path, read_provenance
-from harness.suites.metrics import ACCURACY, ERROR, METRICS, array_name, parts_of, variant
+from harness.suites.metrics import (
+    ACCURACY,
+    ERROR,
+    METRICS,
+    ROBUST_ACCURACY,
+    array_name,
+    parts_of,
+    variant,
+)
 
 LOG = logging.getLogger(__name__)
 Found = tuple[np.ndarray, np.ndarray]  # outcomes and positions of a metric's images
-HITS = {(ACCURACY.name, ""), (ERROR.name, "")}  # metrics that follow from hits
+# Metrics that follow from hits.
+HITS = {(ACCURACY.name, ""), (ERROR.name, ""), (ROBUST_ACCURACY.name, "")}
 NO_HITS = Packed({}, {}, np.zeros(0, np.int64))
 
 
@@ -200,11 +209,15 @@ def _hits_of(path: Path, beside: Mapping[str, Any]) -> Packed:
 
 
 def _of_hits(metric: Name, packed: Packed, where: Where) -> Found | None:
-    """The outcomes of accuracy or error; None for other metrics, and where there are none."""
-    hits = packed.hits.get(where)
-    if hits is None or metric not in HITS:
+    """The outcomes of a metric of `HITS`; None for other metrics, and where there are none."""
+    hits, of = packed.hits.get(where), metric_of_hits(where)
+    if (
+        hits is None
+        or metric not in HITS
+        or (metric[0] == ROBUST_ACCURACY.name) != (of == ROBUST_ACCURACY.name)
+    ):
         return None
-    right = hits if metric[0] == ACCURACY.name else ~hits
+    right = ~hits if metric[0] == ERROR.name else hits
     return right.astype(float), packed.positions
 
 

@@ -4,8 +4,9 @@
 
 Cells hold logits and are too large for git. Their hits are not: 36 conditions of 10,000 images take
 about 30 kB, of 355 images under 1 kB. With them a clone pairs two models, or two trainings of one,
-image by image, and its intervals of accuracy are those of the cells, to the last digit. Other
-metrics need the cells.
+image by image, and its intervals of accuracy are those of the cells, to the last digit. Under
+attacks, conditions that are the name of a norm, a hit is an image that withstands all of them, and
+the metric is robust accuracy. Other metrics need the cells.
 
 The file is `MAGIC`, then, compressed by zlib, a line of JSON (what the images and conditions are),
 the steps between the images' positions (int32), and the bits, image by image. The JSON beside the
@@ -26,7 +27,8 @@ import numpy as np
 from harness.refusal import Refusal
 from harness.storage.files import canonical
 from harness.storage.rows import AGAIN
-from harness.suites.metrics import ACCURACY, array_name, hits
+from harness.suites.metrics import ACCURACY, ROBUST_ACCURACY, hits
+from harness.suites.radii import GRIDS
 
 if TYPE_CHECKING:
     from harness.suites.base import Measurement  # PyTorch, which reading does not need
@@ -79,10 +81,12 @@ class Packing:
             measurements: Its rows of the table; if its hits have another mean than its accuracy
                 there, it is left out.
         """
-        found, value = _hits(arrays), math.nan
         where = description["condition"], float(description["level"])
+        found, value = _hits(arrays, metric_of_hits(where)), math.nan
         for m in measurements:
-            if (m.metric, m.variant) == (ACCURACY.name, "") and (m.condition, m.level) == where:
+            if (m.metric, m.variant) == (metric_of_hits(where), "") and (
+                (m.condition, m.level) == where
+            ):
                 value = m.value
         if found is None or not abs(found.mean() - value) <= ROUNDED:
             return
@@ -118,10 +122,15 @@ class Packing:
         return canonical(header).encode() + b"\n" + steps + bits
 
 
-def _hits(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def metric_of_hits(where: Where) -> str:
+    """Return the metric that the hits of a condition are of."""
+    return (ROBUST_ACCURACY if where[0] in GRIDS else ACCURACY).name
+
+
+def _hits(arrays: Mapping[str, np.ndarray], metric: str) -> np.ndarray | None:
     """The hits of a cell; None where it has none for every image."""
     labels = arrays["labels"]
-    stored = arrays.get(array_name(ACCURACY))
+    stored = arrays.get(metric)
     if stored is not None and stored.shape == labels.shape:
         return stored.astype(bool) if bool(np.isin(stored, (0, 1)).all()) else None
     return hits(arrays["logits"], labels) if "logits" in arrays and len(labels) else None

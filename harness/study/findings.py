@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.analysis.belief import BELIEVED, BOUND
+from harness.analysis.verdicts import verdicts
 from harness.comparison.wording import signed
 from harness.study.claims import Claim, Claims, judge
 from harness.study.design import Question
 from harness.study.effects import Effect, Numbers, beats, found, phrase, scale
 from harness.study.stored import StoredAnswer
+from harness.suites.metrics import ROBUST_ACCURACY
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,22 @@ def floor(question: Question, numbers: Numbers) -> dict[Claim, str]:
         return {}
     reason = f"`{name}` is not shown to be better than chance by {margin_of(question)}"
     return dict.fromkeys(("yes", "little", "worse"), reason)
+
+
+def unbelieved(question: Question, numbers: Numbers) -> tuple[str, ...]:
+    """Say whether robust accuracies that decide can be believed; nothing of other metrics."""
+    if question.decides.metric != ROBUST_ACCURACY.name:
+        return ()
+    names, found = (question.model, *question.against), verdicts(numbers.table)
+    said = {name: found.get((numbers.dataset, question.decides.suite, name), "") for name in names}
+    bounds = [f"{name}: {text or BOUND + 'not checked'}" for name, text in said.items()
+              if text != BELIEVED]  # fmt: skip
+    if not bounds:
+        return ("Checks of the attacks found nothing: all of these numbers are believed.",)
+    return (
+        f"{len(bounds)} of {len(names)} numbers are upper bounds, and so is what follows from them "
+        f"({'; '.join(bounds)}).",
+    )
 
 
 def several(effects: Sequence[Effect]) -> str:

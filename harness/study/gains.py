@@ -19,7 +19,15 @@ from harness.analysis.groups import describe_group
 from harness.study.claims import NO, SLIGHT, UNCLEAR, WORSE, YES, Claim, Claims
 from harness.study.design import Question
 from harness.study.effects import Effect, Numbers, phrase
-from harness.study.findings import Finding, doubts, floor, margin_of, others, several
+from harness.study.findings import (
+    Finding,
+    doubts,
+    floor,
+    margin_of,
+    others,
+    several,
+    unbelieved,
+)
 from harness.suites.metrics import METRICS
 
 
@@ -55,10 +63,9 @@ def gain(question: Question, numbers: Numbers) -> Finding:
         UNCLEAR: f"{what}: {effects}. Inconclusive: not shown to be better than every rival, and a "
         f"gain of {margin_of(question)} cannot be ruled out",
     }
-    shown = others(question, numbers, question.against)
-    return Finding(
-        question, claims, (*deciding, *shown), words, doubts(deciding), margin_of(question)
-    )
+    shown, facts = others(question, numbers, question.against), doubts(deciding)
+    facts = (*facts, *unbelieved(question, numbers))
+    return Finding(question, claims, (*deciding, *shown), words, facts, margin_of(question))
 
 
 def _at_ceiling(effect: Effect, margin: float) -> bool:

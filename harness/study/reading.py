@@ -7,12 +7,14 @@ import pandas as pd
 
 from harness.analysis import boards
 from harness.analysis.collect import collect_samples
+from harness.analysis.verdicts import NAMES as CHECKS
 from harness.progress import Progress
 from harness.running.options import Options
 from harness.storage import results
 from harness.study.design import Quantity, Question, needs_of
 from harness.study.effects import Numbers, Samples
 from harness.study.run import untrained_options
+from harness.suites.metrics import ROBUST_ACCURACY
 
 CURVES = (
     "accuracy",
@@ -62,6 +64,12 @@ def _rows(
     ]
     names = {(q.suite, q.metric, q.variant) for q in quantities}
     names |= {("nfe", metric, "") for metric in CURVES}
+    names |= {
+        (q.suite, name, "")
+        for q in quantities
+        if q.metric == ROBUST_ACCURACY.name
+        for name in CHECKS
+    }
     asked = pd.MultiIndex.from_frame(table[["suite", "metric", "variant"]]).isin(names)
     return table[asked]
 

@@ -16,7 +16,7 @@ from harness.analysis.numbers import (
     differences_of,
     intervals_of,
 )
-from harness.plots.adversarial import robustness_curve
+from harness.plots.adversarial import masking_matrix, robustness_curve
 from harness.plots.attention import (
     STATISTICS,
     attention_statistics,
@@ -127,13 +127,18 @@ def ood_figures(part: Part) -> dict[str, Figure]:
 
 
 def adversarial_figures(part: Part) -> dict[str, Figure]:
-    """Robust accuracy over eps."""
+    """Robust accuracy over eps; of models with a solver attacks through others."""
     robust = part.rows["metric"].eq("robust_accuracy") & part.rows["condition"].isin(GRIDS)
+    certified = part.rows["metric"].eq("certified_accuracy")
     clean = part.rows["metric"].eq("accuracy") & part.rows["condition"].eq(CLEAN)
-    rows = part.rows[(robust | clean) & part.rows["variant"].eq("")]
+    rows = part.rows[(robust | certified | clean) & part.rows["variant"].eq("")]
     if not robust.any():
         return generic_figures(part)
-    return {"": robustness_curve(intervals_of(part.samples(rows)), part.looks, part.size)}
+    made = {"": robustness_curve(intervals_of(part.samples(rows)), part.looks, part.size)}
+    through = part.rows[part.rows["metric"].eq("accuracy_through")]
+    if len(through):
+        made["-solvers"] = masking_matrix(intervals_of(part.samples(through)), part.size)
+    return made
 
 
 def generic_figures(part: Part) -> dict[str, Figure]:

@@ -72,6 +72,7 @@ from harness.suites.metrics import (
     BELIEF,
     CERTIFIED,
     CHECKED_EPS,
+    CHECKED_LEFT,
     GAP,
     MINIMAL_DISTANCE,
     ROBUST_ACCURACY,
@@ -297,7 +298,7 @@ def _believed(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
         known = batch.earlier[certificate_of(norm), 0.0][CERTIFICATE][rows].cpu().numpy()
         all_left = (batch.earlier[norm, level][RADIUS][rows] > eps).cpu().numpy()
         below = np.where(np.isnan(known), np.nan, (known >= eps) & ~all_left)
-        made["below_bound"] = below
+        made["below_bound"], made[CHECKED_LEFT.name] = below, all_left
     made[CHECKED_EPS.name] = np.full(len(rows), level)
     whole: dict[str, Tensor] = {}
     for name, value in made.items():
@@ -404,7 +405,17 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
 
 
 OBSERVED = {
-    m.name for m in (ROBUST_ACCURACY, ATTACK_SUCCESS, CERTIFIED, CHECKED_EPS, SOLVED, GAP, *BELIEF)
+    metric.name
+    for metric in (
+        ROBUST_ACCURACY,
+        ATTACK_SUCCESS,
+        CERTIFIED,
+        CHECKED_EPS,
+        CHECKED_LEFT,
+        SOLVED,
+        GAP,
+        *BELIEF,
+    )  # fmt: skip
 }
 
 
@@ -432,7 +443,7 @@ def _log_choose(n: int, k: int) -> float:
 def adversarial() -> Suite[AttackCell]:
     """Robust accuracy under AutoAttack and over the size of attacks, and the median distance."""
     metrics = (
-        *SCORES, ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE, CERTIFIED, CHECKED_EPS, GAP,
+        *SCORES, ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE, CERTIFIED, CHECKED_EPS, CHECKED_LEFT, GAP,
         *BELIEF, SOLVED,
     )  # fmt: skip
     return Suite(2, cells, observe, measure, metrics=metrics, gradients=True, variant=variant)

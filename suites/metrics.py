@@ -708,6 +708,12 @@ CHECKED_EPS = Metric(
     "Size of the attacks that were checked, in units of 1 / 255 in the maximum norm.",
     low=0,
 )
+CHECKED_LEFT = _share(
+    "checked_left",
+    "checked and left",
+    "Share of the checked images that the attacks left: where they may have missed something.",
+    "neither",
+)
 SOLVED = _share(
     "accuracy_through",
     "accuracy through solvers",
@@ -797,7 +803,7 @@ METRICS.add(ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SEC
 METRICS.add(NFE_GAMMA, NFE_AUROC, NFE_TIE, TRAINED_WITH, NFE_RHO)
 METRICS.add(OOD_AUROC, OOD_AUPR, OOD_FPR95)
 METRICS.add(ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE)
-METRICS.add(CERTIFIED, CHECKED_EPS, SOLVED, GAP, *BELIEF)
+METRICS.add(CERTIFIED, CHECKED_EPS, CHECKED_LEFT, SOLVED, GAP, *BELIEF)
 METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
 METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
 BUILT_IN = frozenset(METRICS)

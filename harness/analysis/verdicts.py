@@ -8,12 +8,12 @@ import pandas as pd
 
 from harness.analysis.belief import BELIEVED, verdict
 from harness.suites.belief import Share
-from harness.suites.metrics import BELIEF, CHECKED_EPS, GAP, ROBUST_ACCURACY
+from harness.suites.metrics import BELIEF, CHECKED_EPS, CHECKED_LEFT, GAP, ROBUST_ACCURACY
 from harness.suites.radii import GRIDS, checks_of, size_in_words, solvers_of
 
 Run = tuple[str, str, str]  # data set, suite, model
 RUN = ["dataset", "suite", "model"]
-NAMES = [metric.name for metric in (*BELIEF, GAP, CHECKED_EPS)]
+NAMES = [metric.name for metric in (*BELIEF, GAP, CHECKED_EPS, CHECKED_LEFT)]
 RANDOM = "fixed_less_eot"  # is there where gradients were means over draws
 
 
@@ -46,10 +46,13 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     for names, part in _checks(rows, robust).items():
         own = next(iter(part.values()))
         size = own[own["metric"] == CHECKED_EPS.name]
+        left = own[own["metric"] == CHECKED_LEFT.name]
         behind = ""
         if len(size):
             level, count = float(size["value"].iloc[0]), int(size[_count(size)].iloc[0])
-            behind = f" Checked on {count} images at {size_in_words('linf', level)}, linf."
+            behind = f" Checked on {count} images at {size_in_words('linf', level)}, linf"
+            share = float(left["value"].iloc[0]) if len(left) else 0.0
+            behind += f", of which {round(share * count)} withstand the attacks."
         of = f"{names[2]} on {names[0]}" if several else names[2]
         lines.append(f"{of}: {said[names]}.{behind}")
     return lines

@@ -415,7 +415,7 @@ OBSERVED = {
         SOLVED,
         GAP,
         *BELIEF,
-    )  # fmt: skip
+    )
 }
 
 
@@ -443,7 +443,7 @@ def _log_choose(n: int, k: int) -> float:
 def adversarial() -> Suite[AttackCell]:
     """Robust accuracy under AutoAttack and over the size of attacks, and the median distance."""
     metrics = (
-        *SCORES, ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE, CERTIFIED, CHECKED_EPS, CHECKED_LEFT, GAP,
-        *BELIEF, SOLVED,
+        *SCORES, ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE, CERTIFIED, CHECKED_EPS,
+        CHECKED_LEFT, GAP, *BELIEF, SOLVED,
     )  # fmt: skip
     return Suite(2, cells, observe, measure, metrics=metrics, gradients=True, variant=variant)

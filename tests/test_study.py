@@ -99,9 +99,9 @@ def test_the_built_in_study_names_models_nulls_and_suites_that_are_there() -> No
 
 def test_what_must_have_been_run() -> None:
     needs = {(need.model, need.untrained): need.suites for need in needs_of(DESIGN.questions)}
-    assert needs["pde_attention", False] == ("robustness", "attention")
+    assert needs["pde_attention", False] == ("robustness", "attention", "adversarial")
     assert needs["temperature_attention", True] == ("attention",)
-    assert needs["resnet18_slot4", False] == ("robustness", "nfe")
+    assert needs["resnet18_slot4", False] == ("robustness", "nfe", "adversarial")
     assert needs["ode_block(atol=0.01, rtol=0.01, solver='bosh3')", True] == ("nfe",)
     assert ("resnet18", True) not in needs
     checked = {(need.model, need.untrained) for need in needs_of([BY_NUMBER["1"]], check=True)}
@@ -111,8 +111,8 @@ def test_what_must_have_been_run() -> None:
 def test_questions_are_chosen_by_number() -> None:
     assert [q.number for q in DESIGN.select(["2", "1"])] == ["1", "2a", "2b"]
     assert len(DESIGN.select([])) == len(DESIGN.questions)
-    with pytest.raises(Refusal, match="no question called `9`"):
-        DESIGN.select(["9"])
+    with pytest.raises(Refusal, match="no question called `10`"):
+        DESIGN.select(["10"])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 
 from harness.analysis.groups import describe_group, groups_of, headline
 from harness.analysis.verdicts import sentences, verdicts
@@ -96,12 +97,12 @@ def test_a_number_that_is_no_longer_believed_fails_a_check(tmp_path: Path) -> No
         files.append(tmp_path / f"{name}.csv")
         made.assign(run="a").to_csv(files[-1], index=False)
     names: dict[str, Any] = {"suite": [], "dataset": [], "model": []}
-    worse, _ = check(files[0], files[1], DEFAULT, names, Progress())
+    worse, _ = check(files[0], files[1], DEFAULT, names, Progress(Console(quiet=True)))
     assert worse[-1].verdict == "worse"
     assert worse[-1].reason.startswith(
         "it was believed, and is now an upper bound: of planted adversarial points"
     )
-    same, _ = check(files[1], files[0], DEFAULT, names, Progress())
+    same, _ = check(files[1], files[0], DEFAULT, names, Progress(Console(quiet=True)))
     assert all(guard.key.metric == "accuracy" for guard in same)
 
 

@@ -132,7 +132,7 @@ REFUSED = [
     ("data", "digits", "--regenerate"),
     ("show", "corruptions", "--index", "999"),
     ("show", "attention", "--model", "resnet18", "--query", "a"),
-    ("study", "--question", "9"),
+    ("study", "--question", "99"),
     ("study", "--dataset", "cifar10"),
     ("study", "--show"),
 ]

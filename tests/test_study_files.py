@@ -256,7 +256,7 @@ def test_a_plan_and_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, sentence in (
         (("--preset", "quik"), "Did you mean `quick`"),
-        (("--question", "9"), "no question called `9`"),
+        (("--question", "99"), "no question called `99`"),
         (("--seeds", "-1"), "`--seeds` must be at least 1"),
         (("--dataset", "cifr10"), "cifar10"),
         (("plan", "a.toml", "b.toml"), "A study is one file; got a.toml, b.toml"),

@@ -4,7 +4,7 @@ Robust accuracy at eps is the share of images that are classified correctly, cle
 point within eps that an attack tried: a bound from above. Conditions are a norm with an attack, at
 a level that is eps, in units of 1 / 255 in "linf" and of images in [0, 1] in "l2":
 
-    linf fab_t 0    FAB-T's nearest points, for a whole curve (20 iterations, 4 classes)
+    linf fab_t 0    FAB-T's nearest points, for a whole curve (10 iterations, 4 classes)
     linf apgd_ce 4  what one attack leaves, at that eps, of what all before it left
     linf 4          the minimum over all attacks up to that eps, image by image
     linf distance 0 clean images; the median distance to the nearest misclassified point
@@ -12,10 +12,11 @@ a level that is eps, in units of 1 / 255 in "linf" and of images in [0, 1] in "l
     linf checks 0   whether gradients are masked, on a quarter of the images
     linf solvers 0  of a network with a solver: attacks through one, tested under another
 
-`harness.suites.attacks.schedule` says which attacks, in which order. At 8 / 255 (4 / 255 for images
-above 64 pixels) and at 0.5 in "l2" they are AutoAttack's `standard` with its whole budgets. Every
-attack gets the images that are not broken at the same or a smaller eps, so that curves fall and the
-number at 8 / 255 is at most AutoAttack's own: what it leaves, less what was broken on the way.
+`harness.suites.attack_cells` lists them, `attacks.schedule` says which attacks, in which order. At
+8 / 255 (4 / 255 for images above 64 pixels) and at 0.5 in "l2" they are AutoAttack's `standard`
+with its whole budgets. Every attack gets the images that are not broken at the same or a smaller
+eps, so that curves fall and the number at 8 / 255 is at most AutoAttack's own: what it leaves, less
+what was broken on the way.
 
 A point counts if the network misclassifies it among the whole batch again. Distances are those of
 points that were found; where none was, the image counts as farther than all others, and one that is
@@ -24,8 +25,8 @@ gradients that are means over 20 draws, judged by its mean probabilities over 20
 FAB-T, hence no distances, and one condition more: `linf fixed noise`, in which one draw is all.
 
 The last two say whether the numbers can be believed, by `harness.suites.belief`; which images, and
-at which eps, says `harness.suites.attacks.believing`. They are made in the maximum norm: what they
-find is of the network, and holds for both norms.
+at which eps, says `attacks.suite_checks`. They are made in the maximum norm: what they find is of
+the network, and holds for both norms.
 
 Reference: F. Croce and M. Hein, Reliable evaluation of adversarial robustness with an ensemble of
 diverse parameter-free attacks, ICML 2020, https://arxiv.org/abs/2003.01690; F. Croce and M. Hein,
@@ -37,34 +38,22 @@ unbounded, patch or semantic attacks.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.models.registry import unknown
-from harness.suites.attacks import believing
-from harness.suites.attacks.authors import authors, version
+from harness.suites.attack_cells import AttackCell, cells, variant
+from harness.suites.attacks import suite_checks
+from harness.suites.attacks.authors import authors
 from harness.suites.attacks.balls import Ball
-from harness.suites.attacks.ensembles import ATTACKS, Entry, check_found
+from harness.suites.attacks.ensembles import ATTACKS, check_found
 from harness.suites.attacks.problem import is_right
-from harness.suites.attacks.random_draws import OF_VERDICTS, Draws, mean_over_draws
-from harness.suites.attacks.schedule import NEAREST, rand, short, standard
-from harness.suites.base import (
-    Arrays,
-    Batch,
-    Cell,
-    Measurement,
-    Setting,
-    Subject,
-    Suite,
-    Tensors,
-    Where,
-)
+from harness.suites.attacks.subjects import OF_VERDICTS, Drawn, mean_over_draws
+from harness.suites.base import Arrays, Batch, Cell, Measurement, Subject, Suite, Tensors
 from harness.suites.belief import by_image
 from harness.suites.catalog import SUITES
 from harness.suites.metrics import (
@@ -85,145 +74,12 @@ from harness.suites.metrics import (
     variant as joined,
 )
 from harness.suites.observe import classification, logits
-from harness.suites.radii import GRIDS, certificate_of, checks_of, distance_of, solvers_of
+from harness.suites.radii import GRIDS, certificate_of, distance_of
+from harness.suites.ranks import median_interval
 
-SOURCES = ("harness", "pyautoattack")
-CLEAN = ("clean", 0.0)
-FIXED = "fixed noise"
-CHECKED = "linf"  # the norm whose attacks are checked
 AT_A_TIME = 100 * 32**2  # pixels
 RADIUS, DISTANCE = "radius", "distance"  # arrays; the latter where it is searched for
 CERTIFICATE = "certificate"  # array: certified radii, NaN where no bound is known
-
-
-@dataclass(frozen=True)
-class AttackCell(Cell):
-    """A norm and eps with an attack.
-
-    Args:
-        norm: "linf" or "l2"; "" for the clean images.
-        eps: In units of images in [0, 1].
-        entry: The attack; None where what those before it found is only put together.
-        source: Whose attack it is.
-        fixed: Whether a random network keeps one draw.
-        asks: "certificate", "checks" or "solvers" of a cell that makes no attack of the suite.
-        levels: Of checks: eps of each level with the cell whose images are left by gradients.
-        random: Of checks: whether the network draws random numbers.
-    """
-
-    norm: str = ""
-    eps: float = 0.0
-    entry: Entry | None = None
-    source: str = "harness"
-    fixed: bool = False
-    asks: str = ""
-    levels: "Mapping[float, Where]" = field(default_factory=dict)
-    random: bool = False
-
-
-def cells(setting: Setting) -> tuple[AttackCell, ...]:
-    if setting.attack_source not in SOURCES:
-        raise unknown("source of attacks", setting.attack_source, SOURCES)
-    if "transductive" in setting.can:
-        raise ValueError(
-            "The suite `adversarial` attacks single images, and the answers of this model depend "
-            "on the other images of their batch. Choose a model without this."
-        )
-    if is_random(setting) and setting.attack_source != "harness":
-        raise ValueError(
-            "The package pyautoattack cannot key a model's random draws by image. Leave out "
-            "`--attack-source`."
-        )
-    if setting.num_classes < 2:
-        raise ValueError("One class leaves nothing to attack. Choose a data set of two or more.")
-    return (AttackCell(*CLEAN), *(cell for norm in GRIDS for cell in _of_norm(norm, setting)))
-
-
-def is_random(setting: Setting) -> bool:
-    """Return whether the model draws random numbers in evaluation."""
-    return not setting.can.isdisjoint({"stochastic", "random"})
-
-
-def variant(setting: Setting) -> str:
-    """Return "[pyautoattack]" where attacks are the authors'."""
-    return "" if setting.attack_source == "harness" else f"[{setting.attack_source}]"
-
-
-def _of_norm(norm: str, setting: Setting) -> Iterator[AttackCell]:
-    """The cells of one norm, each after the one before it."""
-    grid, random = GRIDS[norm], is_random(setting)
-    headline = grid.reported(setting.image_size)
-    whole = rand(setting.num_classes) if random else standard(setting.num_classes)
-    last = CLEAN
-
-    def cell(entry: Entry | None, level: float, eps: float, fixed: bool = False) -> AttackCell:
-        if entry is None:
-            condition = norm if level else distance_of(norm)
-        else:
-            condition = f"{norm} {FIXED if fixed else entry.attack}"
-        source = setting.attack_source
-        told = _constants(entry, norm, eps, source, last)
-        return AttackCell(
-            condition, level, constants=told, after=(last, *bounds(level, entry)), norm=norm,
-            eps=eps, entry=entry, source=source, fixed=fixed,
-        )  # fmt: skip
-
-    def bounds(level: float, entry: Entry | None) -> tuple[Where, ...]:
-        return () if entry or not level else ((certificate_of(norm), 0.0),)
-
-    made = [AttackCell(certificate_of(norm), 0, norm=norm, asks="certificate")]
-    if not random:
-        made.append(cell(NEAREST, 0, grid.farthest))
-        last = made[-1].condition, made[-1].level
-    for level in grid.levels:
-        for entry in whole if level == headline else (short(random),):
-            made.append(cell(entry, level, level * grid.unit))
-            last = made[-1].condition, made[-1].level
-        made.append(cell(None, level, level * grid.unit))
-    made.append(cell(None, 0, 0.0))
-    yield from made
-    if "stochastic" in setting.can:  # its draws have numbers
-        last = CLEAN
-        fixed = Entry("apgd_ce", {"iterations": 100})
-        yield cell(fixed, headline, headline * grid.unit, fixed=True)
-    if norm == CHECKED:
-        yield from _checks(norm, made, headline, setting)
-
-
-def _checks(
-    norm: str, made: list[AttackCell], headline: float, setting: Setting
-) -> Iterator[AttackCell]:
-    """The cells that say whether the numbers of a norm can be believed."""
-    after: dict[Where, None] = {CLEAN: None, (certificate_of(norm), 0.0): None}
-    levels: dict[float, Where] = {}
-    for cell in made:
-        where = cell.condition, cell.level
-        if 0 < cell.level <= headline and (cell.entry is None or cell.entry.attack != "square"):
-            if cell.entry is not None:
-                levels[cell.level] = where
-            after[where] = None
-    told = {"norm": norm, "headline": f"{headline:g}"}
-    told |= {name.lower(): str(getattr(believing, name)) for name in believing.CONSTANTS}
-    asked = [(checks_of(norm), "checks")]
-    if "solver" in setting.can:
-        asked.append((solvers_of(norm), "solvers"))
-    for condition, asks in asked:
-        yield AttackCell(
-            condition, 0, constants=told, after=tuple(after), norm=norm, eps=headline, asks=asks,
-            levels=levels, random=is_random(setting),
-        )  # fmt: skip
-
-
-def _constants(
-    entry: Entry | None, norm: str, eps: float, source: str, last: Where
-) -> dict[str, str]:
-    """All that determines an attack's points but the model and the seed."""
-    told = {"norm": norm, "eps": f"{eps!r}", "after": f"{last[0]} {last[1]:g}"}
-    if entry is not None:
-        told |= {"attack": entry.attack}
-        told |= {f"attack {name}": str(value) for name, value in entry.settings.items()}
-        told["source"] = source if source == "harness" else version()
-    return told
 
 
 def observe(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
@@ -241,7 +97,7 @@ def observe(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
     if cell.asks == "certificate":
         with torch.enable_grad(), _frozen(subject.model):
             model: Any = subject.model
-            known = believing.certified(model, batch.images, batch.labels, cell.norm)
+            known = suite_checks.certified(model, batch.images, batch.labels, cell.norm)
         return {CERTIFICATE: known}
     if cell.asks:
         return _believed(subject, batch, cell)
@@ -271,9 +127,9 @@ def _believed(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
         lv: float(batch.whole[norm, lv][array_name(ROBUST_ACCURACY)].double().mean())
         for lv in cell.levels
     }
-    level = believing.checked_level(grid, cell.eps, left)
+    level = suite_checks.checked_level(grid, cell.eps, left)
     eps = level * grid.unit
-    asked = believing.spread(batch.indices).to(batch.images.device)
+    asked = suite_checks.spread(batch.indices).to(batch.images.device)
     rows = asked.nonzero()[:, 0] if asked.any() else torch.arange(1, device=asked.device)
     images, labels = batch.images[rows], batch.labels[rows]
     where: dict[str, Any] = {
@@ -282,10 +138,10 @@ def _believed(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
     }  # fmt: skip
     with _frozen(subject.model):
         if cell.asks == "solvers":
-            flags = believing.through(subject.model, images, labels, **where)
+            flags = suite_checks.solver_checks(subject.model, images, labels, **where)
         else:
             held = batch.earlier[cell.levels[level]][RADIUS][rows] > eps
-            flags = believing.checks(
+            flags = suite_checks.checks(
                 subject.model, images, labels, held, random=cell.random, **where
             )
     found = {name: flag.cpu().numpy() for name, flag in flags.items()}
@@ -366,7 +222,7 @@ def _classifier(subject: Subject, cell: AttackCell) -> Any:
     """The network as attacks see it, in float32; of a random one every call is another draw."""
     model: Any = subject.model
     if getattr(model, "stochastic", False):
-        return Draws(model, subject.seed, fixed=0 if cell.fixed else None)
+        return Drawn(model, subject.seed, fixed=0 if cell.fixed else None)
     return model
 
 
@@ -398,7 +254,7 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
         if len(there):
             yield cell.row(metric, float(there.mean()), len(there), kind)
     if cell.condition in map(distance_of, GRIDS) and DISTANCE in arrays:
-        ends = median(arrays[DISTANCE].astype(float))
+        ends = median_interval(arrays[DISTANCE].astype(float))
         for end, value in zip(("", "low", "high"), ends, strict=True):
             if math.isfinite(value):
                 yield cell.row(MINIMAL_DISTANCE, value, len(arrays[DISTANCE]), end)
@@ -417,26 +273,6 @@ OBSERVED = {
         *BELIEF,
     )
 }
-
-
-def median(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the median of numbers, of which some may be infinite, and its 95 % interval.
-
-    The interval is between order statistics k and n + 1 - k, k the largest number with
-    P(Binomial(n, 1/2) < k) <= 2.5 %; it holds whatever their distribution. Where n < 6 there is
-    none, and its ends are the smallest and the largest.
-    """
-    ordered, n = np.sort(values), len(values)
-    k, below = 0, 0.0
-    while (below := below + math.exp(_log_choose(n, k) - n * math.log(2))) <= 0.025:
-        k += 1
-    k = max(k, 1)
-    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-    return float(middle), float(ordered[k - 1]), float(ordered[n - k])
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 @SUITES.register

@@ -1,4 +1,4 @@
-"""Whether images that are hard cost more: statistics of order that ties do not bound.
+"""Statistics of order: whether images that are hard cost more, and medians with intervals.
 
 Of the pairs of images that differ in both, Goodman and Kruskal's gamma is the share in the same
 order less the share in the opposite one,
@@ -22,7 +22,7 @@ Comparing the areas under two or more correlated ROC curves, Biometrics 44, 1988
 import math
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import bdtr, stdtrit
 
 HALF_95 = 1.959963984540054
 
@@ -102,3 +102,16 @@ def _count_lower(e: np.ndarray, d: np.ndarray) -> np.ndarray:
     found = np.empty_like(counts)
     found[order] = counts
     return found
+
+
+def median_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the median of numbers (N,), of which some may be infinite, and its 95 % interval.
+
+    The interval is between order statistics k and N + 1 - k, k the largest number with
+    P(Binomial(N, 1/2) < k) <= 2.5 %; it holds whatever their distribution. Where N < 6 there is
+    none, and its ends are the smallest and the largest.
+    """
+    ordered, n = np.sort(values), len(values)
+    k = max(1, int((bdtr(np.arange(n), n, 0.5) <= 0.025).sum()))
+    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    return float(middle), float(ordered[k - 1]), float(ordered[n - k])

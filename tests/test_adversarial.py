@@ -21,12 +21,12 @@ from harness.plots.adversarial import robustness_curve
 from harness.plots.style import Looks
 from harness.running.evaluate import Evaluated, dtype_for, observe
 from harness.storage.results import read
-from harness.suites import adversarial, radii
-from harness.suites.adversarial import median
+from harness.suites import adversarial, attack_cells, radii
 from harness.suites.attacks import Entry, fab
 from harness.suites.attacks.balls import Ball
 from harness.suites.base import Setting
 from harness.suites.datasets import Split
+from harness.suites.ranks import median_interval
 
 CPU = torch.device("cpu")
 SUITE = adversarial.adversarial()
@@ -96,9 +96,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         chosen = names.get(few, "apgd_ce apgd_t fab_t square").split()
         return tuple(Entry(name, QUICK[name]) for name in chosen)
 
-    monkeypatch.setattr(adversarial, "standard", entries)
+    monkeypatch.setattr(attack_cells, "standard", entries)
     draws = {"iterations": 5, "draws": 20}
-    monkeypatch.setattr(adversarial, "rand", lambda k: (Entry("apgd_ce", draws),))
+    monkeypatch.setattr(attack_cells, "rand", lambda k: (Entry("apgd_ce", draws),))
     linf = radii.Grid(1 / 255, (4, 12, 20), 12, 12, 1)
     monkeypatch.setitem(radii.GRIDS, "linf", linf)
     monkeypatch.setitem(radii.GRIDS, "l2", radii.Grid(1, (0.4, 0.8), 0.8, 0.8, 1e4))
@@ -331,10 +331,10 @@ def test_fab_goes_on_to_the_nearest_point(attack: Any, norm: str) -> None:
 
 def test_a_median_has_the_interval_of_order_statistics() -> None:
     values = np.arange(1.0, 101)
-    assert median(values) == (50.5, 40, 61)  # as in tables of the sign test for n = 100
-    assert median(np.array([1.0, 2, np.inf])) == (2, 1, np.inf)
+    assert median_interval(values) == (50.5, 40, 61)  # as in tables of the sign test for n = 100
+    assert median_interval(np.array([1.0, 2, np.inf])) == (2, 1, np.inf)
     draws = np.random.default_rng(0).exponential(size=(2000, 41))
-    ends = np.array([median(one)[1:] for one in draws])
+    ends = np.array([median_interval(one)[1:] for one in draws])
     share = ((ends[:, 0] <= np.log(2)) & (np.log(2) <= ends[:, 1])).mean()
     assert 0.94 <= share <= 0.98
 

@@ -43,9 +43,10 @@ from harness.suites.attacks.ensembles import CLEAN, Outcome, right
 from harness.suites.attacks.gradient_sign import fgsm, pgd
 from harness.suites.attacks.problem import Classifier, ask
 from harness.suites.attacks.square import square
+from harness.suites.attacks.subjects import DRAWS
 
 Flags = dict[str, Tensor]  # (N,), bool
-NOISES, REPEATS, DRAWS = 10, 5, 20
+NOISES, REPEATS = 10, 5
 MORE = 5  # times the iterations
 ATTACKED = ("noise", "fgsm", "pgd", "apgd_ce", "apgd_t", "more", "square", "huge")
 SCALED = 1e-4  # difference of logits of length 1 that counts

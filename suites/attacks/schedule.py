@@ -19,7 +19,7 @@ single answers.
 """
 
 from harness.suites.attacks.ensembles import ENSEMBLES, Entry
-from harness.suites.attacks.random_draws import DRAWS
+from harness.suites.attacks.subjects import DRAWS
 
 FEWEST = {"apgd_dlr": 3, "apgd_t": 4}  # classes that an attack needs
 NEAREST = Entry("fab_t", {"iterations": 10, "targets": 4, "nearest": True})

@@ -3,8 +3,16 @@
 `Drawn` and `OneMoving` are classifiers with `by_index`: they are told which image of the data set a
 row is (see `harness.suites.attacks.problem.ask`), so that the rows of a call do not depend on each
 other, and an attack that drops images does not change what the others get.
+
+Draws of attacks have numbers from one on, those of verdicts from another, both beyond those that
+accuracy is measured with: success is judged on draws that no gradient was taken of.
+
+Reference: A. Athalye, N. Carlini and D. Wagner, Obfuscated gradients give a false sense of
+security, ICML 2018, https://arxiv.org/abs/1802.00420 (expectation over transformation).
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +20,8 @@ from torch import Tensor, nn
 
 from harness.suites.attacks.problem import Classifier
 
-APART = 1 << 20  # number of the first draw: those of an evaluation are below
+DRAWS = 20  # behind each gradient, and behind each verdict
+OF_ATTACKS, OF_VERDICTS = 1 << 20, 1 << 21  # first draws
 
 
 class Drawn:
@@ -42,12 +51,22 @@ class Drawn:
         self._calls.update(zip(keys, (calls + 1).tolist(), strict=True))
         rows = [(calls == call).nonzero()[:, 0].to(images.device) for call in calls.unique()]
         made = [
-            self.model.sample(images[at], indices.to(at)[at], self.seed, APART + int(call))
+            self.model.sample(images[at], indices.to(at)[at], self.seed, OF_ATTACKS + int(call))
             for call, at in zip(calls.unique(), rows, strict=True)
         ]
         if len(made) == 1:
             return made[0]
         return torch.cat(made)[torch.cat(rows).argsort()]
+
+
+def mean_over_draws(one: Callable[[int], Tensor]) -> Tensor:
+    """Return the logarithm of the mean probabilities over `DRAWS` draws, (N, K).
+
+    Args:
+        one: Number of a draw, from 0 on, to logits (N, K).
+    """
+    found = [one(draw).float().log_softmax(1) for draw in range(DRAWS)]
+    return torch.stack(found).logsumexp(0) - math.log(DRAWS)
 
 
 class Seeded:

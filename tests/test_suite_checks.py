@@ -17,8 +17,8 @@ from harness.plots.style import Looks
 from harness.progress import Progress
 from harness.storage.packed_outcomes import Packing, compress, digest, unpack
 from harness.suites import adversarial, radii
-from harness.suites.attacks import believing
-from harness.suites.attacks.believing import checked_level, spread
+from harness.suites.attacks import suite_checks
+from harness.suites.attacks.suite_checks import checked_level, spread
 from harness.suites.base import Setting
 from harness.suites.metrics import BELIEF
 
@@ -56,7 +56,7 @@ def table(seeds: int = 1, n: int = 100, model: str = "net", **shares: float) -> 
 def test_images_are_spread_and_eps_is_one_that_some_withstand() -> None:
     for step in (1, 3, 100):  # such as of `--limit`
         share = spread(step * torch.arange(400)).double().mean()
-        assert share == pytest.approx(believing.SHARE, abs=0.02)
+        assert share == pytest.approx(suite_checks.SHARE, abs=0.02)
     grid = radii.GRIDS["linf"]
     left = {0.25: 0.9, 0.5: 0.7, 1: 0.4, 2: 0.1, 4: 0.02, 8: 0.0, 16: 0.0}
     assert checked_level(grid, 8, left) == 2

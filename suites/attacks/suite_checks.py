@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from harness.models.lipschitz import bound
 from harness.suites.attacks.certificates import certificates, in_norm
-from harness.suites.attacks.checks import DRAWS, Flags, attacked, randomness
+from harness.suites.attacks.checks import Flags, attacked, randomness
 from harness.suites.attacks.gradient_checks import derivatives, gradients, in_float64
 from harness.suites.attacks.positive_control import control
 from harness.suites.attacks.solver_matrix import solver_matrix
-from harness.suites.attacks.subjects import Drawn, Seeded
+from harness.suites.attacks.subjects import DRAWS, Drawn, Seeded
 from harness.suites.radii import Grid
 
 SHARE = 0.25  # of the images
@@ -118,7 +118,7 @@ def checks(
     return found
 
 
-def through(model: Any, images: Tensor, labels: Tensor, **where: Any) -> Flags:
+def solver_checks(model: Any, images: Tensor, labels: Tensor, **where: Any) -> Flags:
     """Return the solver matrix of a model with a solver, (n,), bool."""
     return solver_matrix(model, images, labels, iterations=STEPS, queries=QUERIES // 2, **where)
 

@@ -46,6 +46,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.suites.adversarial_metrics import (
+    ATTACK_SUCCESS,
+    BELIEF,
+    CERTIFIED,
+    CHECKED_EPS,
+    CHECKED_LEFT,
+    GAP,
+    MINIMAL_DISTANCE,
+    ROBUST_ACCURACY,
+    SOLVED,
+)
 from harness.suites.attack_cells import AttackCell, cells, variant
 from harness.suites.attacks import suite_checks
 from harness.suites.attacks.authors import authors
@@ -56,23 +67,9 @@ from harness.suites.attacks.subjects import OF_VERDICTS, Drawn, mean_over_draws
 from harness.suites.base import Arrays, Batch, Cell, Measurement, Subject, Suite, Tensors
 from harness.suites.belief import by_image
 from harness.suites.catalog import SUITES
-from harness.suites.metrics import (
-    ATTACK_SUCCESS,
-    BELIEF,
-    CERTIFIED,
-    CHECKED_EPS,
-    CHECKED_LEFT,
-    GAP,
-    MINIMAL_DISTANCE,
-    ROBUST_ACCURACY,
-    SCORES,
-    SOLVED,
-    array_name,
-    metric_of,
-)
-from harness.suites.metrics import (
-    variant as joined,
-)
+from harness.suites.metric import array_name
+from harness.suites.metric import variant as joined
+from harness.suites.metrics import SCORES, metric_of
 from harness.suites.observe import classification, logits
 from harness.suites.radii import GRIDS, certificate_of, distance_of
 from harness.suites.ranks import median_interval

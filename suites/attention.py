@@ -55,6 +55,7 @@ from harness.suites.base import (
 from harness.suites.catalog import SUITES
 from harness.suites.grad_cam import grad_cam
 from harness.suites.map_statistics import entropy, ranks, spearman_of_ranks, statistics
+from harness.suites.metric import Metric, array_name, variant
 from harness.suites.metrics import (
     ACCURACY,
     CONSTANT,
@@ -65,10 +66,7 @@ from harness.suites.metrics import (
     SCORES,
     TAU,
     ZERO,
-    Metric,
-    array_name,
     metric_of,
-    variant,
 )
 from harness.suites.observe import classification, logits, means
 from harness.suites.robustness import constants_of, made_with, select_corruptions

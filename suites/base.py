@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from harness.suites.metrics import METRICS, SCORES, Metric
+from harness.suites.metric import Metric
+from harness.suites.metrics import METRICS, SCORES
 
 if TYPE_CHECKING:
     from harness.suites.out_sets import OutSet

@@ -9,7 +9,8 @@ from harness.models.registry import Registry, unknown
 from harness.models.user_code import adopt, is_file, load_code
 from harness.suites.base import Arrays, Cell, Measurement, Suite
 from harness.suites.catalog import SUITES
-from harness.suites.metrics import METRICS, Metric
+from harness.suites.metric import Metric
+from harness.suites.metrics import METRICS
 
 INSTALLED: Registry = Registry("metric", group="harness.metrics")
 

@@ -12,92 +12,15 @@ Formulas that take more than a line stand in `calibration`, `selective` and `det
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from harness.suites import calibration, detection, selective
-
-PerImage = Callable[[np.ndarray, np.ndarray], np.ndarray]
-PerCell = Callable[[Mapping[str, np.ndarray], str], tuple[np.ndarray, np.ndarray] | None]
-Better = Literal["up", "down", "neither"]
-
-RATE = "rate"  # the unit of a share of images: a fraction, printed in per cent
-BOUNDS = ("low", "high", "p10", "p90")  # last parts of a variant: ends of intervals, percentiles
-EXTREMES = ("fewest", "most")  # last parts of a variant that is no mean over images
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric.
-
-    Args:
-        title: Heading in tables and figures.
-        meaning: One sentence, with the formula; "" for a metric that is not known.
-        better: Direction in which it is better.
-        unit: `RATE`, "nats", "s", "evaluations", ...; "" for a plain number.
-        low: Smallest possible value; `high` the largest.
-        of_images: (logits (N, K), labels (N,)) to (N,), whose mean the metric is; None for metrics
-            that are observed otherwise.
-        of_cell: (arrays of a cell, variant) to values of images, whose mean the metric is, and
-            their positions; None for metrics that are observed otherwise.
-        reference: Paper that defines it.
-        by_image: Whether it is a mean over images, so that a table of its means does not show how
-            much they depend on the choice of images.
-        biased: Whether its bias exceeds its standard error, so that it has no interval.
-        square: Whether it is a mean of squares, which is skewed over training seeds.
-    """
-
-    name: str
-    title: str
-    meaning: str = ""
-    better: Better = "neither"
-    unit: str = ""
-    low: float = -math.inf
-    high: float = math.inf
-    of_images: PerImage | None = field(default=None, compare=False)
-    of_cell: PerCell | None = field(default=None, compare=False, kw_only=True)
-    reference: str = ""
-    by_image: bool = False
-    biased: bool = False
-    square: bool = False
-
-    def __post_init__(self) -> None:
-        if self.of_images is not None or self.of_cell is not None:
-            object.__setattr__(self, "by_image", not self.biased)
-
-    @property
-    def sign(self) -> int:
-        """1 where up is better, -1 where down is, 0 where neither is."""
-        return {"up": 1, "down": -1, "neither": 0}[self.better]
-
-    @property
-    def is_rate(self) -> bool:
-        """Whether it is a share of images: printed in per cent, differences in points."""
-        return self.unit == RATE
-
-    def __call__(self, logits: np.ndarray, labels: np.ndarray) -> float:
-        """Return the mean over images.
-
-        Raises:
-            ValueError: There are no images, or shapes do not agree.
-        """
-        assert self.of_images is not None, f"{self.name} is not a function of logits"
-        if len(logits) == 0:
-            raise ValueError("A metric needs at least one image; got 0.")
-        if labels.shape != logits.shape[:1]:
-            raise ValueError(
-                f"`labels` must have shape ({len(logits)},), one per image; got {labels.shape}."
-            )
-        return float(self.of_images(logits, labels).astype(np.float64).mean())
-
-    def describe(self) -> dict[str, Any]:
-        """Return it as JSON, without its formula; `METRICS.declare` takes it."""
-        fields = {k: v for k, v in asdict(self).items() if k not in ("of_images", "of_cell")}
-        unsaid = ("", math.inf, -math.inf)
-        return {k: v for k, v in fields.items() if v is not False and v not in unsaid}
+from harness.suites.adversarial_metrics import OF_ATTACKS
+from harness.suites.metric import EXTREMES, RATE, Metric, parts_of
 
 
 def hits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -162,21 +85,6 @@ class Metrics(dict[str, Metric]):
 METRICS = Metrics()
 
 
-def variant(*parts: str) -> str:
-    """Join the parts of a variant: "used, head 2"."""
-    return ", ".join(part for part in parts if part)
-
-
-def parts_of(variant: str) -> list[str]:
-    """Return the parts of a variant."""
-    return variant.split(", ") if variant else []
-
-
-def is_bound(variant: str) -> bool:
-    """Return whether a variant is the end of an interval, or a percentile, of another."""
-    return bool(variant) and parts_of(variant)[-1] in BOUNDS
-
-
 def is_by_image(name: str, variant: str) -> bool:
     """Return whether a number is a mean over images."""
     return METRICS[name].by_image and parts_of(variant)[-1:] not in [[part] for part in EXTREMES]
@@ -195,11 +103,6 @@ def full_title(name: str, variant: str) -> str:
     """Return a metric's title with its variant: "row entropy (used, head 2)"."""
     title = METRICS[name].title
     return f"{title} ({variant})" if variant else title
-
-
-def array_name(metric: Metric, variant: str = "") -> str:
-    """Return the name of the array (N,) that holds a metric image by image."""
-    return f"{metric.name}:{variant}" if variant else metric.name
 
 
 def metric_of(name: str) -> tuple[Metric, str] | None:
@@ -654,156 +557,11 @@ OOD_FPR95 = Metric(
     reference="Liu et al. 2020",
 )
 
-ROBUST_ACCURACY = Metric(
-    "robust_accuracy",
-    "robust accuracy",
-    "Share of images that are classified correctly, clean and at every point within eps that an "
-    "attack tried; an upper bound.",
-    "up",
-    RATE,
-    0,
-    1,
-    reference="Croce and Hein 2020",
-    by_image=True,
-)
-ATTACK_SUCCESS = Metric(
-    "attack_success",
-    "attack success",
-    "Share of the images that an attack was given for which it found a misclassified point; they "
-    "are those that the attacks before it left.",
-    unit=RATE,
-    low=0,
-    high=1,
-    by_image=True,
-)
-MINIMAL_DISTANCE = Metric(
-    "minimal_distance",
-    "median distance",
-    "Median over images of the distance to the nearest misclassified point that was found, in "
-    "units of images in [0, 1]; 0 for images that are misclassified; an upper bound.",
-    "up",
-    low=0,
-    reference="Croce and Hein 2020",
-)
-
-
-def _share(name: str, title: str, meaning: str, better: Better = "down", low: float = 0) -> Metric:
-    """A share of the images that were checked."""
-    return Metric(name, title, meaning, better, RATE, low, 1, by_image=True)
-
-
-CERTIFIED = replace(
-    _share(
-        "certified_accuracy",
-        "certified accuracy",
-        "Share of images that are classified correctly and that no change within eps can break, by "
-        "a bound on the Lipschitz constant of the network; a lower bound.",
-        "up",
-    ),
-    reference="Tsuzuku et al. 2018",
-)
-CHECKED_EPS = Metric(
-    "checked_eps",
-    "checked eps",
-    "Size of the attacks that were checked, in units of 1 / 255 in the maximum norm.",
-    low=0,
-)
-CHECKED_LEFT = _share(
-    "checked_left",
-    "checked and left",
-    "Share of the checked images that the attacks left: where they may have missed something.",
-    "neither",
-)
-SOLVED = _share(
-    "accuracy_through",
-    "accuracy through solvers",
-    "Share of images that are classified correctly after an attack through one solver (the first "
-    "of the variant) by the network with another one (the second).",
-    "neither",
-)
-GAP = _share(
-    "masking_gap",
-    "masking gap",
-    "Share of images that withstand an attack through the solver that is deployed and not one "
-    "through another solver, or without gradients.",
-)
-BELIEF = (
-    _share("zero_gradient", "zero gradients", "Share of images whose gradient is exactly 0."),
-    _share(
-        "wrong_gradient",
-        "wrong gradients",
-        "Share of images with a derivative that is not the difference quotient of the loss.",
-    ),
-    _share(
-        "not_rising",
-        "loss not rising",
-        "Share of images whose loss does not rise along its gradient.",
-    ),
-    _share("probabilities", "probabilities", "Share of outputs that are no logits.", "neither"),
-    _share(
-        "random",
-        "random answers",
-        "Share of images with other answers, or other scaled logits, in one of five calls.",
-        "neither",
-    ),
-    _share(
-        "control",
-        "positive control",
-        "Share of images with a planted adversarial point in which the attack finds one.",
-        "up",
-    ),
-    _share(
-        "by_chance",
-        "control by chance",
-        "The same of ten random moves in place of the attack.",
-        "neither",
-    ),
-    _share("planted", "planted points", "Share of images that have a positive control.", "neither"),
-    _share(
-        "black_box",
-        "black box gain",
-        "Share of images that Square breaks and no attack with gradients did.",
-    ),
-    _share(
-        "noise_gain",
-        "noise gain",
-        "Share of images that random moves break and no attack with gradients did.",
-    ),
-    _share(
-        "fgsm_gain",
-        "one-step gain",
-        "Share of images that one step breaks and attacks of many steps did not.",
-    ),
-    _share(
-        "more_gain",
-        "more-steps gain",
-        "Share of images that more steps break and the attacks did not.",
-    ),
-    _share(
-        "left_at_half",
-        "left at 1/2",
-        "Share of images that are right where all images can be made the same gray one.",
-    ),
-    _share(
-        "below_bound",
-        "below the bound",
-        "Share of images that are broken although a certificate says that they cannot be.",
-    ),
-    _share(
-        "fixed_less_eot",
-        "randomness share",
-        "Robust accuracy with the randomness fixed, less that with fresh draws.",
-        "neither",
-        -1,
-    ),
-)
-
 METRICS.add(*SCORES, *SCALED, AURC, EXCESS_AURC, ACCURACY_AT_80)
 METRICS.add(ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SECONDS)
 METRICS.add(NFE_GAMMA, NFE_AUROC, NFE_TIE, TRAINED_WITH, NFE_RHO)
 METRICS.add(OOD_AUROC, OOD_AUPR, OOD_FPR95)
-METRICS.add(ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE)
-METRICS.add(CERTIFIED, CHECKED_EPS, CHECKED_LEFT, SOLVED, GAP, *BELIEF)
+METRICS.add(*OF_ATTACKS)
 METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
 METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
 BUILT_IN = frozenset(METRICS)

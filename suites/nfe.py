@@ -42,6 +42,7 @@ from harness.models.ops.solvers import Solver, solver
 from harness.suites.base import Arrays, Batch, Cell, Measurement, Setting, Subject, Suite, Tensors
 from harness.suites.catalog import SEVERITIES, SUITES
 from harness.suites.corruptions.noise import gaussian_noise
+from harness.suites.metric import variant
 from harness.suites.metrics import (
     ACCURACY,
     EVALUATIONS,
@@ -55,7 +56,6 @@ from harness.suites.metrics import (
     STOPPED,
     TRAINED_WITH,
     hits,
-    variant,
 )
 from harness.suites.observe import logits
 from harness.suites.ranks import auroc_by_image, gamma_by_image, interval, largest_tie

@@ -43,6 +43,7 @@ from harness.suites.base import (
 )
 from harness.suites.catalog import SUITES
 from harness.suites.jacobian import Linear, log_norm, spectral_norm, spectral_radius
+from harness.suites.metric import array_name, variant
 from harness.suites.metrics import (
     GRADIENT_NORM,
     GROWTH,
@@ -51,9 +52,7 @@ from harness.suites.metrics import (
     SPECTRAL_NORM,
     SPECTRAL_RADIUS,
     STEP_RATIO,
-    array_name,
     metric_of,
-    variant,
 )
 from harness.suites.observe import classification, means
 

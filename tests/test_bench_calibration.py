@@ -28,7 +28,8 @@ from harness.analysis.corruption_error import KINDS, mean_corruption_error
 from harness.analysis.ratios import ratio
 from harness.storage.results import COLUMNS
 from harness.suites.calibration import BINS, POINTS
-from harness.suites.metrics import BRIER, ECE, NLL, SQUARED_CALIBRATION_ERROR, Metric
+from harness.suites.metric import Metric
+from harness.suites.metrics import BRIER, ECE, NLL, SQUARED_CALIBRATION_ERROR
 
 CLASSES = 10
 SCORES = (SQUARED_CALIBRATION_ERROR, NLL, BRIER)

@@ -29,7 +29,8 @@ from harness.refusal import Refusal
 from harness.storage.results import COLUMNS as LONG
 from harness.storage.results import read as read_results
 from harness.suites.catalog import COMMON, FAMILIES
-from harness.suites.metrics import METRICS, Metric
+from harness.suites.metric import Metric
+from harness.suites.metrics import METRICS
 
 NOISE, BLUR = FAMILIES["noise"], FAMILIES["blur"]
 

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.suites.metric import Metric, array_name, is_bound, parts_of, variant
 from harness.suites.metrics import (
     ACCURACY,
     BRIER,
@@ -14,17 +15,12 @@ from harness.suites.metrics import (
     SCORES,
     SQUARED_CALIBRATION_ERROR,
     TOP5,
-    Metric,
     Metrics,
-    array_name,
     full_title,
     hits,
-    is_bound,
     is_by_image,
     metric_of,
-    parts_of,
     span_of,
-    variant,
 )
 
 OF_LOGITS = [metric for metric in METRICS.values() if metric.of_images is not None]

@@ -13,7 +13,8 @@ from harness.storage.cells import CellStore
 from harness.storage.files import PUBLISHED
 from harness.storage.json_files import write_json
 from harness.storage.results import read, read_provenances
-from harness.suites.metrics import METRICS, Metric
+from harness.suites.metric import Metric
+from harness.suites.metrics import METRICS
 
 Answer = Callable[..., Path]  # writes a run
 

@@ -3,7 +3,8 @@ import pytest
 from scipy.special import softmax
 
 from harness.suites.calibration import fit_temperature, temperatures
-from harness.suites.metrics import ACCURACY, METRICS, NLL, Metric
+from harness.suites.metric import Metric
+from harness.suites.metrics import ACCURACY, METRICS, NLL
 
 AURC, EXCESS, AT_80 = (METRICS[name] for name in ("aurc", "excess_aurc", "accuracy_at_80"))
 

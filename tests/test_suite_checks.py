@@ -17,10 +17,10 @@ from harness.plots.style import Looks
 from harness.progress import Progress
 from harness.storage.packed_outcomes import Packing, compress, digest, unpack
 from harness.suites import adversarial, radii
+from harness.suites.adversarial_metrics import BELIEF
 from harness.suites.attacks import suite_checks
 from harness.suites.attacks.suite_checks import checked_level, spread
 from harness.suites.base import Setting
-from harness.suites.metrics import BELIEF
 
 SUITE = adversarial.adversarial()
 PASSING = {metric.name: 0.0 for metric in BELIEF if metric.name != "fixed_less_eot"} | {

@@ -37,7 +37,8 @@ Net = net
 """
 SUITE = """
 from harness.suites.base import Cell, Suite
-from harness.suites.metrics import ACCURACY, Metric
+from harness.suites.metric import Metric
+from harness.suites.metrics import ACCURACY
 from harness.suites.observe import logits
 MINE = Metric({metric})
 def measure(cell, arrays):

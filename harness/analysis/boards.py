@@ -33,7 +33,8 @@ from harness.refusal import Refusal
 from harness.storage.files import refuse_published, write_bytes
 from harness.storage.results import cells_root, read_provenances, select
 from harness.storage.rows import read_rows
-from harness.suites.metrics import METRICS, is_bound
+from harness.suites.metric import is_bound
+from harness.suites.metrics import METRICS
 
 FILE = "leaderboard.csv"
 MADE = "Make it again with `harness table --write`."

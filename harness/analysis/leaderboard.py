@@ -24,7 +24,8 @@ import pandas as pd
 
 from harness.analysis import Sample, pairwise, rank_intervals
 from harness.analysis.collect import Key, Outcomes, collect_samples
-from harness.suites.metrics import METRICS, is_bound
+from harness.suites.metric import is_bound
+from harness.suites.metrics import METRICS
 
 COLUMNS = (
     "dataset",

@@ -23,15 +23,9 @@ from harness.storage.cells import CellStore
 from harness.storage.files import canonical
 from harness.storage.packed_outcomes import SEEN, SUFFIX, Packed, metric_of_hits, unpack
 from harness.storage.results import cells_root, csv_path, read_provenance
-from harness.suites.metrics import (
-    ACCURACY,
-    ERROR,
-    METRICS,
-    ROBUST_ACCURACY,
-    array_name,
-    parts_of,
-    variant,
-)
+from harness.suites.adversarial_metrics import ROBUST_ACCURACY
+from harness.suites.metric import array_name, parts_of, variant
+from harness.suites.metrics import ACCURACY, ERROR, METRICS
 
 LOG = logging.getLogger(__name__)
 Found = tuple[np.ndarray, np.ndarray]  # outcomes and positions of a metric's images

@@ -7,8 +7,14 @@ seeds; nothing but the checks themselves is stored, so that a verdict always fol
 import pandas as pd
 
 from harness.analysis.belief import BELIEVED, verdict
+from harness.suites.adversarial_metrics import (
+    BELIEF,
+    CHECKED_EPS,
+    CHECKED_LEFT,
+    GAP,
+    ROBUST_ACCURACY,
+)
 from harness.suites.belief import Share
-from harness.suites.metrics import BELIEF, CHECKED_EPS, CHECKED_LEFT, GAP, ROBUST_ACCURACY
 from harness.suites.radii import GRIDS, checks_of, size_in_words, solvers_of
 
 Run = tuple[str, str, str]  # data set, suite, model

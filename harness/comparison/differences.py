@@ -15,7 +15,7 @@ from harness.analysis.collect import Key
 from harness.analysis.families import LEVEL
 from harness.analysis.groups import headline, single_cells
 from harness.comparison.names import UNSAID, Better, Name, sign_of
-from harness.suites.metrics import is_bound
+from harness.suites.metric import is_bound
 
 COLUMNS = (
     "dataset",

@@ -26,7 +26,7 @@ from harness.refusal import Refusal
 from harness.storage.results import KEY, run_files
 from harness.storage.spelling import MOST, problem_of_whole
 from harness.storage.toml_files import read_toml
-from harness.suites.metrics import ROBUST_ACCURACY
+from harness.suites.adversarial_metrics import ROBUST_ACCURACY
 from harness.suites.radii import checks_of
 
 DEFAULT = {("accuracy", "", ""): 0.005}

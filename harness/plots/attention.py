@@ -10,7 +10,8 @@ from harness.analysis.groups import FAMILIES
 from harness.plots.curves import draw_lines, label_lines, name_rows
 from harness.plots.maps import KEY
 from harness.plots.style import GRAY, Looks, Size, panels, styled
-from harness.suites.metrics import METRICS, is_bound, parts_of
+from harness.suites.metric import is_bound, parts_of
+from harness.suites.metrics import METRICS
 
 STATISTICS = ("entropy", "gini", "total_variation", "distance", "spread", "border")
 MARKS = {"sharp": "^", "matched": "s", "used": "o", "level": "D"}

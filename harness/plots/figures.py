@@ -35,7 +35,7 @@ from harness.storage.files import safe
 from harness.storage.histories import read_histories
 from harness.storage.results import cells_root, csv_path, read
 from harness.storage.sources import describe_source
-from harness.suites.metrics import is_bound
+from harness.suites.metric import is_bound
 from harness.suites.radii import GRIDS
 
 

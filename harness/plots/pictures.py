@@ -15,7 +15,7 @@ from harness.storage.cells import CellStore
 from harness.storage.results import cells_root, csv_path, read_provenance
 from harness.suites.base import Arrays
 from harness.suites.datasets import Split, load
-from harness.suites.metrics import parts_of, variant
+from harness.suites.metric import parts_of, variant
 from harness.suites.nfe import margins
 
 PER_SIDE = 6  # images shown of the cheapest and the dearest

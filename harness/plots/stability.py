@@ -18,7 +18,7 @@ from harness.plots.style import (
     set_integer_ticks,
     styled,
 )
-from harness.suites.metrics import is_bound
+from harness.suites.metric import is_bound
 
 PANELS = (  # metric, title; growth has a panel for each direction of the change
     ("log10_growth", "growth, {}"),

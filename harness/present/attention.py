@@ -18,7 +18,7 @@ from harness.present.sheet import (
     metric_title,
     number,
 )
-from harness.suites.metrics import is_bound, parts_of
+from harness.suites.metric import is_bound, parts_of
 
 STATISTICS = ("entropy", "support", "gini", "total_variation", "dirichlet", "border", "distance")
 METRICS = (*STATISTICS, "accuracy", "instability")

@@ -3,7 +3,8 @@
 from harness.analysis.sample import Sample
 from harness.present.request import Means, Request, by_run, counts
 from harness.present.sheet import COUNTS, DATASET, MODEL, Form, Row, Sheet, fixed, number
-from harness.suites.metrics import METRICS, is_bound
+from harness.suites.metric import is_bound
+from harness.suites.metrics import METRICS
 
 GROWTH, GRADIENT = "log10_growth", "log10_gradient_norm"
 WORST = ("spectral_norm", "log_norm", "step_ratio")

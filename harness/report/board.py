@@ -14,7 +14,8 @@ from harness.analysis.groups import describe_group
 from harness.analysis.leaderboard import COUNTS, KEY
 from harness.report.numbers import convert, count_decimals, find_scale, unit_of
 from harness.report.runs import Place, numbers_of
-from harness.suites.metrics import METRICS, Metric, is_bound, parts_of
+from harness.suites.metric import Metric, is_bound, parts_of
+from harness.suites.metrics import METRICS
 
 Row = Mapping[Any, Any]
 NUMBERS = ("value", "low", "high")

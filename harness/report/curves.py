@@ -23,7 +23,8 @@ from harness.analysis.numbers import CLEAN, MEAN, cell_intervals, shared_corrupt
 from harness.report.board import is_of_class
 from harness.report.numbers import Number, convert, count_decimals, unit_of
 from harness.report.runs import Place, numbers_of
-from harness.suites.metrics import METRICS, is_bound
+from harness.suites.metric import is_bound
+from harness.suites.metrics import METRICS
 
 DEPTH = "depth"  # the condition of a model without a solver
 # What may lie on the axis in place of the level; `nfe` where a suite does not count the others.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from harness.suites.metrics import Metric
+from harness.suites.metric import Metric
 
 RATE_DECIMALS = 1  # of a rate in per cent
 DIGITS = 4  # of the largest number of a column that is no rate

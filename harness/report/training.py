@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from harness.report.numbers import Number, convert, count_decimals, unit_of
-from harness.suites.metrics import METRICS, Metric
+from harness.suites.metric import Metric
+from harness.suites.metrics import METRICS
 
 METRIC_OF = {
     "loss": METRICS["nll"],

@@ -27,7 +27,8 @@ import numpy as np
 from harness.refusal import Refusal
 from harness.storage.files import canonical
 from harness.storage.rows import AGAIN
-from harness.suites.metrics import ACCURACY, ROBUST_ACCURACY, hits
+from harness.suites.adversarial_metrics import ROBUST_ACCURACY
+from harness.suites.metrics import ACCURACY, hits
 from harness.suites.radii import GRIDS
 
 if TYPE_CHECKING:

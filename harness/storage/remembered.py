@@ -20,9 +20,9 @@ from harness.refusal import Refusal
 from harness.storage.arrays import Damaged, read_arrays, write_arrays
 from harness.storage.cells import CellStore
 from harness.storage.files import canonical
-from harness.suites import calibration, detection, metrics, selective
+from harness.suites import calibration, detection, metric, metrics, selective
 
-MODULES = (metrics, calibration, selective, detection)  # which turn logits into outcomes
+MODULES = (metric, metrics, calibration, selective, detection)  # which turn logits into outcomes
 FORMAT = 1  # raised by every change of how outcomes are made of cells
 Found = dict[str, tuple[np.ndarray, str] | None]  # None for what has no outcomes
 
@@ -49,9 +49,9 @@ def _code() -> str:
     return hashlib.sha256(source + versions.encode()).hexdigest()
 
 
-def can_be(metric: str) -> bool:
+def can_be(name: str) -> bool:
     """Return whether the key says all that a metric's outcomes follow from: none of a user's."""
-    known, own = metrics.METRICS[metric], {module.__name__ for module in MODULES}
+    known, own = metrics.METRICS[name], {module.__name__ for module in MODULES}
     functions = [f for f in (known.of_images, known.of_cell) if f is not None]
     return all(f.__module__ in own for f in functions)
 

@@ -10,7 +10,7 @@ from harness.study.claims import Claim, Claims, judge
 from harness.study.design import Question
 from harness.study.effects import Effect, Numbers, beats, found, phrase, scale
 from harness.study.stored import StoredAnswer
-from harness.suites.metrics import ROBUST_ACCURACY
+from harness.suites.adversarial_metrics import ROBUST_ACCURACY
 
 
 @dataclass(frozen=True)

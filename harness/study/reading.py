@@ -14,7 +14,7 @@ from harness.storage import results
 from harness.study.design import Quantity, Question, needs_of
 from harness.study.effects import Numbers, Samples
 from harness.study.run import untrained_options
-from harness.suites.metrics import ROBUST_ACCURACY
+from harness.suites.adversarial_metrics import ROBUST_ACCURACY
 
 CURVES = (
     "accuracy",

@@ -162,12 +162,83 @@ class Transductive(Protocol):
     graph_batch: int
 
 
+@runtime_checkable
+class Denoising(Protocol):
+    """A model of the distribution of images: the mean of the clean image, given a noisy one.
+
+    Images are scaled to [-1, 1] here; noise of standard deviation sigma is added to them. The
+    probability-flow equation is dx/dsigma = (x - denoise(x; sigma)) / sigma (Karras et al. 2022,
+    equation 1 with sigma(t) = t). Calling the model classifies by Bayes' rule.
+
+    Args:
+        sigma_min: Smallest level of noise that it knows, above 0.
+        sigma_max: Largest level; samples start there.
+    """
+
+    sigma_min: float
+    sigma_max: float
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the mean of clean images (N, 3, H, W) in [-1, 1].
+
+        Args:
+            noisy: (N, 3, H, W), clean images plus `sigma` times standard normal noise.
+            sigma: (N,), the level of noise of each image.
+            labels: (N,), int64, the class that each image is known to belong to; None where it may
+                be any.
+        """
+        ...
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A model that keeps its training images instead of learning by gradients.
+
+    Training calls `fit` once, and takes no step.
+    """
+
+    def fit(self, images: Tensor, labels: Tensor) -> None:
+        """Keep what it needs of the training set, in buffers.
+
+        Args:
+            images: uint8 (N, 3, H, W), the whole training set.
+            labels: (N,), int64.
+        """
+        ...
+
+
+@runtime_checkable
+class WithOwnLoss(Protocol):
+    """A model with a loss of its own in place of cross-entropy of its logits."""
+
+    def training_loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the loss, a scalar.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1], augmented as the recipe says.
+            labels: (N,), int64.
+            generator: Only source of randomness, on the CPU.
+        """
+        ...
+
+
+@runtime_checkable
+class Averaged(Protocol):
+    """A model that is evaluated with an exponential moving average of its weights.
+
+    Args:
+        ema: Share of the average that stays at each step, in (0, 1).
+    """
+
+    ema: float
+
+
 def capabilities(model: nn.Module) -> frozenset[str]:
     """Return what a suite may ask of a model beyond logits, or must know of it.
 
-    "solver", "attention" and "blocks" can be asked for; a model whose solver is None, or that gives
-    no attention maps, has switched it off. The answers of "stochastic" and "transductive" ones are
-    no functions of single images.
+    "solver", "attention", "blocks" and "denoiser" can be asked for; a model whose solver is None,
+    or that gives no attention maps, has switched it off. The answers of "stochastic" and
+    "transductive" ones are no functions of single images.
     """
     found = {name for name in ("stochastic", "transductive") if getattr(model, name, False)}
     if getattr(model, "solver", None) is not None:
@@ -178,6 +249,8 @@ def capabilities(model: nn.Module) -> frozenset[str]:
                 found.add("attention")
     if isinstance(model, Layered):
         found.add("blocks")
+    if isinstance(model, Denoising):
+        found.add("denoiser")
     return frozenset(found)
 
 

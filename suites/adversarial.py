@@ -11,6 +11,7 @@ a level that is eps, in units of 1 / 255 in "linf" and of images in [0, 1] in "l
     linf certificate 0  radii within which nothing breaks an image, where a bound is known
     linf checks 0   whether gradients are masked, on a quarter of the images
     linf solvers 0  of a network with a solver: attacks through one, tested under another
+    linf transfer 0 of images made on other networks, such as the matched null: which break this one
 
 `harness.suites.attack_cells` lists them, `attacks.schedule` says which attacks, in which order. At
 8 / 255 (4 / 255 for images above 64 pixels) and at 0.5 in "l2" they are AutoAttack's `standard`
@@ -24,16 +25,16 @@ misclassified to begin with has distance 0. A network that draws random numbers 
 gradients that are means over 20 draws, judged by its mean probabilities over 20 others, has no
 FAB-T, hence no distances, and one condition more: `linf fixed noise`, in which one draw is all.
 
-The last two say whether the numbers can be believed, by `harness.suites.belief`; which images, and
-at which eps, says `attacks.suite_checks`. They are made in the maximum norm: what they find is of
-the network, and holds for both norms.
+The last three say whether the numbers can be believed, by `harness.suites.belief`; which images,
+and at which eps, says `attacks.suite_checks`. They are made in the maximum norm: what they find is
+of the network, and holds for both norms.
 
 Reference: F. Croce and M. Hein, Reliable evaluation of adversarial robustness with an ensemble of
 diverse parameter-free attacks, ICML 2020, https://arxiv.org/abs/2003.01690; F. Croce and M. Hein,
 Minimally distorted adversarial examples with a fast adaptive boundary attack, ICML 2020,
 https://arxiv.org/abs/1907.02044.
 
-Not measured: images that are made on another network; networks whose answers depend on their batch;
+Not measured: networks whose answers depend on their batch;
 unbounded, patch or semantic attacks.
 """
 
@@ -56,6 +57,7 @@ from harness.suites.adversarial_metrics import (
     MINIMAL_DISTANCE,
     ROBUST_ACCURACY,
     SOLVED,
+    TRANSFER,
 )
 from harness.suites.attack_cells import AttackCell, cells, variant
 from harness.suites.attacks import suite_checks
@@ -65,7 +67,7 @@ from harness.suites.attacks.ensembles import ATTACKS, check_found
 from harness.suites.attacks.problem import is_right
 from harness.suites.attacks.subjects import OF_VERDICTS, Drawn, mean_over_draws
 from harness.suites.base import Arrays, Batch, Cell, Measurement, Subject, Suite, Tensors
-from harness.suites.belief import by_image
+from harness.suites.belief import by_image, transfer_from
 from harness.suites.catalog import SUITES
 from harness.suites.metric import array_name
 from harness.suites.metric import variant as joined
@@ -133,11 +135,15 @@ def _believed(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
         "eps": eps, "norm": norm, "indices": batch.indices.to(rows.device)[rows],
         "seed": subject.seed,
     }  # fmt: skip
+    held = batch.earlier[cell.levels[level]][RADIUS][rows] > eps
     with _frozen(subject.model):
         if cell.asks == "solvers":
             flags = suite_checks.solver_checks(subject.model, images, labels, **where)
+        elif cell.asks == "transfer":
+            flags = suite_checks.transfers(
+                subject.model, cell.surrogates, images, labels, held, random=cell.random, **where
+            )
         else:
-            held = batch.earlier[cell.levels[level]][RADIUS][rows] > eps
             flags = suite_checks.checks(
                 subject.model, images, labels, held, random=cell.random, **where
             )
@@ -147,6 +153,11 @@ def _believed(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
     if cell.asks == "solvers":
         for name, flag in found.items():
             made[array_name(SOLVED, joined(*name.split(" -> ")))] = flag
+    elif cell.asks == "transfer":
+        for one in cell.surrogates:
+            made[array_name(TRANSFER, one.name)] = (
+                found["apgd_ce"] & ~found[transfer_from(one.name)]
+            )
     else:
         known = batch.earlier[certificate_of(norm), 0.0][CERTIFICATE][rows].cpu().numpy()
         all_left = (batch.earlier[norm, level][RADIUS][rows] > eps).cpu().numpy()

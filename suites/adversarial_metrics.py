@@ -84,7 +84,14 @@ GAP = _share(
     "Share of images that withstand an attack through the solver that is deployed and not one "
     "through another solver, or without gradients.",
 )
+TRANSFER = _share(
+    "transfer",
+    "transfer gain",
+    "Share of images that those made on other networks break, or on the one that the variant "
+    "names, and no attack with gradients did.",
+)
 BELIEF = (
+    TRANSFER,
     _share("zero_gradient", "zero gradients", "Share of images whose gradient is exactly 0."),
     _share(
         "wrong_gradient",

@@ -12,8 +12,15 @@ from harness.suites.attacks import suite_checks
 from harness.suites.attacks.authors import version
 from harness.suites.attacks.ensembles import Entry
 from harness.suites.attacks.schedule import NEAREST, rand, short, standard
-from harness.suites.base import Cell, Setting, Where
-from harness.suites.radii import GRIDS, certificate_of, checks_of, distance_of, solvers_of
+from harness.suites.base import Cell, Setting, Surrogate, Where
+from harness.suites.radii import (
+    GRIDS,
+    certificate_of,
+    checks_of,
+    distance_of,
+    solvers_of,
+    transfer_of,
+)
 
 SOURCES = ("harness", "pyautoattack")
 CLEAN = ("clean", 0.0)
@@ -31,8 +38,10 @@ class AttackCell(Cell):
         entry: The attack; None where what those before it found is only put together.
         source: Whose attack it is.
         fixed: Whether a random network keeps one draw.
-        asks: "certificate", "checks" or "solvers" of a cell that makes no attack of the suite.
+        asks: "certificate", "checks", "solvers" or "transfer" of a cell that makes no attack of the
+            suite.
         levels: Of checks: eps of each level with the cell whose images are left by gradients.
+        surrogates: Of "transfer": the networks that images are made on.
         random: Of checks: whether the network draws random numbers.
     """
 
@@ -44,6 +53,7 @@ class AttackCell(Cell):
     asks: str = ""
     levels: "Mapping[float, Where]" = field(default_factory=dict)
     random: bool = False
+    surrogates: tuple[Surrogate, ...] = ()
 
 
 def cells(setting: Setting) -> tuple[AttackCell, ...]:
@@ -132,10 +142,14 @@ def _checks(
     asked = [(checks_of(norm), "checks")]
     if "solver" in setting.can:
         asked.append((solvers_of(norm), "solvers"))
+    if setting.surrogates:
+        asked.append((transfer_of(norm), "transfer"))
     for condition, asks in asked:
+        others = setting.surrogates if asks == "transfer" else ()
+        made_on = {f"made on {one.name}": one.weights for one in others}
         yield AttackCell(
-            condition, 0, constants=told, after=tuple(after), norm=norm, eps=headline, asks=asks,
-            levels=levels, random=is_random(setting),
+            condition, 0, constants=told | made_on, after=tuple(after), norm=norm, eps=headline,
+            asks=asks, levels=levels, random=is_random(setting), surrogates=others,
         )  # fmt: skip
 
 

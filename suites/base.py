@@ -102,6 +102,7 @@ class Setting:
         published: Function that opens the published corrupted files of the data set and compares
             their labels; None where nothing is published.
         out_of_distribution: Other data sets, whose images are told from those of the data set.
+        surrogates: Other networks, whose adversarial images are shown to this one.
     """
 
     image_size: int
@@ -114,6 +115,22 @@ class Setting:
     can: frozenset[str] = frozenset()
     published: Callable[[], Any] | None = None
     out_of_distribution: "tuple[OutSet, ...]" = ()
+    surrogates: "tuple[Surrogate, ...]" = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """A network that adversarial images are made on, to be shown to another one.
+
+    Args:
+        name: Its name in tables.
+        weights: Digest of its weights.
+        model: In evaluation mode, without gradients of weights.
+    """
+
+    name: str
+    weights: str
+    model: nn.Module
 
 
 def unchanged(images: Tensor, indices: Tensor, seed: int) -> Tensor:

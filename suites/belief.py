@@ -56,7 +56,12 @@ def broken(arrays: Arrays, names: Sequence[str]) -> np.ndarray:
 
 def transfers(arrays: Arrays) -> list[str]:
     """Return the names of arrays after images of other models: "transfer", "transfer, NAME"."""
-    return [name for name in arrays if name == TRANSFER or name.startswith(f"{TRANSFER}, ")]
+    return [name for name in arrays if name == TRANSFER or name.startswith(transfer_from(""))]
+
+
+def transfer_from(name: str) -> str:
+    """Return the name of an array after images made on the model of that name."""
+    return f"{TRANSFER}, {name}"
 
 
 def through_solvers(arrays: Arrays) -> list[str]:

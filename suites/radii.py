@@ -32,7 +32,13 @@ GRIDS = {
     "l2": Grid(1, (0.1, 0.25, 0.5, 1), 0.5, 0.5, 1e4),
 }
 
-NO_ATTACKS = ("fixed", "checks", "solvers", "certificate")  # first words of other conditions
+NO_ATTACKS = (
+    "fixed",
+    "checks",
+    "solvers",
+    "transfer",
+    "certificate",
+)  # first words of other conditions
 
 
 def size_in_words(norm: str, level: float) -> str:
@@ -58,6 +64,11 @@ def certificate_of(norm: str) -> str:
 def solvers_of(norm: str) -> str:
     """Return the condition of attacks through several solvers, at level 0."""
     return f"{norm} solvers"
+
+
+def transfer_of(norm: str) -> str:
+    """Return the condition of images that are made on other networks, at level 0."""
+    return f"{norm} transfer"
 
 
 def summary_of(group: str) -> str | None:

@@ -22,10 +22,13 @@ from harness.plots.style import Looks
 from harness.running.evaluate import Evaluated, dtype_for, observe
 from harness.storage.results import read
 from harness.suites import adversarial, attack_cells, radii
+from harness.suites.adversarial_metrics import TRANSFER
 from harness.suites.attacks import Entry, fab
+from harness.suites.attacks.apgd import apgd_ce
 from harness.suites.attacks.balls import Ball
-from harness.suites.base import Setting
-from harness.suites.datasets import Split
+from harness.suites.base import Setting, Surrogate
+from harness.suites.datasets import Split, as_input
+from harness.suites.metric import array_name
 from harness.suites.ranks import median_interval
 
 CPU = torch.device("cpu")
@@ -312,6 +315,40 @@ def test_the_suite_sees_that_gradients_are_masked(quick: None) -> None:
         assert said.startswith(expected), said
 
 
+def test_images_made_on_another_network_break_what_masks_gradients(
+    quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network whose gradients point elsewhere is seen through by images of its honest twin."""
+
+    class Astray(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            wrong = images.flip(3)  # its derivatives are taken at other pixels
+            return super().forward(images.detach() + wrong - wrong.detach())
+
+    monkeypatch.setitem(radii.GRIDS, "linf", radii.Grid(1 / 255, (4, 20), 20, 20, 1))
+    images = split(100)
+    twin = Surrogate("twin", "0", Linear().eval())
+    for model, broken in ((Linear(), False), (Astray(), True)):
+        found = observed(model, images, surrogates=(twin,))
+        cell = found["linf transfer", 0]
+        asked = np.isfinite(cell["transfer"])
+        assert (cell["checked_eps"][asked] == 20).all()
+        assert asked.sum() == np.isfinite(found["linf checks", 0]["zero_gradient"]).sum() > 15
+        with torch.no_grad():
+            points = apgd_ce(
+                twin.model, as_input(images.images), images.labels, eps=20 / 255, norm="linf",
+                indices=torch.arange(100), iterations=50, draws=2,
+            )  # fmt: skip
+            hit = (model(points).argmax(1) != images.labels).numpy()
+        left = found["linf fab_t", 20]["robust_accuracy"].astype(bool)
+        assert np.array_equal(cell["transfer"][asked].astype(bool), (hit & left)[asked])
+        assert np.array_equal(cell["transfer"], cell[array_name(TRANSFER, "twin")], equal_nan=True)
+        assert (cell["transfer"][asked].mean() > 0.1) == broken
+        told = [row for row in rows(found, images, surrogates=(twin,)) if row.metric == "transfer"]
+        assert [row.variant for row in told] == ["", "twin"]
+        assert all(row.n == asked.sum() for row in told)
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("attack", [fab.fab, fab.fab_t])
 def test_fab_goes_on_to_the_nearest_point(attack: Any, norm: str) -> None:
@@ -346,6 +383,11 @@ from torch import nn
 def net(num_classes=10):
     torch.manual_seed(0)
     return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, num_classes))
+
+def other(num_classes=10):
+    made = net(num_classes)
+    nn.init.normal_(made[2].weight)
+    return made
 
 class Blind(nn.Module):
     def __init__(self):
@@ -417,6 +459,29 @@ def test_the_command_prints_the_numbers_and_draws_the_curves(quick: None, here: 
     )
     assert "Robust accuracy is an upper bound" in done.output
     assert Path("results/quick/figures/digits-adversarial.png").is_file()
+
+
+def test_the_command_shows_images_made_on_another_network(quick: None, here: Path) -> None:
+    other = ("--transfer-from", "mine.py:other")
+    without = run(*other)
+    assert without.exit_code == 2
+    assert "There are no weights for `other`, seed 0" in without.output
+    assert "which `--transfer-from` needs. Run `harness train" in without.output
+    elsewhere = CliRunner().invoke(
+        app, ["run", "--suite", "clean", "--model", "mine.py:net", *other]
+    )
+    assert "is for the suite `adversarial`" in elsewhere.output
+    words = ["train", "--model", "mine.py:other", "--recipe", "untrained"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    done = run(*other, "--transfer-from", "mine.py:net")  # itself does not count
+    assert done.exit_code == 0, done.output
+    file = Path("results/quick/digits/adversarial/net/seed0.csv")
+    (gain, of_one) = [line for line in file.read_text().splitlines() if ",transfer," in line]
+    assert ",linf transfer,0,transfer,," in gain
+    assert ",linf transfer,0,transfer,other," in of_one
+    again = run()  # what was measured is kept
+    assert "0 conditions measured" in again.output
+    assert gain in file.read_text()
 
 
 def test_a_network_without_gradients_is_refused(here: Path) -> None:

@@ -15,11 +15,12 @@ from harness.suites.adversarial_metrics import (
     ROBUST_ACCURACY,
 )
 from harness.suites.belief import Share
-from harness.suites.radii import GRIDS, checks_of, size_in_words, solvers_of
+from harness.suites.radii import GRIDS, checks_of, size_in_words, solvers_of, transfer_of
 
 Run = tuple[str, str, str]  # data set, suite, model
 RUN = ["dataset", "suite", "model"]
 NAMES = [metric.name for metric in (*BELIEF, GAP, CHECKED_EPS, CHECKED_LEFT)]
+OF_CHECKS = (checks_of, solvers_of, transfer_of)
 RANDOM = "fixed_less_eot"  # is there where gradients were means over draws
 
 
@@ -68,7 +69,7 @@ def _checks(rows: pd.DataFrame, robust: pd.DataFrame) -> dict[Run, dict[int, pd.
     """The rows of checks by model and seed, of each run that has robust accuracy."""
     where = "group" if "group" in rows.columns else "condition"
     kept = rows["metric"].isin(NAMES) & rows["variant"].eq("")
-    kept &= rows[where].isin([name(norm) for norm in GRIDS for name in (checks_of, solvers_of)])
+    kept &= rows[where].isin([name(norm) for norm in GRIDS for name in OF_CHECKS])
     keys = [*RUN, "seed"] if "seed" in rows.columns else RUN
     of = {tuple(key): part for key, part in rows[kept].groupby(keys, sort=False)}
     found: dict[Run, dict[int, pd.DataFrame]] = {}

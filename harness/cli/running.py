@@ -51,6 +51,10 @@ AttackSource = Annotated[
     str,
     opt.evaluation("harness, or pyautoattack to compare.", "--attack-source"),
 ]
+TransferFrom = Annotated[
+    list[str],
+    opt.evaluation("Show it the adversarial images of this model too; repeats.", "--transfer-from"),
+]
 BatchSize = Annotated[
     int | None,
     opt.evaluation("Batch size; does not affect results \\[the device's default]."),
@@ -91,6 +95,7 @@ def run(
     constants: opt.Constants = "auto",
     source: Source = "harness",
     attack_source: AttackSource = "harness",
+    transfer_from: TransferFrom = [],
     batch_size: BatchSize = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float32",

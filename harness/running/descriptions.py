@@ -123,6 +123,8 @@ def with_earlier(
         if own.cells and all(d.key in store for d in describe_cells(job, own, weights, options)):
             kept += own.cells
     lost = sorted(old - {cell.condition for cell in kept})
+    transfers = any("transfer" in name for name in lost)
+    cure = "--transfer-from" if transfers else "--corruption"
     if lost:
         LOG.warning(
             "%s: the earlier numbers of %s under %s are of other code, weights or images, and "
@@ -130,7 +132,7 @@ def with_earlier(
             evaluation.name,
             evaluation.model,
             ", ".join(lost),
-            OPTION if evaluation.setting.out_of_distribution else "--corruption",
+            OPTION if evaluation.setting.out_of_distribution else cure,
         )
     return replace(evaluation, cells=(*evaluation.cells, *kept))
 
@@ -138,21 +140,26 @@ def with_earlier(
 def _named(
     name: str, evaluation: Evaluation, store: CellStore, before: Mapping[str, Any]
 ) -> tuple[Cell, ...]:
-    """The cells of a condition that is not asked for now; of another data set, as it was stored.
+    """The cells of a condition that is not asked for now; of another data set or network, as kept.
 
     Raises:
         Refusal: The suite cannot give them any more.
     """
     if not evaluation.setting.out_of_distribution:
         with user_input():
-            return evaluation.suite.cells(replace(evaluation.setting, corruptions=(name,)))
+            cells = evaluation.suite.cells(replace(evaluation.setting, corruptions=(name,)))
+        if any(cell.condition == name for cell in cells):
+            return cells
     keys = [key for cell, key in before["cells"].items() if cell.rpartition(" ")[0] == name]
     found = [look[1] for key in keys if (look := store.look(key)) is not None]
     return tuple(Cell(name, d["level"], _gone, d["constants"]) for d in found)
 
 
 def _gone(images: Tensor, indices: Tensor, seed: int) -> Tensor:
-    raise Refusal(f"A stored cell was lost meanwhile. Name its data set with `{OPTION}`.")
+    raise Refusal(
+        f"A stored cell was lost meanwhile. Name its data set with `{OPTION}`, or the model that "
+        "its images were made on with `--transfer-from`."
+    )
 
 
 def describe_change(

@@ -49,6 +49,7 @@ class Options:
         constants: Set of severity constants; "auto" chooses by the size of the images.
         source: Who makes the corruptions, "harness" or "imagecorruptions".
         attack_source: Who makes the attacks, "harness" or "pyautoattack".
+        transfer_from: Models whose adversarial images are shown to the others.
         image_seed: Seed of all random draws on test images; training seeds are given by job.
         tensorboard: Folder of scalars of trainings, None for none.
         name: Of the one model, in tables and paths; "" for its own.
@@ -78,6 +79,7 @@ class Options:
     constants: str = "auto"
     source: str = "harness"
     attack_source: str = "harness"
+    transfer_from: tuple[str, ...] = ()
     image_seed: int = 0
     tensorboard: Path | None = None
     name: str = ""

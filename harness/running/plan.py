@@ -34,6 +34,7 @@ from harness.running.options import Options, resolve_device
 from harness.running.out_sets import check_asked
 from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
+from harness.running.surrogates import check_suites, surrogates
 from harness.running.weights import find_weights, with_own_weights
 from harness.running.writable import check_name, check_seeds, check_writable
 from harness.storage import checkpoints, results
@@ -73,6 +74,7 @@ def plan(
         check_names(models, suites, options.corruptions, options.metrics)
         check_datasets(datasets)
     check_asked(suites, options)
+    check_suites(suites, options)
     if options.weights:
         _check_weights(options.weights, len(models), len(seeds))
     if options.name:
@@ -93,7 +95,9 @@ def plan(
                 told = among_mapped(told, data.labels)
             for seed in wanted:
                 job = _job(told, data, split, seed, own)
-                jobs.append(_with_evaluations(job, questions, setting, own))
+                others = surrogates(job.source.name, data, split, job.seed, own)
+                seeing = replace(setting, surrogates=others)
+                jobs.append(_with_evaluations(job, questions, seeing, own))
     check_writable(jobs, options.root)
     _check_fairness(jobs, options)
     for job in jobs:

@@ -10,12 +10,13 @@ were measured or read, and in any batch. Where nothing withstands an attack, the
 the attack could have missed: at a smaller eps there is.
 
 What the suite's attacks left takes the place of attacks in `harness.suites.attacks.checks`; more
-steps, random moves and Square go on from there, and only with the images that are left.
+steps, random moves and Square go on from there, and only with the images that are left. Images made
+on other networks are shown to it whatever is left.
 """
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,17 +24,20 @@ from torch import Tensor, nn
 
 from harness.models.lipschitz import bound
 from harness.suites.attacks.certificates import certificates, in_norm
-from harness.suites.attacks.checks import Flags, attacked, randomness
+from harness.suites.attacks.checks import Flags, attacked, randomness, transferred
 from harness.suites.attacks.gradient_checks import derivatives, gradients, in_float64
 from harness.suites.attacks.positive_control import control
 from harness.suites.attacks.solver_matrix import solver_matrix
 from harness.suites.attacks.subjects import DRAWS, Drawn, Seeded
+from harness.suites.base import Surrogate
+from harness.suites.belief import transfer_from
 from harness.suites.radii import Grid
 
 SHARE = 0.25  # of the images
 SOME = 0.1  # of the images
 GOLDEN = (math.sqrt(5) - 1) / 2
 STEPS, QUERIES = 10, 200  # of APGD-CE, a fifth of those of `more`; of Square
+TRANSFERRED = 50  # iterations of APGD-CE on another network, all of them
 CONSTANTS = ("SHARE", "SOME", "STEPS", "QUERIES")
 LEFT = ("noise", "fgsm", "more", "square")  # attacks on the images that are left
 
@@ -121,6 +125,38 @@ def checks(
 def solver_checks(model: Any, images: Tensor, labels: Tensor, **where: Any) -> Flags:
     """Return the solver matrix of a model with a solver, (n,), bool."""
     return solver_matrix(model, images, labels, iterations=STEPS, queries=QUERIES // 2, **where)
+
+
+def transfers(
+    model: Any,
+    surrogates: Sequence[Surrogate],
+    images: Tensor,
+    labels: Tensor,
+    left: Tensor,
+    *,
+    eps: float,
+    norm: str,
+    indices: Tensor,
+    seed: int,
+    random: bool,
+) -> Flags:
+    """Return which images are right after attacks on other networks, (n,), bool.
+
+    Args:
+        left: (n,), whether an image withstands all attacks that follow the model's own gradients.
+
+    Returns:
+        `belief.transfer_from` of each network's name, `apgd_ce` (`left` once more), and `clean`,
+        right in one of these.
+    """
+    fresh, _ = _called(model, seed, random)
+    found = {"apgd_ce": left}
+    for one in surrogates:
+        found[transfer_from(one.name)] = transferred(
+            fresh(model), one.model.to(images.device), images, labels, eps=eps, norm=norm,
+            indices=indices, seed=seed, iterations=TRANSFERRED, draws=DRAWS if random else 1,
+        )  # fmt: skip
+    return found | {"clean": torch.stack([*found.values()]).any(0)}
 
 
 Called = Callable[[Any], Any]

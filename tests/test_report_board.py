@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from harness.analysis.belief import NEEDED
 from harness.analysis.leaderboard import COLUMNS, COUNTS, KEY
 from harness.report import board
 from harness.report.board import columns, opening
@@ -112,6 +113,21 @@ def test_it_is_said_who_leads() -> None:
     assert said((1, 3), (1, 3), (1, 3)) == "No model is significantly worse than another."
     assert said((1, 2), (1, 2), (3, 3)) == "2 models may be the best."
     assert said((1, 1)) == ""
+
+
+def test_it_is_said_which_robust_accuracies_are_upper_bounds() -> None:
+    """One whose gradients are zero is none that can be believed; the other has all checks."""
+    rows = [f"d,adversarial,robust_accuracy,,linf 8,{m},0.4,0.3,0.5,1,90,1,2" for m in "ab"]
+    for name in NEEDED:
+        for model in "ab":
+            value = 1 if name == "control" else float((name, model) == ("zero_gradient", "a"))
+            rows.append(f"d,adversarial,{name},,linf checks,{model},{value},,,1,90,,")
+    found = columns(frame(*rows), {"a": 0, "b": 1})
+    assert found[0]["says"].endswith(
+        "Upper bounds only: a (the gradient of 100.0 % of the images is exactly 0 (of 90 images; "
+        "limit 0 %))."
+    )
+    assert not any("Upper bounds" in column["says"] for column in found[1:])
 
 
 def test_the_page_opens_with_accuracy_under_the_most_corruptions() -> None:

@@ -10,10 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.belief import BELIEVED, BOUND
 from harness.analysis.groups import describe_group
 from harness.analysis.leaderboard import COUNTS, KEY
+from harness.analysis.verdicts import Run, verdicts
 from harness.report.numbers import convert, count_decimals, find_scale, unit_of
 from harness.report.runs import Place, numbers_of
+from harness.suites.adversarial_metrics import MINIMAL_DISTANCE, ROBUST_ACCURACY
 from harness.suites.metric import Metric, is_bound, parts_of
 from harness.suites.metrics import METRICS
 
@@ -49,10 +52,17 @@ def columns(
     found: dict[tuple, list[Row]] = {}
     for row in board.to_dict("records"):
         found.setdefault(tuple(row[name] for name in KEY[:5]), []).append(row)
-    return [_column(key, rows, place, runs or {}) for key, rows in found.items()]
+    believed = verdicts(board)
+    return [_column(key, rows, place, runs or {}, believed) for key, rows in found.items()]
 
 
-def _column(key: tuple, part: list[Row], place: Mapping[str, int], runs: Place) -> dict[str, Any]:
+def _column(
+    key: tuple,
+    part: list[Row],
+    place: Mapping[str, int],
+    runs: Place,
+    believed: Mapping[Run, str],
+) -> dict[str, Any]:
     dataset, suite, name, variant, group = key
     metric = METRICS[name]
     worst = math.inf if metric.sign < 0 else -math.inf
@@ -80,7 +90,7 @@ def _column(key: tuple, part: list[Row], place: Mapping[str, int], runs: Place) 
         "better": metric.sign,
         "places": places,
         "axis": [max(low, 0.0), min(high, 100.0)] if metric.is_rate else [low, high],
-        "says": _leader(best_first),
+        "says": " ".join(filter(None, [_leader(best_first), _bounds(best_first, believed)])),
         "rows": rows,
     }
 
@@ -95,6 +105,15 @@ def _leader(best_first: Sequence[Row]) -> str:
     if len(first) == len(best_first):
         return "No model is significantly worse than another."
     return f"{first[0]} leads." if len(first) == 1 else f"{len(first)} models may be the best."
+
+
+def _bounds(rows: Sequence[Row], believed: Mapping[Run, str]) -> str:
+    """Which robust accuracies are upper bounds, and why; "" for other metrics."""
+    if rows[0]["metric"] not in (ROBUST_ACCURACY.name, MINIMAL_DISTANCE.name):
+        return ""
+    told = [(row["model"], believed[row["dataset"], row["suite"], row["model"]]) for row in rows]
+    bad = [f"{model} ({text.removeprefix(BOUND)})" for model, text in told if text != BELIEVED]
+    return f"Upper bounds only: {'; '.join(bad)}." if bad else ""
 
 
 def _row(metric: Metric, row: Row, places: int, place: Mapping[str, int]) -> list[Any]:

@@ -61,7 +61,8 @@ def list_kinds(asked: argparse.Namespace, root: Path) -> dict[str, tuple[Iterabl
                 lambda t: kills.attempt(root, t, truths[t.split(":")[0]], here()),
             )
     if _wants(asked, "real"):
-        trials = workers.list_trials(asked.real, asked.seed)
+        listed = workers.list_trials(asked.real, asked.seed)
+        trials = [trial for trial in listed if asked.only in trial.split(":")[0]]
         kinds["real"] = (trials, lambda t: workers.attempt(root, t, here()))
     if _wants(asked, "races"):
         trials = races.list_trials(asked.races, asked.only)

@@ -1,6 +1,7 @@
-"""Real programs that get a signal, the parent alone: from their first import to their last word.
+"""Real programs that get a signal, from their first import to their last word.
 
-The workers of a study have to end within seconds of their parent, and write nothing afterwards.
+Where it is the parent alone that gets it, the workers have to end within seconds, and write nothing
+afterwards. Where a worker is killed (WORKER), all has to be done in the end, as by one process.
 """
 
 import os
@@ -17,23 +18,29 @@ from harness.stopping import UNFINISHED
 from tests.fire.judge import find_damage, find_difference, find_words, snapshot
 from tests.fire.kills import SIGNALS
 from tests.fire.trial import Said, run, stop_after
-from tests.fire.world import Command, copy_world
+from tests.fire.world import RUN, Command, copy_world
 
 COMMANDS = {
     "study, 2 workers": Command("study my.toml --workers 2", "raw"),
     "table --write": Command("table --write", "older"),
+    "run, 3 workers": Command(f"{RUN} --seed 0 --seed 1 --seed 2 --workers 3", "raw"),
 }
-SHARE = 5  # one of so many is no study
+SHARE = 5  # one of so many is no study, and one a worker that is killed
+WORKER = "WORKER"
 GRACE = 10.0  # seconds that workers may take to finish their step, or their imports
 LIMIT = 180.0
 
 
 def list_trials(count: int, seed: int) -> Iterator[str]:
     """Random moments: "study, 2 workers:SIGINT:137", in thousandths of the usual duration."""
+    study, table, run = COMMANDS
     for i in range(count):
-        chance, names = random.Random(f"real {seed} {i}"), list(COMMANDS)
+        chance = random.Random(f"real {seed} {i}")
         moment = chance.randrange(1050)
-        yield f"{names[i % SHARE == 0]}:{chance.choice(SIGNALS)}:{moment}"
+        if i % SHARE == 1:
+            yield f"{run}:{WORKER}:{moment}"
+        else:
+            yield f"{study if i % SHARE else table}:{chance.choice(SIGNALS)}:{moment}"
 
 
 _truth: dict[str, tuple[float, dict[str, bytes]]] = {}
@@ -42,7 +49,7 @@ _truth: dict[str, tuple[float, dict[str, bytes]]] = {}
 def attempt(root: Path, trial: str, place: Path) -> list[str]:
     """Stop the program, see what goes on, run the command again; return what went wrong."""
     name, signaled, moment = trial.split(":")
-    command, number = COMMANDS[name], getattr(signal, signaled)
+    command = COMMANDS[name]
     if name not in _truth:
         here = copy_world(root, command, place / "here")
         begun = time.monotonic()
@@ -52,6 +59,12 @@ def attempt(root: Path, trial: str, place: Path) -> list[str]:
     here = copy_world(root, command, place / "here")
     before = snapshot(here)
     program = _start(command, here)
+    if signaled == WORKER:
+        _kill_worker(program.pid, usual * int(moment) / 1000)
+        said = _finish(program, here)
+        found = [f"lost: exit code {said.code}: {said.err[-300:]}"] * (said.code != 0)
+        return found + _watch(program.pid, here, GRACE) + find_difference(here, expected)
+    number = getattr(signal, signaled)
     stop_after(program.pid, number, usual * int(moment) / 1000)
     said = _finish(program, here)
     found = _watch(program.pid, here, max(GRACE, usual)) + find_damage(here, before, expected)
@@ -60,6 +73,30 @@ def attempt(root: Path, trial: str, place: Path) -> list[str]:
     again = run(["--quiet", *command.line.replace("--workers 2", "--workers 1").split()], here)
     found += [f"lost: again it has exit code {again.code}: {again.err[-300:]}"] * (again.code != 0)
     return found + find_difference(here, expected)
+
+
+def _kill_worker(program: int, seconds: float) -> None:
+    """Kill one of a program's workers, so many seconds after its start, or as soon as it has one.
+
+    A program that has none any more has ended, or begins to.
+    """
+    end, had = time.monotonic() + seconds, False
+    while _living(program):
+        found = [process for process in _living(program) if _is_worker(process)]
+        had = had or bool(found)
+        if found and time.monotonic() > end:
+            os.kill(found[int(1000 * seconds) % len(found)], signal.SIGKILL)
+            return
+        if had and not found:
+            return
+        time.sleep(0.01)
+
+
+def _is_worker(process: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False  # it ended just now
 
 
 def _start(command: Command, here: Path) -> subprocess.Popen[bytes]:

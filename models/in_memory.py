@@ -1,13 +1,12 @@
 """A model that a Python program holds, a module or the function that builds it, as a `Source`."""
 
 import copy
-import inspect
 from collections.abc import Callable
 
 from torch import nn
 
 from harness.models.cards import MODELS
-from harness.models.lookup import Source
+from harness.models.lookup import Source, called_with_classes
 from harness.models.source_code import code_of, code_of_parts, digest
 
 MEMORY = {"of": "memory"}
@@ -39,16 +38,8 @@ def source_of(model: nn.Module | Callable[..., nn.Module], name: str = "") -> So
     if name in MODELS and MODELS[name] is model:
         return Source(name, model, code=code_of(model))
     _refuse_registered(name)
-    try:
-        parameters = inspect.signature(model).parameters
-    except (TypeError, ValueError):
-        parameters = {}  # type: ignore[assignment]
-    if "num_classes" not in parameters:
-        raise ValueError(
-            f"`{name}` is no builder of models. Give a function (num_classes=...) that returns a "
-            "module, or the module itself."
-        )
-    return Source(name, model, "width" in parameters, code=code_of(model), origin=MEMORY)
+    build, scalable = called_with_classes(model, name)
+    return Source(name, build, scalable, code=code_of(model), origin=MEMORY)
 
 
 def _refuse_registered(name: str) -> None:

@@ -2,7 +2,7 @@
 
 resnet18                  a builder registered here
 rk_resnet(method="heun")  the same with other arguments than its defaults
-path/to/file.py:name      a function in any file: `num_classes` in, a module on images out
+path/to/file.py:name      a function in any file, called with `num_classes` if it takes it
 timm/NAME                 any architecture of timm, trained from scratch
 timm/NAME.TAG             the same with the published weights of that tag
 timm/hf-hub:OWNER/NAME    an architecture and its weights, as timm loads them;
@@ -137,8 +137,44 @@ def _timm(name: str) -> Source:
 
 
 def _of(name: str, builder: Callable[..., nn.Module], origin: Mapping[str, str]) -> Source:
-    scalable = "width" in inspect.signature(builder).parameters
-    return Source(name, builder, scalable, code=code_of(builder), origin=origin)
+    build, scalable = called_with_classes(builder, name)
+    return Source(name, build, scalable, code=code_of(builder), origin=origin)
+
+
+def called_with_classes(
+    builder: Callable[..., nn.Module], name: str
+) -> tuple[Callable[..., nn.Module], bool]:
+    """Return a builder that can be called with `num_classes`, and whether it takes a `width`.
+
+    A function without that argument builds a network of so many classes as it likes, and is called
+    without.
+
+    Raises:
+        ValueError: It needs another argument, or what is called has no signature.
+    """
+    try:
+        parameters = inspect.signature(builder).parameters
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` is no builder of models. Give a function (num_classes=...) that returns a "
+            "module."
+        ) from None
+    single = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for argument, parameter in parameters.items():
+        open_ended = parameter.default is not parameter.empty or parameter.kind in single
+        if argument not in GIVEN and not open_ended:
+            raise ValueError(
+                f"`{name}` needs an argument `{argument}`, and is called with `num_classes` alone, "
+                "and `width` if it takes one. Give the argument a default."
+            )
+    scalable = "width" in parameters
+    if "num_classes" in parameters or any(p.kind is single[1] for p in parameters.values()):
+        return builder, scalable
+
+    def build(num_classes: int = 0, **arguments: int) -> nn.Module:
+        return builder(**arguments)
+
+    return build, scalable
 
 
 def _file(name: str) -> Source:

@@ -40,6 +40,22 @@ def test_a_users_builder_needs_nothing_from_us(user_file: Path) -> None:
     assert source(f"{user_file}:wide").scalable
 
 
+def test_a_users_builder_may_choose_its_classes_itself(user_file: Path) -> None:
+    user_file.write_text(
+        f"{USER_FILE}\ndef of_six():\n    return tiny(6)\n"
+        "def sized(width=3):\n    return tiny(width)\n"
+        "def of(blocks):\n    return tiny(blocks)\n"
+    )
+    images = torch.rand(2, 3, 32, 32)
+    assert source(f"{user_file}:of_six").build(num_classes=4)(images).shape == (2, 6)
+    found = source(f"{user_file}:sized")
+    assert found.scalable and found.build(num_classes=4, width=5)(images).shape == (2, 5)
+    with pytest.raises(
+        ValueError, match="`of` needs an argument `blocks`.* the argument a default"
+    ):
+        source(f"{user_file}:of")
+
+
 def test_a_users_builder_may_not_take_a_registered_name(user_file: Path) -> None:
     with pytest.raises(ValueError, match="has the name of a registered model. Rename it"):
         source(f"{user_file}:resnet18")

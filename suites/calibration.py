@@ -17,7 +17,6 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 POINTS = 100  # percentage points in 1
@@ -102,6 +101,8 @@ def squared_calibration_error(logits: np.ndarray, labels: np.ndarray) -> np.ndar
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature of logits (N, K) with the least NLL; NLL is convex in its inverse."""
+
+    from scipy.optimize import minimize_scalar  # a third of the start of commands that only read
 
     def loss(log_temperature: float) -> float:
         factor = np.exp(-log_temperature)

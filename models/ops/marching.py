@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.models.ops import spectral
+from harness.models.ops import planes, spectral
 from harness.models.ops.edge_stop import START, conductance_and_slope, flux_slope_, resistance_
 
 BLOCK = 1 << 18  # elements of v for each thread; with differences and conductances 5 MiB in float32
@@ -172,6 +172,9 @@ def march(u: Tensor, kappa: Tensor, how: March) -> Tensor:
         return torch.empty_like(u)
     fields = _fields(u, how.coupled)
     scales = _scales(kappa, u, len(fields))
+    if planes.usable(u, how.edge_stop, how.sigma):
+        marched = planes.march(fields, scales.flatten(), how.dt, how.num_steps)
+        return spectral.laid_out_like(u, marched.to(u.dtype))
     result = torch.empty_like(fields, memory_format=torch.contiguous_format)
     run = _Run(fields, how, history=False)
     n = run.fields
@@ -196,6 +199,13 @@ def march_backward(
     fields = _fields(u, how.coupled)
     grads = _fields(grad, how.coupled)
     scales = _scales(kappa, u, len(fields))
+    if planes.usable(u, how.edge_stop, how.sigma):
+        marched, found = planes.march_backward(
+            grads, fields, scales.flatten(), how.dt, how.num_steps, with_kappa
+        )
+        if with_kappa:
+            grad_kappa += _for_kappa(found, u, kappa)
+        return spectral.laid_out_like(u, marched.to(u.dtype)), grad_kappa
     result = torch.empty_like(fields, memory_format=torch.contiguous_format)
     rates = torch.zeros(len(fields), dtype=torch.float64, device=u.device)
     run = _Run(fields, how, history=True)
@@ -211,6 +221,10 @@ def march_backward(
             run.step_back(lam, past, rate if with_kappa else None)
         out.copy_(lam)
     if with_kappa:
-        per_image = rates.view(u.shape[0], -1).sum(1)
-        grad_kappa += (per_image if kappa.ndim else per_image.sum()).to(kappa)
+        grad_kappa += _for_kappa(rates, u, kappa)
     return spectral.laid_out_like(u, result), grad_kappa
+
+
+def _for_kappa(rates: Tensor, u: Tensor, kappa: Tensor) -> Tensor:
+    per_image = rates.view(u.shape[0], -1).sum(1)
+    return (per_image if kappa.ndim else per_image.sum()).to(kappa)

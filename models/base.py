@@ -194,7 +194,7 @@ class Denoising(Protocol):
 class Fitted(Protocol):
     """A model that keeps its training images instead of learning by gradients.
 
-    Training calls `fit` once, and takes no step.
+    Training calls `fit` once, and takes no step. Before that, logits say nothing of the classes.
     """
 
     def fit(self, images: Tensor, labels: Tensor) -> None:
@@ -238,7 +238,7 @@ def capabilities(model: nn.Module) -> frozenset[str]:
 
     "solver", "attention", "blocks" and "denoiser" can be asked for; a model whose solver is None,
     or that gives no attention maps, has switched it off. The answers of "stochastic" and
-    "transductive" ones are no functions of single images.
+    "transductive" ones are no functions of single images; a "fitted" one has no training to choose.
     """
     found = {name for name in ("stochastic", "transductive") if getattr(model, name, False)}
     if getattr(model, "solver", None) is not None:
@@ -251,6 +251,8 @@ def capabilities(model: nn.Module) -> frozenset[str]:
         found.add("blocks")
     if isinstance(model, Denoising):
         found.add("denoiser")
+    if isinstance(model, Fitted):
+        found.add("fitted")
     return frozenset(found)
 
 

@@ -1,9 +1,10 @@
 """The registry of builders, and what a person wants to know of each: nothing here computes.
 
 A builder is a function `(num_classes: int = 10, width: int = 64) -> nn.Module`, registered under
-its own name by a decorator, with its card below.
+its own name by a decorator, with its card below; one of fixed size takes no `width`.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -26,7 +27,7 @@ class Card:
 
     Args:
         family: "baseline", "touchpoint", "partial differential equation", "review",
-            "convection-diffusion", "null" or "rival".
+            "convection-diffusion", "generative", "null" or "rival".
         equation: The update in one line, in the letters of the paper.
         papers: Papers that it comes from; none for what is ours alone.
         nulls: Names of the trivial models that would explain the same gain.
@@ -62,6 +63,11 @@ def card(
         return builder
 
     return describe
+
+
+def takes_width(builder: Builder) -> bool:
+    """Return whether a builder has a width to choose."""
+    return "width" in inspect.signature(builder).parameters
 
 
 def card_of(builder: Builder) -> Card:

@@ -37,6 +37,8 @@ MODULES = (
     "harness.models.shake_shake",
     "harness.models.neural_sde",
     "harness.models.convection_diffusion",
+    "harness.models.exact_score",
+    "harness.models.gaussian_fit",
 )
 
 
@@ -91,7 +93,7 @@ def rows() -> list[dict[str, Any]]:
     import importlib
 
     from harness.models.base import capabilities
-    from harness.models.cards import MODELS, card_of
+    from harness.models.cards import MODELS, card_of, takes_width
     from harness.models.size import size_of
 
     for module in MODULES:
@@ -102,6 +104,7 @@ def rows() -> list[dict[str, Any]]:
     for name in sorted(own, key=lambda name: MODULES.index(MODELS[name].__module__)):
         builder = MODELS[name]
         card, size = card_of(builder), size_of(builder)
+        small = builder(width=8) if takes_width(builder) else builder()
         found.append(
             {
                 "name": name,
@@ -113,7 +116,7 @@ def rows() -> list[dict[str, Any]]:
                 "nulls": list(card.nulls),
                 "parameters": size.parameters,
                 "macs": size.macs,
-                "capabilities": sorted(capabilities(builder(width=8).eval())),
+                "capabilities": sorted(capabilities(small.eval())),
                 "matched": list(card.matched),
             }
         )

@@ -20,7 +20,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from harness.models.cards import MODELS
+from harness.models.cards import MODELS, takes_width
 from harness.models.preprocessing import Preprocessing
 from harness.models.registry import unknown
 from harness.models.source_code import code_of, code_of_parts
@@ -106,11 +106,12 @@ def _with_arguments(name: str) -> Source:
     defaults = {k: p.default for k, p in inspect.signature(builder).parameters.items()}
     arguments = {k: v for k, v in sorted(arguments.items()) if v != defaults[k]}
     if not arguments:  # one model, one name
-        return Source(call.func.id, builder, code=code_of(builder))
+        return Source(call.func.id, builder, takes_width(builder), code=code_of(builder))
     spelled = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
     return Source(
         f"{call.func.id}({spelled})",
         functools.partial(builder, **arguments),
+        takes_width(builder),
         code=code_of(builder),
         arguments=arguments,
     )

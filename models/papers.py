@@ -40,7 +40,7 @@ class Paper:
 
     def bibtex(self) -> str:
         """Return the entry."""
-        journal = any(word in self.venue for word in ("Journal", "IEEE", "Computing"))
+        journal = any(word in self.venue for word in ("Journal", "IEEE", "Computing", "Annals"))
         kind = "article" if journal else "inproceedings" if self.venue else "misc"
         place = {"article": "journal", "inproceedings": "booktitle"}.get(kind, "")
         fields = {"author": self.authors, "title": f"{{{self.title}}}"}
@@ -248,4 +248,54 @@ WANG_DIFF = Paper(
     "IEEE Transactions on Pattern Analysis and Machine Intelligence",
     2024,
     arxiv="2105.03155",
+)
+KARRAS_2022 = Paper(
+    "karras2022elucidating",
+    "Karras, Tero and Aittala, Miika and Aila, Timo and Laine, Samuli",
+    "Elucidating the Design Space of Diffusion-Based Generative Models",
+    "Advances in Neural Information Processing Systems",
+    2022,
+    arxiv="2206.00364",
+)
+LI_2023 = Paper(
+    "li2023your",
+    "Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, "
+    "Deepak",
+    "Your Diffusion Model is Secretly a Zero-Shot Classifier",
+    "International Conference on Computer Vision",
+    2023,
+    arxiv="2303.16203",
+)
+CHEN_2024 = Paper(
+    "chen2024robust",
+    "Chen, Huanran and Dong, Yinpeng and Wang, Zhengyi and Yang, Xiao and Duan, Chengqi and Su, "
+    "Hang and Zhu, Jun",
+    "Robust Classification via a Single Diffusion Model",
+    "International Conference on Machine Learning",
+    2024,
+    arxiv="2305.15241",
+)
+PARZEN_1962 = Paper(
+    "parzen1962estimation",
+    "Parzen, Emanuel",
+    "On Estimation of a Probability Density Function and Mode",
+    "Annals of Mathematical Statistics",
+    1962,
+    doi="10.1214/aoms/1177704472",
+)
+COVER_1967 = Paper(
+    "cover1967nearest",
+    "Cover, Thomas M. and Hart, Peter E.",
+    "Nearest Neighbor Pattern Classification",
+    "IEEE Transactions on Information Theory",
+    1967,
+    doi="10.1109/TIT.1967.1053964",
+)
+FISHER_1936 = Paper(
+    "fisher1936use",
+    "Fisher, Ronald A.",
+    "The Use of Multiple Measurements in Taxonomic Problems",
+    "Annals of Eugenics",
+    1936,
+    doi="10.1111/j.1469-1809.1936.tb02137.x",
 )

@@ -6,7 +6,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.models.cards import Builder
+from harness.models.cards import Builder, takes_width
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ def size_of(builder: Builder, width: int = 64, num_classes: int = 10, size: int 
         size: Side of the image in pixels.
     """
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        model = builder(num_classes=num_classes, width=width).eval()
+        scale = {"width": width} if takes_width(builder) else {}
+        model = builder(num_classes=num_classes, **scale).eval()
         parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
         counter = FlopCounterMode(display=False)
         try:

@@ -56,7 +56,8 @@ def _steps(job: Job, options: Options, speeds: "_Speeds") -> Iterator[Step]:
         weights = _digest_weights(job)
     else:
         cost = speeds.find(TRAIN, job.dataset, job.source.name, job.width)
-        yield Step(*name, TRAIN, 0, recipe.epochs, cost and cost * recipe.epochs)
+        epochs = 0 if job.fitted else recipe.epochs
+        yield Step(*name, TRAIN, 0, epochs, cost and cost * epochs)
     store = CellStore(options.results / "cells")
     for evaluation in job.evaluations:
         total, stored = len(evaluation.cells), 0

@@ -7,10 +7,13 @@ from typing import Any
 
 from torch import nn
 
+from harness.models.base import Fitted
+from harness.models.catalog import CATALOG
 from harness.models.lookup import Source
 from harness.running.behavior import ORDINARY, Behavior
 from harness.running.initial import initialize
 from harness.running.overwriting import describe_weights
+from harness.running.recipes import is_fitted
 from harness.running.weights import Weights
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.datasets import Split
@@ -72,6 +75,16 @@ class Job:
         arguments = {} if self.width is None else {"width": self.width}
         classes = len(self.split.classes)
         return initialize(lambda: self.source.build(num_classes=classes, **arguments), self.seed)
+
+    @cached_property
+    def fitted(self) -> bool:
+        """Whether the network keeps its training images, and is not trained in steps."""
+        if self.built:
+            return isinstance(self.built[0], Fitted)
+        entry = CATALOG.get(self.source.name)
+        return is_fitted(self.weights.description.get("recipe") or {}) or (
+            entry is not None and "fitted" in entry.capabilities
+        )
 
     @cached_property
     def images(self) -> str:

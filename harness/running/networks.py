@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from harness.models.base import Fitted
 from harness.progress import Progress
 from harness.refusal import user_input
 from harness.running.environment import environment
 from harness.running.halves import count_seen
 from harness.running.jobs import Job
 from harness.running.options import Options, resolve_device
-from harness.running.recipes import Recipe, recipe_for
+from harness.running.recipes import FITTED, Recipe, recipe_for
 from harness.running.scalars import scalars
 from harness.running.train import TRAINER, Report, train
 from harness.running.weights import Weights, find_weights
@@ -79,7 +80,10 @@ def _train(
             f"{seen} of the {len(job.split)} test images of {job.dataset} are training images: "
             "numbers on them do not tell what a model does on new images."
         )
+    model = job.build()
+    fitted = isinstance(model, Fitted)
     recipe = recipe_for(split, options.epochs, device, options.recipe, options.compile)
+    recipe = FITTED if fitted else recipe
     identity = {
         "model": job.source.name,
         "code": dict(job.source.code),
@@ -92,12 +96,13 @@ def _train(
     reason = f"There are no weights for {job.label} yet"
     if job.weights.stale:
         reason = f"The weights of {job.label} are not used, {job.weights.stale}"
-    progress.say(f"{reason}: training {recipe.epochs} epochs of {len(split)} images.")
+    work = "fitting it to" if fitted else f"training {recipe.epochs} epochs of"
+    progress.say(f"{reason}: {work} {len(split)} images.")
     start = time.monotonic()
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
     with _reporting(job, recipe, steps, options, progress) as report:
         model, history = train(
-            job.build(),
+            model,
             split,
             recipe,
             seed=job.seed,

@@ -119,14 +119,14 @@ def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
     """Refuse to train a model longer or otherwise than those it will be compared with."""
     device = resolve_device(options.device)
     for new in jobs:
-        if new.trained:
+        if new.trained or new.fitted:
             continue
         recipe = recipe_for(new.split, options.epochs, device, options.recipe)
         wanted = describe_recipe(recipe.described())
         for old in jobs:
             recipe_of_old = old.weights.description.get("recipe") or {}
             found = describe_recipe(recipe_of_old) if recipe_of_old else wanted
-            if old.dataset == new.dataset and found != wanted:
+            if old.dataset == new.dataset and not old.fitted and found != wanted:
                 raise Refusal(
                     f"On {new.dataset}, `{old.source.name}` was trained for {found}, and "
                     f"`{new.source.name}` would be for {wanted}. Give "

@@ -76,9 +76,13 @@ class Recipe:
     def described(self) -> dict[str, Any]:
         """Return what determines a training, JSON-able; `Recipe(**found)` is it again.
 
+        Of a model that is fitted without steps, that it takes none.
+
         Without what came to be after the first networks were trained, where it is not used: so
         their description stays what it was.
         """
+        if not self.epochs:
+            return {"epochs": 0}
         told = asdict(self)
         if not self.attack_eps:
             del told["attack_eps"]
@@ -91,6 +95,10 @@ class Recipe:
     def held(self, count: int) -> int:
         """Return how many of `count` training images are held out."""
         return round(self.held_out * count)
+
+
+# Of a model that keeps its training images: nothing of a recipe matters.
+FITTED = Recipe(0, 1, 0.0, 0.0, 0.0, 0, False, "float32")
 
 
 def recipe_for(
@@ -145,6 +153,8 @@ def recipe_for(
 
 def describe_recipe(recipe: Mapping[str, Any]) -> str:
     """Return what must agree between two trainings that are compared: "26 epochs"."""
+    if is_fitted(recipe):
+        return "no steps"
     if is_untrained(recipe):
         return "no learning, by `untrained`"
     by = f" by `{name}`" if (name := _name(recipe)) else ""
@@ -164,6 +174,11 @@ def _name(recipe: Mapping[str, Any]) -> str:
     if recipe.get("attack_eps"):
         return "pgd7"
     return "ruthotto_haber" if recipe.get("stages") else ""
+
+
+def is_fitted(recipe: Mapping[str, Any]) -> bool:
+    """Return whether a model was fitted to its training images without steps."""
+    return recipe.get("epochs") == 0
 
 
 def is_untrained(recipe: Mapping[str, Any]) -> bool:

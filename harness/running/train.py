@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import stopping
-from harness.models.base import Augmenting, Recalibrated, check_images
+from harness.models.base import Augmenting, Fitted, Recalibrated, check_images
 from harness.refusal import Failure
 from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.recipes import Recipe, learning_rate
@@ -26,7 +26,7 @@ from harness.running.repeatable import repeatable, seed_for
 from harness.running.state import State
 from harness.running.step import Replayed, Step, arithmetic
 from harness.suites.datasets import Split, as_input
-from harness.suites.stored_images import Images, take
+from harness.suites.stored_images import Images, blocks, take
 
 TRAINER = 2  # raised by every change of the weights that a training ends with
 KEEP_S = 120.0  # between two states that are kept within an epoch
@@ -53,6 +53,8 @@ def train(
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train a model from its initial weights; return it with loss and accuracy of each epoch.
 
+    A `Fitted` one is given all images at once; it has no epochs.
+
     Args:
         seed: Training seed.
         partial: Where the state is kept after each epoch, every few minutes and where the program
@@ -69,6 +71,9 @@ def train(
     identity = (identity or {}) | {"recipe": recipe.described(), "seed": seed}
     identity = json.loads(json.dumps(identity))  # as it comes back from a file
     model = model.to(device).to(memory_format=torch.channels_last)
+    if isinstance(model, Fitted):
+        model.fit(*_whole(split, device))
+        return model.eval(), []
     state = State.start(model, recipe)
     if partial is not None and (found := state.resume(partial, identity)):
         tell(found)
@@ -94,6 +99,11 @@ def train(
             ends = range(0, min(len(images), RECALIBRATION), 500)
             model.recalibrate(as_input(images[i : min(i + 500, RECALIBRATION)]) for i in ends)
     return model.eval(), state.history
+
+
+def _whole(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
+    """All images and labels on a device, those in a file read into memory."""
+    return torch.cat([b.to(device) for b in blocks(split.images)]), split.labels.to(device)
 
 
 def _validate(state: State, images: Images, labels: Tensor, recipe: Recipe) -> None:

@@ -17,7 +17,7 @@ from harness.models.source_code import difference
 from harness.refusal import Refusal, user_input
 from harness.running.initial import initialize
 from harness.running.options import Options, resolve_device
-from harness.running.recipes import describe_recipe, recipe_for
+from harness.running.recipes import describe_recipe, is_fitted, recipe_for
 from harness.running.train import TRAINER
 from harness.storage import checkpoints
 from harness.suites.datasets import Split, training_fingerprint
@@ -139,9 +139,10 @@ def _check_agreement(
         return  # a file from elsewhere says nothing of itself
     known = {src.name, name}
     model = src.name if description["model"] not in known else description["model"]
+    fitted = is_fitted(description["recipe"])
     for flag, wanted, found in (
         ("width", options.width, description["arguments"].get("width")),
-        ("epochs", options.epochs, description["recipe"]["epochs"]),
+        ("epochs", None if fitted else options.epochs, description["recipe"]["epochs"]),
         ("model", model, description["model"]),
         ("dataset", dataset, description["dataset"]),
         ("seed", seed, description["seed"]),
@@ -151,7 +152,7 @@ def _check_agreement(
                 f"The weights at {path} were trained with {flag} {found}, not {wanted}. Leave out "
                 f"`--{flag}`, or keep the other training apart with `--name` or `--results`."
             )
-    if options.recipe is not None:
+    if options.recipe is not None and not fitted:
         recipe = recipe_for(split, options.epochs, resolve_device(options.device), options.recipe)
         found, asked = map(describe_recipe, (description["recipe"], recipe.described()))
         if asked != found:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from harness.models.base import Fitted
 from harness.refusal import Refusal
 from harness.storage.arrays import HEADER, Damaged, digest_of, read_description
 from harness.storage.files import canonical, safe, write_bytes
@@ -160,13 +161,24 @@ def load(model: nn.Module, state: Mapping[str, Tensor], where: str) -> list[str]
     for target in (model, *_wrapped(model)):
         own = target.state_dict()
         fitted, notes = fit(own, state)
-        problem = find_misfit(own, fitted)
+        problem = find_misfit(_sized(target, own, fitted), fitted)
         if not problem:
             target.load_state_dict(fitted)
             notes += describe_types(own, fitted)
             return [_sentence(where, notes)] if notes else []
         misfit = misfit or problem
     raise Refusal(f"The weights in {where} {misfit}")
+
+
+def _sized(
+    model: nn.Module, own: Mapping[str, Tensor], fitted: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """A model's state, with what has the size of its training set in the size that is loaded."""
+    free = isinstance(model, Fitted)
+    return {
+        name: v.new_empty(fitted[name].shape) if free and name in fitted else v
+        for name, v in own.items()
+    }
 
 
 def _wrapped(model: nn.Module) -> list[nn.Module]:

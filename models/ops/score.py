@@ -64,7 +64,9 @@ def denoise(
 def class_evidence(
     noisy: Tensor, sigma: Tensor, images: Tensor, counts: Sequence[int], k: int = 0
 ) -> Tensor:
-    """Return l_c(x; s) of each class, (N, C); -inf for a class without images.
+    """Return l_c(x; s) of each class, (N, C), in the type of distances.
+
+    It is -inf for a class without images.
 
     Args:
         noisy: (N, ...), float32 or float64.
@@ -84,6 +86,14 @@ def class_evidence(
     return _Evidence.apply(x, s, images.flatten(1), tuple(counts), k)
 
 
+def squared_distances(noisy: Tensor, images: Tensor) -> Tensor:
+    """Return |x - x_i|^2, (N, M), in the type of distances; arguments of `denoise`, no gradient."""
+    with torch.no_grad():
+        x, s = _checked(noisy, noisy.new_full((len(noisy),), 0.5**0.5), images)
+        found = [-e for _, _, e in _Exponents(x, s, images.flatten(1))]
+    return torch.cat(found, 1) if found else x.new_zeros(len(x), 0)
+
+
 def _checked(noisy: Tensor, sigma: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     if noisy.shape[1:] != images.shape[1:]:
         one, kept = tuple(noisy.shape[1:]), tuple(images.shape[1:])
@@ -98,8 +108,8 @@ def _checked(noisy: Tensor, sigma: Tensor, images: Tensor) -> tuple[Tensor, Tens
     return noisy.flatten(1).to(wide), sigma.detach()
 
 
-def _precise(like: Tensor) -> torch.dtype:
-    """The type of distances on a device."""
+def precise(like: Tensor) -> torch.dtype:
+    """Return the type of distances on the device of `like`: float64 where there is one."""
     return torch.float32 if like.device.type == "mps" else torch.float64
 
 
@@ -113,7 +123,7 @@ class _Exponents:
     """-|x - x_i|^2 / (2 s^2) for blocks of images, (N, B), in the precise type."""
 
     def __init__(self, x: Tensor, sigma: Tensor, images: Tensor) -> None:
-        self._dtype = _precise(x)
+        self._dtype = precise(x)
         self._x, self._images = x.to(self._dtype), images
         self._square = self._x.square().sum(1, keepdim=True)
         self._rate = 0.5 / sigma.to(self._dtype).square()[:, None]  # (N, 1)
@@ -140,7 +150,7 @@ class _Denoise(torch.autograd.Function):
         wanted: Tensor | None,
     ) -> Tensor:
         mean = torch.zeros_like(x)
-        total = torch.zeros(len(x), 1, dtype=_precise(x), device=x.device)
+        total = torch.zeros(len(x), 1, dtype=precise(x), device=x.device)
         top = torch.full_like(total, -torch.inf)
         with torch.autocast(x.device.type, enabled=False):
             for start, end, e in _Exponents(x, sigma, images):
@@ -187,7 +197,7 @@ class _Evidence(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, sigma: Tensor, images: Tensor, counts: tuple[int, ...], k: int
     ) -> Tensor:
-        empty = torch.full((len(x), 0), -torch.inf, dtype=_precise(x), device=x.device)
+        empty = torch.full((len(x), 0), -torch.inf, dtype=precise(x), device=x.device)
         # Of each class: the sum so far, (N, 1), or its k largest terms.
         found = [empty] * len(counts)
         with torch.autocast(x.device.type, enabled=False):
@@ -203,7 +213,7 @@ class _Evidence(torch.autograd.Function):
         last = torch.stack([f[:, -1] if f.shape[1] else f.sum(1) for f in found], 1)
         ctx.counts, ctx.k = counts, k
         ctx.save_for_backward(x, sigma, images, last)
-        return levels.to(x.dtype)
+        return levels
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
@@ -211,7 +221,7 @@ class _Evidence(torch.autograd.Function):
         g, counts, k = grads[0], ctx.counts, ctx.k
         present = torch.tensor([count > 0 for count in counts], device=g.device)
         g = torch.where(present, g, 0.0)
-        out = -g.sum(1, keepdim=True) * x
+        out = (-g.sum(1, keepdim=True) * x).to(x.dtype)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             for start, end, e in _Exponents(x, sigma, images):
                 for c, a, b in _parts(counts, start, end):

@@ -35,14 +35,10 @@ def test_every_family_of_models_is_named_once() -> None:
 @pytest.mark.parametrize("name", CATALOG)
 def test_an_entry_is_complete(name: str) -> None:
     entry = CATALOG[name]
-    assert (
-        entry.summary
-        and entry.equation
-        and entry.parameters > 0
-        and (entry.macs is None or entry.macs > 0)
-    )
+    assert entry.summary and entry.equation
+    assert ("fitted" in entry.capabilities) == (entry.parameters == 0) == (entry.macs == 0)
     assert all(null in CATALOG for null in entry.nulls)
-    kinds = {"solver", "attention", "blocks", "stochastic", "transductive"}
+    kinds = {"solver", "attention", "blocks", "denoiser", "fitted", "stochastic", "transductive"}
     assert set(entry.capabilities) <= kinds
 
 

@@ -186,12 +186,12 @@ def _protocol(beside: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _training(beside: Mapping[str, Any]) -> dict[str, str]:
-    """What a training was told, the most telling first."""
+    """What a training was told, the most telling first; of one without steps, its images."""
     training = beside.get("training")
     if not isinstance(training, Mapping):
         return {}
     recipe, arguments = training.get("recipe"), training.get("arguments")
-    told = dict(recipe) if isinstance(recipe, Mapping) else {}
+    told = dict(recipe) if isinstance(recipe, Mapping) and recipe.get("epochs") != 0 else {}
     width = arguments.get("width") if isinstance(arguments, Mapping) else None
     told = {"epochs": told.pop("epochs", None), "width": width} | told
     told["training images"] = str(training.get("data", ""))[:8]

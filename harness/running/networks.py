@@ -81,9 +81,8 @@ def _train(
             "numbers on them do not tell what a model does on new images."
         )
     model = job.build()
-    fitted = isinstance(model, Fitted)
     recipe = recipe_for(split, options.epochs, device, options.recipe, options.compile)
-    recipe = FITTED if fitted else recipe
+    recipe = FITTED if isinstance(model, Fitted) else recipe
     identity = {
         "model": job.source.name,
         "code": dict(job.source.code),
@@ -93,11 +92,8 @@ def _train(
         "data": split.fingerprint(),
         "num_classes": len(split.classes),
     }
-    reason = f"There are no weights for {job.label} yet"
-    if job.weights.stale:
-        reason = f"The weights of {job.label} are not used, {job.weights.stale}"
-    work = "fitting it to" if fitted else f"training {recipe.epochs} epochs of"
-    progress.say(f"{reason}: {work} {len(split)} images.")
+    work = f"training {recipe.epochs} epochs of" if recipe.epochs else "fitting it to"
+    progress.say(f"{_reason(job)}: {work} {len(split)} images.")
     start = time.monotonic()
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
     with _reporting(job, recipe, steps, options, progress) as report:
@@ -125,6 +121,13 @@ def _train(
     partial(job).unlink(missing_ok=True)
     weights = Weights(path, path, description)
     return model, replace(job, weights=weights)
+
+
+def _reason(job: Job) -> str:
+    """Why a job's network is trained now, the beginning of a sentence."""
+    if job.weights.stale:
+        return f"The weights of {job.label} are not used, {job.weights.stale}"
+    return f"There are no weights for {job.label} yet"
 
 
 @contextlib.contextmanager

@@ -143,8 +143,12 @@ class TestEvidence:
             torch.testing.assert_close(found[:, c], mean)
         assert (found[:, 1] == -torch.inf).all()
 
+    @pytest.mark.parametrize("kept", [0, 1000])
     @pytest.mark.parametrize("k", [0, 1, 3])
-    def test_gradients_are_those_of_finite_differences(self, small_blocks: None, k: int) -> None:
+    def test_gradients_are_those_of_finite_differences(
+        self, small_blocks: None, k: int, kept: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(score, "KEPT", kept)
         clean = images(20)
         sigma = torch.tensor([0.3, 0.6, 2.0], dtype=torch.float64)
         x = noisy(clean, sigma).requires_grad_()

@@ -13,8 +13,8 @@ and with them their gradients, g being what is handed back and D_c the mean over
     sum_c g_c dl_c/dx = sum_c g_c (D_c - x) / s^2
 
 Sums run over blocks of images: of M x d numbers, only a block is ever held in floating point, and
-of N x M weights only those of a block, in the gradient as well, which computes them again. D is a
-streaming softmax: the sums so far shrink where a later block holds a nearer image.
+of N x M weights only those of a block (few are kept), in the gradient as well, which computes them
+again. D is a streaming softmax: the sums so far shrink where a later block holds a nearer image.
 
 Squares of distances are expanded, |x|^2 - 2 x . x_i + |x_i|^2, so that a matrix product does the
 work. In float32 that leaves an error of about 1e-7 |x|^2, and exponents are off by that over 2 s^2:
@@ -34,6 +34,9 @@ import torch
 from torch import Tensor
 
 BLOCK = 1 << 25  # bytes of a block of images in float64: 1,365 of 3,072 numbers
+KEPT = (
+    1 << 22
+)  # weights that the gradient of `class_evidence` finds again in place of computing them
 # Smallest exponents, less the largest: what is below adds nothing that can be seen, and takes a CPU
 # long, since it is no normal number.
 LEAST = {torch.float32: -87.0, torch.float64: -700.0}
@@ -123,17 +126,19 @@ class _Exponents:
     """-|x - x_i|^2 / (2 s^2) for blocks of images, (N, B), in the precise type."""
 
     def __init__(self, x: Tensor, sigma: Tensor, images: Tensor) -> None:
-        self._dtype = precise(x)
-        self._x, self._images = x.to(self._dtype), images
+        self._dtype, self._images = precise(x), images
+        self._x, self._rate = x.to(self._dtype), 0.5 / sigma.to(precise(x)).square()[:, None]
+        if images.dtype == torch.uint8:  # in units of a gray level, so that bytes stay as they are
+            self._x, self._rate = 127.5 * (self._x + 1), self._rate / 127.5**2
         self._square = self._x.square().sum(1, keepdim=True)
-        self._rate = 0.5 / sigma.to(self._dtype).square()[:, None]  # (N, 1)
 
     def __iter__(self) -> Iterator[tuple[int, int, Tensor]]:
         """The first position of each block, the one behind its last, and the exponents."""
         size = max(1, BLOCK // (8 * max(1, self._images.shape[1])))
         for start in range(0, len(self._images), size):
-            y = _as(self._images[start : start + size], self._dtype)
-            squares = torch.addmm(y.square().sum(1), self._x, y.T, alpha=-2).add_(self._square)
+            y = self._images[start : start + size].to(self._dtype)
+            own = torch.einsum("ij,ij->i", y, y)
+            squares = torch.addmm(own, self._x, y.T, alpha=-2).add_(self._square)
             yield start, start + len(y), squares.mul_(-self._rate)
 
 
@@ -199,9 +204,11 @@ class _Evidence(torch.autograd.Function):
     ) -> Tensor:
         empty = torch.full((len(x), 0), -torch.inf, dtype=precise(x), device=x.device)
         # Of each class: the sum so far, (N, 1), or its k largest terms.
-        found = [empty] * len(counts)
+        found, kept = [empty] * len(counts), []
+        small = ctx.needs_input_grad[0] and len(x) * len(images) <= KEPT
         with torch.autocast(x.device.type, enabled=False):
             for start, end, e in _Exponents(x, sigma, images):
+                kept += [e] * small
                 for c, a, b in _parts(counts, start, end):
                     both = torch.cat((found[c], e[:, a - start : b - start]), 1)
                     found[c] = (
@@ -212,18 +219,18 @@ class _Evidence(torch.autograd.Function):
         levels = torch.stack([f.mean(1) if f.shape[1] else f.sum(1) - torch.inf for f in found], 1)
         last = torch.stack([f[:, -1] if f.shape[1] else f.sum(1) for f in found], 1)
         ctx.counts, ctx.k = counts, k
-        ctx.save_for_backward(x, sigma, images, last)
+        ctx.save_for_backward(x, sigma, images, last, *kept)
         return levels
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, sigma, images, last = ctx.saved_tensors
+        x, sigma, images, last, *kept = ctx.saved_tensors
         g, counts, k = grads[0], ctx.counts, ctx.k
         present = torch.tensor([count > 0 for count in counts], device=g.device)
         g = torch.where(present, g, 0.0)
         out = (-g.sum(1, keepdim=True) * x).to(x.dtype)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            for start, end, e in _Exponents(x, sigma, images):
+            for start, end, e in _again(kept) if kept else _Exponents(x, sigma, images):
                 for c, a, b in _parts(counts, start, end):
                     part, level = e[:, a - start : b - start], last[:, c, None]
                     if k:  # which of them were among the nearest
@@ -233,6 +240,14 @@ class _Evidence(torch.autograd.Function):
                     part.mul_(g[:, c, None])
                 out.addmm_(e.to(x.dtype), _as(images[start:end], x.dtype))
         return out / sigma.to(x.dtype).square()[:, None], None, None, None, None
+
+
+def _again(kept: Sequence[Tensor]) -> Iterator[tuple[int, int, Tensor]]:
+    """Blocks of exponents that the forward pass kept, copied, as of `_Exponents`."""
+    start = 0
+    for e in kept:
+        yield start, start + e.shape[1], e.clone()
+        start += e.shape[1]
 
 
 def _parts(counts: Sequence[int], start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -180,3 +180,12 @@ class TestEvidence:
     def test_counts_that_are_not_those_of_the_images_are_refused(self) -> None:
         with pytest.raises(ValueError, match="sum to 3"):
             score.class_evidence(torch.zeros(1, 3, 2, 2), torch.ones(1), images(), (1, 2))
+
+
+def test_squared_distances_have_the_digits_of_float64() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.randint(0, 256, (30, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    x = noisy(clean, torch.full((30,), 0.02)).float()
+    exact = -2 * exponents(x, torch.ones(30), clean)
+    found = score.squared_distances(x, clean)
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-9)

@@ -92,7 +92,8 @@ def class_evidence(
 def squared_distances(noisy: Tensor, images: Tensor) -> Tensor:
     """Return |x - x_i|^2, (N, M), in the type of distances; arguments of `denoise`, no gradient."""
     with torch.no_grad():
-        x, s = _checked(noisy, noisy.new_full((len(noisy),), 0.5**0.5), images)
+        unit = torch.full((len(noisy),), 0.5**0.5, dtype=precise(noisy), device=noisy.device)
+        x, s = _checked(noisy, unit, images)
         found = [-e for _, _, e in _Exponents(x, s, images.flatten(1))]
     return torch.cat(found, 1) if found else x.new_zeros(len(x), 0)
 

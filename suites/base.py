@@ -16,6 +16,7 @@ from harness.suites.metric import Metric
 from harness.suites.metrics import METRICS, SCORES
 
 if TYPE_CHECKING:
+    from harness.suites.datasets import Split
     from harness.suites.out_sets import OutSet
 
 Arrays = Mapping[str, np.ndarray]  # stored per-image arrays, first dimension N
@@ -103,6 +104,7 @@ class Setting:
             their labels; None where nothing is published.
         out_of_distribution: Other data sets, whose images are told from those of the data set.
         surrogates: Other networks, whose adversarial images are shown to this one.
+        training: Function that reads the training half, for suites that compare with its images.
     """
 
     image_size: int
@@ -116,6 +118,7 @@ class Setting:
     published: Callable[[], Any] | None = None
     out_of_distribution: "tuple[OutSet, ...]" = ()
     surrogates: "tuple[Surrogate, ...]" = ()
+    training: "Callable[[], Split] | None" = None
 
 
 @dataclass(frozen=True, eq=False)

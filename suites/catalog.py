@@ -18,6 +18,7 @@ SUITES: Registry = Registry(
         "stability": "harness.suites.stability",
         "ood": "harness.suites.ood",
         "adversarial": "harness.suites.adversarial",
+        "generation": "harness.suites.generation",
     },
     group="harness.suites",
 )

@@ -20,6 +20,7 @@ import numpy as np
 
 from harness.suites import calibration, detection, selective
 from harness.suites.adversarial_metrics import OF_ATTACKS
+from harness.suites.generation_metrics import OF_SAMPLES
 from harness.suites.metric import EXTREMES, RATE, Metric, parts_of
 
 
@@ -562,6 +563,7 @@ METRICS.add(ERROR, TOP5, MCE, RELATIVE_MCE, NFE, EVALUATIONS, MACS, STOPPED, SEC
 METRICS.add(NFE_GAMMA, NFE_AUROC, NFE_TIE, TRAINED_WITH, NFE_RHO)
 METRICS.add(OOD_AUROC, OOD_AUPR, OOD_FPR95)
 METRICS.add(*OF_ATTACKS)
+METRICS.add(*OF_SAMPLES)
 METRICS.add(*MAP_STATISTICS, INSTABILITY, CONSTANT, ZERO, TAU, GAIN)
 METRICS.add(GROWTH, GRADIENT_NORM, SPECTRAL_NORM, SPECTRAL_RADIUS, LOG_NORM, STEP_RATIO)
 BUILT_IN = frozenset(METRICS)

@@ -57,6 +57,7 @@ class Data:
         self._halves: dict[Reading, Split] = {}
         self._pictures: dict[tuple[Path, ...], PublishedPictures] = {}  # listed once for all
         self._others: dict[tuple[int, Reading], tuple[OutSet, ...]] = {}
+        self._training: dict[Reading, Split] = {}  # the last that was asked for
         folder = parse_dataset(spec).folder
         self._folder = folder
         classes = list_images(folder).classes if folder is not None else self.half().classes
@@ -122,7 +123,17 @@ class Data:
             attack_source=options.attack_source,
             published=self._published(split),
             out_of_distribution=self._others[frame],
+            training=lambda: self._training_half(split.reading),
         )
+
+    def _training_half(self, reading: Reading) -> Split:
+        """The training images, with labels as the network has them."""
+        if reading not in self._training:
+            root = self._options.data
+            split = load(self.spec, train=True, root=root, reading=reading, watch=self._watch)
+            split = map_labels(split, self.labels, self._options.mapped_only)
+            self._training = {reading: split}
+        return self._training[reading]
 
     def _published(self, split: Split) -> Callable[[], Any] | None:
         """What opens the published corrupted files of it, if there are any."""

@@ -2,16 +2,16 @@
 
 A model of images gives D(x; sigma), the mean of the clean image, given a noisy one. Samples are
 solutions of the probability-flow equation dx/dsigma = (x - D) / sigma from noise, or of the SDE of
-the same marginals (`euler_maruyama`), by the solvers of `harness.models.ops.samplers`. A condition is
-a solver, its level the number of evaluations (NFE), or the tolerance of an adaptive one, below 1.
-Sample i belongs to test image i: its noise is that of (image seed, i), whatever the solver, and the
-class that it is asked to be of is that image's. So the test images are the real sample, with which
-the others are compared.
+the same marginals (`euler_maruyama`), by the solvers of `harness.models.ops.samplers`. A condition
+is a solver, its level the number of evaluations (NFE), or the tolerance of an adaptive one, below
+1. Sample i belongs to test image i: its noise is that of (image seed, i), whatever the solver, and
+the class that it is asked to be of is that image's. So the test images are the real sample, with
+which the others are compared.
 
 Two errors are told apart. `path_rms` is that of the solver: the distance of a sample to a fine
 solution from the same noise (the condition `fine solution`: RK4 of 80 steps on the same grid); the
-SDE has none. All other metrics are of samples as images, clipped to [0, 1], and of the model and the
-solver together; that of the fine solution is the model's. They saturate early: judge solvers by
+SDE has none. All other metrics are of samples as images, clipped to [0, 1], and of the model and
+the solver together; that of the fine solution is the model's. They saturate early: judge solvers by
 their path error.
 
 Two conditions do not depend on the model. `test images` has the distance of real images to training
@@ -102,7 +102,9 @@ def cells(setting: Setting) -> tuple[Sampled, ...]:
     for method, budgets in BUDGETS.items():
         after = (OF_TEST,) if method == SDE else (OF_TEST, OF_FINE)
         spent = dict.fromkeys(evaluations(method, budget) for budget in budgets)
-        found += [Sampled(method, n, constants=seen, after=after, method=method, nfe=n) for n in spent]
+        found += [
+            Sampled(method, n, constants=seen, after=after, method=method, nfe=n) for n in spent
+        ]
     for method, tolerances in TOLERANCES.items():
         after = (OF_TEST, OF_FINE)
         found += [
@@ -124,8 +126,8 @@ def training_of(setting: Setting) -> Split:
     """Return the training half, whose images samples are compared with."""
     if setting.training is None:
         raise ValueError(
-            "The suite `generation` compares samples with training images, and there are none. Give "
-            "`Setting.training`, a function that returns them."
+            "The suite `generation` compares samples with training images, and there are none. "
+            "Give `Setting.training`, a function that returns them."
         )
     return setting.training()
 
@@ -214,7 +216,9 @@ def draw_training(labels: Tensor, indices: Tensor, seed: int, known: Tensor) -> 
         labels: (N,); of one that no training image has, any image is drawn.
         known: (n,), labels of the training images.
     """
-    u = philox.uniform((len(labels),), seed, "draws of training images", 0, indices).to(labels.device)
+    u = philox.uniform((len(labels),), seed, "draws of training images", 0, indices).to(
+        labels.device
+    )
     order = known.argsort(stable=True)
     counts = torch.bincount(known, minlength=int(labels.max()) + 1)
     first = (counts.cumsum(0) - counts)[labels]

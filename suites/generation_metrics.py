@@ -1,8 +1,8 @@
 """Metrics of the suite `generation`: how far samples are from real images, and from a solution.
 
-Formulas are in `harness.suites.sample_quality` and `harness.suites.image_features`, which name their
-sources. Arrays of a cell hold a row for each sample and, under `real_...`, for the real image of
-the same place and class.
+Formulas are in `harness.suites.sample_quality` and `harness.suites.image_features`, which name
+their sources. Arrays of a cell hold a row for each sample and, under `real_...`, for the real image
+of the same place and class.
 """
 
 from collections.abc import Mapping
@@ -57,9 +57,9 @@ def _accuracy(arrays: Arrays, variant: str = "") -> Found | None:
 PATH_RMS = Metric(
     "path_rms",
     "path error",
-    "Root mean square over pixels, in units of images in [0, 1], of the difference between a sample "
-    "and the fine solution of the same equation from the same noise, averaged over samples: the "
-    "error of the solver alone. `root mean square`: not averaged but squared over samples as well.",
+    "Root mean square over pixels, in units of images in [0, 1], of the difference between a "
+    "sample and the fine solution of the same equation from the same noise, averaged over samples: "
+    "the error of the solver alone. `root mean square`: over samples as well.",
     "down",
     low=0,
     by_image=True,
@@ -67,8 +67,8 @@ PATH_RMS = Metric(
 SLICED_W2 = Metric(
     "sliced_w2",
     "sliced W2",
-    "Sliced 2-Wasserstein distance of the pixels of samples and real images, over 64 directions, in "
-    "units of images in [0, 1]; two samples of one distribution are some way apart, too.",
+    "Sliced 2-Wasserstein distance of the pixels of samples and real images, over 64 directions, "
+    "in units of images in [0, 1]; two samples of one distribution are some way apart, too.",
     "down",
     low=0,
     reference="Bonneel et al. 2015",
@@ -77,9 +77,9 @@ SLICED_W2 = Metric(
 MMD2 = Metric(
     "feature_mmd2",
     "MMD²",
-    "Squared maximum mean discrepancy, without bias, of the features of samples and real images in a "
-    "small classifier trained on the data set, with a cubic kernel; about 0 for a perfect sampler. "
-    "It is no FID.",
+    "Squared maximum mean discrepancy, without bias, of the features of samples and real images in "
+    "a small classifier trained on the data set, with a cubic kernel; about 0 for a perfect "
+    "sampler. It is no FID.",
     "down",
     reference="Gretton et al. 2012, Bińkowski et al. 2018",
 )
@@ -133,8 +133,9 @@ CLASS_AGREEMENT = Metric(
 NEAREST_TRAINING = Metric(
     "nearest_training",
     "distance to training",
-    "Root mean square over pixels, in units of images in [0, 1], of the difference between a sample "
-    "and the nearest training image; that of new real images is the condition `test images`.",
+    "Root mean square over pixels, in units of images in [0, 1], of the difference between a "
+    "sample and the nearest training image; that of new real images is the condition `test "
+    "images`.",
     low=0,
     by_image=True,
 )

@@ -25,6 +25,9 @@ from harness.plots.attention import (
     map_of,
 )
 from harness.plots.detection import detection_figure
+from harness.plots.generation import METRICS as OF_SAMPLES
+from harness.plots.generation import quality_curve
+from harness.plots.generation import solved as sampled
 from harness.plots.generic import metric_figure
 from harness.plots.nfe import costs, nfe_curve, solved, solver_matrix
 from harness.plots.severity import difference_figure, severity_curve
@@ -141,6 +144,14 @@ def adversarial_figures(part: Part) -> dict[str, Figure]:
     return made
 
 
+def generation_figures(part: Part) -> dict[str, Figure]:
+    """Quality of samples against evaluations, solver by solver."""
+    numbers = intervals_of(part.samples(part.rows[part.rows["metric"].isin(("nfe", *OF_SAMPLES))]))
+    if sampled(numbers).empty:
+        return generic_figures(part)
+    return {"": quality_curve(numbers, part.size)}
+
+
 def generic_figures(part: Part) -> dict[str, Figure]:
     """All metrics, by condition and level; of any suite."""
     rows = part.rows[~part.rows["variant"].map(is_bound)]
@@ -167,6 +178,7 @@ FIGURES: dict[str, Callable[[Part], dict[str, Figure]]] = {
     "stability": stability_figures,
     "ood": ood_figures,
     "adversarial": adversarial_figures,
+    "generation": generation_figures,
 }  # all others: `generic_figures`
 
 

@@ -12,6 +12,7 @@ from harness.present.accuracy import accuracy_sheets
 from harness.present.adversarial import adversarial_sheets
 from harness.present.attention import attention_sheets
 from harness.present.board import board_sheets, sheet_of
+from harness.present.generation import generation_sheets
 from harness.present.imagenet_c import imagenet_c_sheets
 from harness.present.nfe import nfe_sheets
 from harness.present.ood import ood_sheets
@@ -33,6 +34,7 @@ TABLES: dict[str, Callable[[Request], list[Sheet]]] = {
     "nfe": nfe_sheets,
     "ood": ood_sheets,
     "adversarial": adversarial_sheets,
+    "generation": generation_sheets,
 }
 
 

@@ -65,6 +65,10 @@ from harness.suites.image_features import describe, reference_of
 from harness.suites.metrics import NFE
 from harness.suites.observe import means
 
+DENOISER = (
+    "a model that makes images, with `denoise`. Choose `exact_score`, say, or give yours "
+    "`denoise`, `sigma_min` and `sigma_max`."
+)
 TEST, TRAINING = "test images", "training images"
 FINE = "fine solution"
 FINE_METHOD, FINE_NFE = "rk4", 317  # 80 steps
@@ -89,10 +93,7 @@ class Sampled(Cell):
 
 def cells(setting: Setting) -> tuple[Sampled, ...]:
     if "denoiser" not in setting.can:
-        raise ValueError(
-            "The suite `generation` needs a model that makes images, with `denoise`. Choose "
-            "`exact_score`, say, or give yours `denoise`, `sigma_min` and `sigma_max`."
-        )
+        raise ValueError(f"The suite `generation` needs {DENOISER}")
     seen = {"training": training_of(setting).fingerprint()[:16]}
     found = [
         Sampled(TEST, constants=seen),

@@ -116,6 +116,25 @@ def describe(images: Tensor, labels: Tensor, known: Tensors) -> dict[str, Tensor
     }
 
 
+def nearest_places(images: Tensor, training: Tensor, count: int) -> Tensor:
+    """Return the positions of the nearest training images, (N, count), about nearest first.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        training: uint8 (n, 3, H, W), n >= count.
+    """
+    x = images.flatten(1)
+    found = torch.empty(len(x), 0, device=x.device)
+    place = torch.empty(len(x), 0, dtype=torch.int64, device=x.device)
+    for first in range(0, len(training), AT_A_TIME):
+        part = training[first : first + AT_A_TIME].flatten(1).to(x) / 255
+        distance = part.square().sum(1) - 2 * x @ part.T  # less |x|^2, which orders nothing
+        near = distance.topk(min(count, len(part)), dim=1, largest=False)
+        found = torch.cat([found, near.values], 1)
+        place = torch.cat([place, near.indices + first], 1)
+    return place.gather(1, found.topk(count, dim=1, largest=False).indices)
+
+
 def nearest_training(images: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
     """Return how far the nearest training image is, and whether an image is a copy of it.
 
@@ -133,19 +152,9 @@ def nearest_training(images: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
     ICML 2023 workshop SPIGM, section 2; X. Gu et al., On Memorization in Diffusion Models, 2023,
     https://arxiv.org/abs/2310.02664, equation 3.
     """
-    x = images.flatten(1)
-    two = min(2, len(training))
-    found = torch.empty(len(x), 0, device=x.device)
-    place = torch.empty(len(x), 0, dtype=torch.int64, device=x.device)
-    for first in range(0, len(training), AT_A_TIME):
-        part = training[first : first + AT_A_TIME].flatten(1).to(x) / 255
-        distance = part.square().sum(1) - 2 * x @ part.T  # less |x|^2, which orders nothing
-        near = distance.topk(min(two, len(part)), dim=1, largest=False)
-        found = torch.cat([found, near.values], 1)
-        place = torch.cat([place, near.indices + first], 1)
-    best = place.gather(1, found.topk(two, dim=1, largest=False).indices)
+    best = nearest_places(images, training, min(2, len(training)))
     # Again by the difference: of a copy nothing is left of |x|^2 + |y|^2 - 2 x.y but rounding.
-    pairs = training[best].flatten(2).to(x) / 255 - x[:, None]
+    pairs = training[best].flatten(2).to(images) / 255 - images.flatten(1)[:, None]
     near = pairs.square().mean(2).sqrt().sort(dim=1).values
-    ratio = near[:, 0] <= MEMORIZED * near[:, -1]
-    return near[:, 0], ratio if two == 2 else near[:, 0] == 0
+    second = near[:, -1] if near.shape[1] == 2 else torch.zeros_like(near[:, 0])
+    return near[:, 0], near[:, 0] <= MEMORIZED * second

@@ -147,3 +147,28 @@ def show_transfer(
     options, progress = opt.make_options(given), progress_on_stderr(context)
     size = _usual(eps, norm)
     print_lines([draw_transfer(models, dataset, seed, size, norm, options, progress)])
+
+
+@showing.command(
+    name="generation", epilog=opt.examples("harness show generation --model exact_score")
+)
+def show_generation(
+    context: typer.Context,
+    model: Annotated[str, opt.what(f"{opt.MODEL}.")],
+    dataset: opt.Dataset = "digits",
+    seed: opt.Seed = 0,
+    width: opt.Width = None,
+    epochs: opt.Epochs = None,
+    recipe: opt.RecipeName = None,
+    image_seed: opt.ImageSeed = 0,
+    device: opt.Device = "auto",
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
+    checkpoints: opt.Checkpoints = None,
+) -> None:
+    """Draw samples by solver, and trajectories; write results/figures/samples-MODEL-DATASET.png."""
+    given = locals()
+    from harness.plots.show_generation import draw_generation
+
+    options, progress = opt.make_options(given), progress_on_stderr(context)
+    print_lines(draw_generation(model, dataset, seed, options, progress))

@@ -87,6 +87,7 @@ def quality_curve(numbers: pd.DataFrame, size: Size | None = None) -> Figure:
                     axis.axhline(value, color=GRAY, linewidth=0.8, linestyle=style, zorder=1)
             scale_costs(axis, lines["cost"])
         scale_errors(row[0])
+        row[1].set_ylim(bottom=0)  # W2 of samples of this size is never near 0
         row[0].set_ylabel(short(name))
     for axis, title in zip(axes[0], METRICS.values(), strict=False):
         axis.set_title(title, fontsize=7)

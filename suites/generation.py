@@ -239,9 +239,8 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
     distance = quality.sliced_wasserstein(arrays["projections"], arrays["real_projections"])
     yield cell.row(SLICED_W2, distance, n)
     for metric in (SAMPLE_ACCURACY, PRECISION, RECALL):
-        assert metric.of_cell is not None
-        values, positions = metric.of_cell(arrays, "") or ((), ())
-        yield cell.row(metric, float(values.mean()), len(positions))
+        if metric.of_cell is not None and (found := metric.of_cell(arrays, "")) is not None:
+            yield cell.row(metric, float(found[0].mean()), len(found[0]))
     rows = compared(arrays)
     pair = arrays["features"][rows], arrays["real_features"][rows]
     for end, value in zip(("", "low", "high"), quality.mmd2(*pair), strict=True):

@@ -93,7 +93,8 @@ def covered(x: np.ndarray, y: np.ndarray, neighbors: int = NEIGHBORS) -> np.ndar
     own = squared_distances(y, y)
     np.fill_diagonal(own, np.inf)
     radii = np.partition(own, neighbors - 1, axis=1)[:, neighbors - 1]
-    return (squared_distances(x, y) <= radii).any(axis=1)
+    inside: np.ndarray = squared_distances(x, y) <= radii
+    return np.any(inside, axis=1, keepdims=True)[:, 0]
 
 
 def nearest_label(x: np.ndarray, labels: np.ndarray, y: np.ndarray) -> np.ndarray:

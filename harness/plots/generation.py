@@ -46,6 +46,7 @@ PUBLISHED: dict[str, tuple[str, dict[int, float]]] = {
         {3: 110.03, 4: 46.52, 5: 24.97, 6: 11.99, 7: 6.74, 8: 4.54, 9: 3.42, 10: 3.00},
     ),
 }
+LINEAR = 0.1  # of MMD²
 MARKS = (5, 10, 20, 40, 80, 160, 320)
 LEAST, SMALL = 1e-6, 1e-4  # of numbers on a logarithmic axis; of what it shows
 
@@ -88,6 +89,7 @@ def quality_curve(numbers: pd.DataFrame, size: Size | None = None) -> Figure:
             scale_costs(axis, lines["cost"])
         scale_errors(row[0])
         row[1].set_ylim(bottom=0)  # W2 of samples of this size is never near 0
+        scale_mmd(row[2])
         row[0].set_ylabel(short(name))
     for axis, title in zip(axes[0], METRICS.values(), strict=False):
         axis.set_title(title, fontsize=7)
@@ -160,6 +162,15 @@ def scale_errors(axis: Any) -> None:
     axis.yaxis.set_major_locator(FixedLocator([10.0**k for k in range(-5, 2)]))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+
+
+def scale_mmd(axis: Any) -> None:
+    """Make an axis of MMD² logarithmic beyond `LINEAR`, where some solver fails by so much."""
+    if axis.get_ylim()[1] > 5 * LINEAR:
+        axis.set_yscale("symlog", linthresh=LINEAR)
+        axis.yaxis.set_major_locator(FixedLocator([-LINEAR, 0, LINEAR, 1, 10, 100]))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
 
 
 def draw_published(axis: Any) -> None:

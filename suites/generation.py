@@ -25,6 +25,9 @@ accuracy score, spread evenly. `--limit` takes fewer images, and time.
 Reference: T. Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models,
 NeurIPS 2022, https://arxiv.org/abs/2206.00364; the metrics name theirs.
 
+On digits, planted faults show where they should, blur excepted: MMD, sliced W2 and recall see it,
+precision does not, and even takes samples near the mean for better than real ones.
+
 Not measured: the likelihood of images; Fréchet distances of Inception features (FID), which needs
 that network and 50,000 samples; what people see.
 """

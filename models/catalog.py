@@ -39,6 +39,8 @@ MODULES = (
     "harness.models.convection_diffusion",
     "harness.models.exact_score",
     "harness.models.gaussian_fit",
+    "harness.models.edm_score",
+    "harness.models.flow_matching",
 )
 
 

@@ -257,6 +257,14 @@ KARRAS_2022 = Paper(
     2022,
     arxiv="2206.00364",
 )
+LIPMAN_2023 = Paper(
+    "lipman2023flow",
+    "Lipman, Yaron and Chen, Ricky T. Q. and Ben-Hamu, Heli and Nickel, Maximilian and Le, Matt",
+    "Flow Matching for Generative Modeling",
+    "International Conference on Learning Representations",
+    2023,
+    arxiv="2210.02747",
+)
 LI_2023 = Paper(
     "li2023your",
     "Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, "

@@ -63,7 +63,10 @@ Width = Annotated[int | None, training("Channels; 64: ResNet-18 \\[the data set'
 Epochs = Annotated[int | None, training("Passes over the training set \\[the recipe's default].")]
 RecipeName = Annotated[
     str | None,
-    training("fast: 26 epochs; full: 80; pgd7; ruthotto_haber; untrained \\[fast].", "--recipe"),
+    training(
+        "fast: 26 epochs; full: 80; generative; pgd7; ruthotto_haber; untrained \\[fast].",
+        "--recipe",
+    ),
 ]
 Compile = Annotated[
     bool, training("Compile networks: for many epochs or seeds on a GPU.", "--compile")

@@ -141,8 +141,9 @@ def _reporting(
             scalars(options.tensorboard, job, recipe)
         )
 
-        def report(*, step: int, steps: int, loss: float, accuracy: float) -> None:
-            task.to(step, f"loss {loss:.3f}, accuracy {accuracy:.1%}")
+        def report(*, step: int, steps: int, loss: float, accuracy: float | None) -> None:
+            right = "" if accuracy is None else f", accuracy {accuracy:.1%}"
+            task.to(step, f"loss {loss:.3f}{right}")
             if board:
                 board(step=step, steps=steps, loss=loss, accuracy=accuracy)
 

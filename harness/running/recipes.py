@@ -17,6 +17,11 @@ to Adversarial Attacks, ICLR 2018, https://arxiv.org/abs/1706.06083: every image
 last of seven steps of the gradient's sign, each a quarter of the radius 8/255, from a uniform start
 in the ball. The network is in training mode meanwhile, as in the authors' code.
 
+`generative` is for models with a loss of their own, such as denoisers: Adam (D. Kingma and J. Ba,
+ICLR 2015, https://arxiv.org/abs/1412.6980) with betas 0.9 and 0.999, no weight decay, and images
+that are not cropped, since a model of images would learn the crops. Batches and the shape of the
+learning rate are those of `fast`.
+
 `untrained` is `fast` without learning: no weight changes, batch statistics become those of the
 training images. It takes as many epochs as give 100 steps, after which nothing is left of the
 statistics that a network starts with (0.9^100 = 3e-5). What networks show that were not trained
@@ -32,7 +37,10 @@ import torch
 
 from harness.suites.datasets import Split
 
-EPOCHS = {"fast": 26, "full": 80, "pgd7": 26, "ruthotto_haber": 100, "untrained": 1}
+EPOCHS = {
+    "fast": 26, "full": 80, "generative": 100, "pgd7": 26, "ruthotto_haber": 100, "untrained": 1,
+}  # fmt: skip
+ADAM_LR = 2e-3  # highest learning rate of Adam
 RADIUS = 8 / 255  # of adversarial training, in the maximum norm
 STATISTICS = 100  # steps that batch statistics are measured over where nothing is learned
 FEW_CLASSES = ((60, 0.1), (20, 0.02), (20, 0.004))  # epochs, learning rate
@@ -47,7 +55,7 @@ class Recipe:
         epochs: Passes over the training images.
         batch_size: Images a step; the rest of an epoch is left out.
         peak_lr: Highest learning rate; 0 learns nothing.
-        momentum: Of Nesterov's method, or Polyak's without `nesterov`.
+        momentum: Of Nesterov's method, or Polyak's without `nesterov`; of Adam, the first beta.
         weight_decay: L2 coefficient on all parameters, but of models with a penalty of their own.
         crop_padding: Pixels of zeros on each side, from which a crop of the original size is drawn.
         flip: Whether half of the images are mirrored.
@@ -57,6 +65,7 @@ class Recipe:
         compiled: Whether the network is compiled by torch.compile; rounds otherwise.
         attack_eps: Radius of the adversarial images that it is trained on, of images in [0, 1] in
             the maximum norm; 0 trains on the images.
+        optimizer: "sgd" or "adam".
     """
 
     epochs: int
@@ -72,6 +81,7 @@ class Recipe:
     held_out: float = 0.0
     compiled: bool = False
     attack_eps: float = 0.0
+    optimizer: str = "sgd"
 
     def described(self) -> dict[str, Any]:
         """Return what determines a training, JSON-able; `Recipe(**found)` is it again.
@@ -86,6 +96,8 @@ class Recipe:
         told = asdict(self)
         if not self.attack_eps:
             del told["attack_eps"]
+        if self.optimizer == "sgd":
+            del told["optimizer"]
         return told
 
     def steps_per_epoch(self, count: int) -> int:
@@ -135,6 +147,8 @@ def recipe_for(
         return replace(usual, epochs=epochs or least, peak_lr=0.0, weight_decay=0.0)
     if name == "pgd7":
         return replace(usual, attack_eps=RADIUS)
+    if name == "generative":
+        return replace(usual, peak_lr=ADAM_LR, weight_decay=0.0, crop_padding=0, optimizer="adam")
     if name != "ruthotto_haber":
         return usual
     stages = FEW_CLASSES if len(split.classes) <= 10 else MANY_CLASSES
@@ -173,6 +187,8 @@ def _name(recipe: Mapping[str, Any]) -> str:
     """The name of a recipe that is more than a number of epochs; empty for `fast` and `full`."""
     if recipe.get("attack_eps"):
         return "pgd7"
+    if recipe.get("optimizer") == "adam":
+        return "generative"
     return "ruthotto_haber" if recipe.get("stages") else ""
 
 

@@ -21,7 +21,7 @@ def scalars(folder: Path, job: Job, recipe: Recipe) -> Iterator[Report]:
     writer: Any = None
     before = time.monotonic(), 0
 
-    def report(*, step: int, steps: int, loss: float, accuracy: float) -> None:
+    def report(*, step: int, steps: int, loss: float, accuracy: float | None) -> None:
         nonlocal writer, before
         now = time.monotonic()
         if writer is None:  # what an interrupted training wrote beyond this step is done again
@@ -35,7 +35,8 @@ def scalars(folder: Path, job: Job, recipe: Recipe) -> Iterator[Report]:
             ("accuracy", accuracy),
             ("learning rate", learning_rate(recipe, step - 1, steps)),
         ):
-            writer.add_scalar(name, value, step)
+            if value is not None:
+                writer.add_scalar(name, value, step)
 
     try:
         yield report

@@ -1,5 +1,7 @@
 """Where a training is: all that it needs to go on bit for bit, and the file that keeps it."""
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import Regularized
+from harness.models.base import Averaged, Regularized
 from harness.refusal import Refusal
+from harness.running.average import Average
 from harness.running.recipes import Recipe
 from harness.storage import checkpoints
 from harness.storage.arrays import Damaged
+
+# What optimizers keep of each parameter, and what it is called in a file.
+KEPT = {
+    "momentum_buffer": "momentum",
+    "exp_avg": "mean",
+    "exp_avg_sq": "mean square",
+    "step": "steps",
+}
 
 
 @dataclass
@@ -21,33 +32,25 @@ class State:
     Args:
         epoch: Whole epochs that are done, and `step` of them in the next one.
         best: Weights, where images are held out.
+        average: Of a model that is evaluated with an average of its weights.
         within: Of a step that is not the first of an epoch: the sums over the epoch, and the states
             of all generators.
     """
 
     model: nn.Module
-    optimizer: torch.optim.SGD
+    optimizer: torch.optim.Optimizer
     epoch: int
     history: list[dict[str, float]]
     best: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
     within: dict[str, Tensor] = field(default_factory=dict)
+    average: Average | None = None
 
     @classmethod
     def start(cls, model: nn.Module, recipe: Recipe) -> "State":
         """Return the state before the first epoch."""
-        optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=recipe.peak_lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay if is_decayed(model) else 0.0,
-            nesterov=recipe.nesterov,
-            fused=True,
-        )
-        for parameter in model.parameters():
-            # Now, since the fused step cannot add one for a branch that was left out so far.
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return cls(model, optimizer, 0, [])
+        average = Average(model, model.ema) if isinstance(model, Averaged) else None
+        return cls(model, _optimizer(model, recipe), 0, [], average=average)
 
     def resume(self, partial: Path, identity: dict[str, Any]) -> str:
         """Go on from `partial` if it is of the same training; remove it if it is damaged.
@@ -90,48 +93,86 @@ class State:
         """Return all that a resumed training needs, by name."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
-            buffer = self.optimizer.state[parameter].get("momentum_buffer")
-            if buffer is not None:
-                tensors[f"momentum.{name}"] = buffer
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"{KEPT[key]}.{name}"] = value
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.tensors().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         return tensors | {f"within.{k}": v for k, v in self.within.items()}
 
     def restore(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
         self.model.load_state_dict(_below("model.", tensors))
         for name, parameter in self.model.named_parameters():
-            buffer = tensors.get(f"momentum.{name}")
-            if buffer is not None:
+            for key, own in self.optimizer.state[parameter].items():
                 # In the parameter's own memory format, which the fused step takes for granted.
-                own = torch.empty_like(parameter).copy_(buffer)
-                self.optimizer.state[parameter]["momentum_buffer"] = own
+                own.copy_(tensors[f"{KEPT[key]}.{name}"])
+        if self.average is not None:
+            self.average.restore(_below("average.", tensors))
         device = next(self.model.parameters()).device
         self.best = {k: v.to(device) for k, v in _below("best.", tensors).items()}
         self.within = _below("within.", tensors)
         self.epoch, self.history = description["epoch"], description["history"]
         self.step = description.get("step", 0)
 
-    def enter(self, augmentation: torch.Generator) -> tuple[Tensor, Tensor]:
+    def evaluated(self) -> contextlib.AbstractContextManager[None]:
+        """Give the model the weights that it is evaluated with, meanwhile."""
+        return contextlib.nullcontext() if self.average is None else self.average.applied()
+
+    def enter(self, generators: Mapping[str, torch.Generator]) -> tuple[Tensor, Tensor]:
         """Set all generators to where the epoch is; return its sums of losses and of hits."""
         device, within = next(self.model.parameters()).device, self.within
         if not within:
             return torch.zeros((), device=device), torch.zeros((), device=device)
-        augmentation.set_state(within["augmentation"])
+        for purpose, generator in generators.items():
+            generator.set_state(within[purpose])
         torch.set_rng_state(within["layers"])
         if device.type == "cuda":
             torch.cuda.set_rng_state(within["layers on the device"], device)
         return within["losses"].to(device), within["hits"].to(device)
 
-    def leave(self, step: int, augmentation: torch.Generator, losses: Tensor, hits: Tensor) -> None:
+    def leave(
+        self, step: int, generators: Mapping[str, torch.Generator], losses: Tensor, hits: Tensor
+    ) -> None:
         """Note where the epoch is, after that many steps."""
         self.step, device = step, losses.device
         self.within = {
-            "augmentation": augmentation.get_state(),
+            **{purpose: generator.get_state() for purpose, generator in generators.items()},
             "layers": torch.get_rng_state(),
             "losses": losses,
             "hits": hits,
         }
         if device.type == "cuda":
             self.within["layers on the device"] = torch.cuda.get_rng_state(device)
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer, with all that it will keep of each parameter.
+
+    Now, since a fused step cannot add it for a branch that was left out so far.
+    """
+    decay = recipe.weight_decay if is_decayed(model) else 0.0
+    found: torch.optim.Optimizer
+    if recipe.optimizer == "adam":
+        betas = (recipe.momentum, 0.999)
+        found = torch.optim.Adam(
+            model.parameters(), recipe.peak_lr, betas, weight_decay=decay, fused=True
+        )
+        names = ["exp_avg", "exp_avg_sq"]
+    else:
+        found = torch.optim.SGD(
+            model.parameters(),
+            lr=recipe.peak_lr,
+            momentum=recipe.momentum,
+            weight_decay=decay,
+            nesterov=recipe.nesterov,
+            fused=True,
+        )
+        names = ["momentum_buffer"]
+    for parameter in model.parameters():
+        found.state[parameter] |= {name: torch.zeros_like(parameter) for name in names}
+        if recipe.optimizer == "adam":
+            found.state[parameter]["step"] = torch.zeros((), device=parameter.device)
+    return found
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

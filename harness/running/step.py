@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from harness.models.base import Constrained, Regularized
+from harness.models.base import Constrained, Regularized, WithOwnLoss
 from harness.running.recipes import Recipe
 from harness.running.state import State
 
@@ -43,8 +43,12 @@ class Step:
 
     Attributes:
         losses, hits: Sums over the steps of an epoch, (), on the device: of mean losses and of
-            shares of batches that were classified right in training.
+            shares of batches that were classified right in training, which a model with a loss of
+            its own is not asked.
+        generator: What such a loss draws from, on the CPU; that of the epoch.
     """
+
+    generator: torch.Generator | None = None
 
     def __init__(
         self,
@@ -55,6 +59,9 @@ class Step:
     ) -> None:
         self.state, self.forward, self.recipe, self.device = state, forward, recipe, device
         self.losses, self.hits = (torch.zeros((), device=device) for _ in range(2))
+        model = state.model
+        own = model.training_loss if isinstance(model, WithOwnLoss) else None
+        self.own_loss = torch.compile(own) if own and recipe.compiled else own
 
     def __call__(self, batch: Tensor, labels: Tensor, rate: float | Tensor) -> None:
         """Learn from images (N, 3, H, W) in [0, 1] and labels (N,) at a learning rate."""
@@ -63,9 +70,7 @@ class Step:
             group["lr"] = rate
         if self.recipe.attack_eps:
             batch = self.attacked(batch, labels)
-        with arithmetic(self.recipe, self.device):
-            logits = self.forward(batch)
-        loss = cross_entropy(logits.float(), labels)
+        loss = self.loss(batch, labels)
         if isinstance(model, Regularized):
             loss = loss + model.regularization()
         optimizer.zero_grad()
@@ -73,8 +78,23 @@ class Step:
         optimizer.step()
         if isinstance(model, Constrained):
             model.constrain_()
+        if self.state.average is not None:
+            self.state.average.update()
         self.losses += loss.detach()
+
+    def loss(self, batch: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, (), without a penalty; count what is classified right."""
+        with arithmetic(self.recipe, self.device):
+            if self.own_loss is not None:
+                return self.own_loss(batch, labels, self.generator)  # type: ignore[arg-type]
+            logits = self.forward(batch)
         self.hits += (logits.detach().argmax(dim=1) == labels).float().mean()
+        return cross_entropy(logits.float(), labels)
+
+    def means(self, count: int) -> tuple[float, float | None]:
+        """Return the epoch's loss and accuracy after that many steps; None where it has none."""
+        accuracy = None if self.own_loss is not None else float(self.hits) / count
+        return float(self.losses) / count, accuracy
 
     def attacked(self, batch: Tensor, labels: Tensor) -> Tensor:
         """Return adversarial images of a batch, at most the recipe's radius away, in [0, 1]."""
@@ -103,6 +123,8 @@ class Replayed:
         self.step, self._calls, self._alike = step, 0, 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self.why_not = "" if step.device.type == "cuda" else "the device has no graphs"
+        if step.own_loss is not None:
+            self.why_not = "the loss draws on the CPU"
 
     def __call__(self, batch: Tensor, labels: Tensor, rate: float) -> None:
         """Learn from a batch, as `Step`."""
@@ -184,7 +206,10 @@ class Replayed:
         model: nn.Module = state.model
         held = dict(model.named_parameters()) | dict(model.named_buffers())
         for name, parameter in model.named_parameters():
-            held[f"momentum of {name}"] = state.optimizer.state[parameter]["momentum_buffer"]
+            for key, value in state.optimizer.state[parameter].items():
+                held[f"{key} of {name}"] = value
+        if state.average is not None:
+            held |= {f"average of {name}": v for name, v in state.average.tensors().items()}
         return held | {"losses": self.step.losses, "hits": self.step.hits}
 
 

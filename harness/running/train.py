@@ -34,9 +34,12 @@ RECALIBRATION = 5000  # training images that batch statistics are measured on, w
 
 
 class Report(Protocol):
-    """Called about twice a second with the progress; `loss` and `accuracy` are of this epoch."""
+    """Called about twice a second with the progress; `loss` and `accuracy` are of this epoch.
 
-    def __call__(self, *, step: int, steps: int, loss: float, accuracy: float) -> None: ...
+    `accuracy` is None for a model with a loss of its own, which nobody asks for logits meanwhile.
+    """
+
+    def __call__(self, *, step: int, steps: int, loss: float, accuracy: float | None) -> None: ...
 
 
 def train(
@@ -95,6 +98,8 @@ def train(
                 keep()
         if len(held):
             model.load_state_dict(state.best)
+        elif state.average is not None:
+            state.average.apply()
         if isinstance(model, Recalibrated):
             ends = range(0, min(len(images), RECALIBRATION), 500)
             model.recalibrate(as_input(images[i : min(i + 500, RECALIBRATION)]) for i in ends)
@@ -108,9 +113,10 @@ def _whole(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _validate(state: State, images: Images, labels: Tensor, recipe: Recipe) -> None:
     """Record the accuracy on held-out images; keep the best weights, of equals the later."""
-    accuracy = held_accuracy(state.model, images, labels, recipe)
-    if accuracy >= max((h["held_out"] for h in state.history[:-1]), default=0.0):
-        state.best = {k: v.clone() for k, v in state.model.state_dict().items()}
+    with state.evaluated():
+        accuracy = held_accuracy(state.model, images, labels, recipe)
+        if accuracy >= max((h["held_out"] for h in state.history[:-1]), default=0.0):
+            state.best = {k: v.clone() for k, v in state.model.state_dict().items()}
     state.history[-1]["held_out"] = accuracy
 
 
@@ -147,33 +153,37 @@ def _epoch(
     torch.manual_seed(seed_for(seed, "layers", state.epoch))  # dropout and its like
     # A stream for each purpose: models that augment see the same order and crops as those that do
     # not, so that two models of one seed are a pair.
-    crops, augmentation = (
-        torch.Generator().manual_seed(seed_for(seed, purpose, state.epoch))
-        for purpose in ("order and crops", "augmentation")
-    )
-    losses, hits = state.enter(augmentation)
+    purposes = ("order and crops", "augmentation", *(("loss",) if step.own_loss else ()))
+    generators = {
+        purpose: torch.Generator().manual_seed(seed_for(seed, purpose, state.epoch))
+        for purpose in purposes
+    }
+    crops, step.generator = generators.pop("order and crops"), generators.get("loss")
+    losses, hits = state.enter(generators)
     step.losses.copy_(losses)
     step.hits.copy_(hits)
     per_epoch, first = len(images) // recipe.batch_size, state.step
     steps, clock = per_epoch * recipe.epochs, Clock()
-    batches = _batches(model, images, recipe, crops, augmentation, first)
+    batches = _batches(model, images, recipe, crops, generators["augmentation"], first)
     for i, (batch, which) in enumerate(batches, first):
         done = state.epoch * per_epoch + i
         learn(batch, labels[which], learning_rate(recipe, done, steps))
         if report is not None and (clock.due() or i + 1 == per_epoch):
-            loss, accuracy = float(step.losses) / (i + 1), float(step.hits) / (i + 1)
+            loss, accuracy = step.means(i + 1)
             report(step=done + 1, steps=steps, loss=loss, accuracy=accuracy)
         if i + 1 < per_epoch and keep.due():
-            state.leave(i + 1, augmentation, step.losses, step.hits)
+            state.leave(i + 1, generators, step.losses, step.hits)
             keep()
-    loss, accuracy = float(step.losses) / per_epoch, float(step.hits) / per_epoch
+    loss, accuracy = step.means(per_epoch)
     if not math.isfinite(loss):
         raise Failure(
             f"Training diverged: the loss of epoch {state.epoch + 1} is {loss}. Check that "
             "the model is stable, or choose another `--recipe`."
         )
     state.epoch, state.step, state.within = state.epoch + 1, 0, {}
-    state.history.append({"epoch": state.epoch, "loss": loss, "accuracy": accuracy})
+    state.history.append({"epoch": state.epoch, "loss": loss})
+    if accuracy is not None:
+        state.history[-1]["accuracy"] = accuracy
 
 
 def _batches(

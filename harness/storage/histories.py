@@ -13,7 +13,9 @@ from harness.storage.files import list_folder, safe
 from harness.storage.json_files import read_json
 from harness.storage.spelling import problem_of_name
 
-SCORES = ("loss", "accuracy", "held_out")  # of an epoch; the last only where images are held out
+# Of an epoch; without accuracy where a model has a loss of its own, the last where images are held
+# out.
+SCORES = ("loss", "accuracy", "held_out")
 COLUMNS = ("dataset", "model", "seed", "epoch", *SCORES)
 LARGEST = 1e30  # what an axis can have; a training that diverges further ends with an error
 CURE = "Rename it to read the others without it, or train again in another `--results` folder."
@@ -69,7 +71,7 @@ def _check_place(path: Path, content: dict[str, Any]) -> None:
 def _is_epoch(epoch: Any) -> bool:
     return (
         isinstance(epoch, dict)
-        and {"epoch", "loss", "accuracy"} <= epoch.keys()
+        and {"epoch", "loss"} <= epoch.keys()
         and all(type(epoch[name]) in (int, float) for name in epoch)
         and 0 <= epoch["epoch"] <= LARGEST
         and all(abs(epoch[score]) <= LARGEST for score in SCORES if score in epoch)

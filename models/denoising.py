@@ -3,9 +3,9 @@
     log p(x | c) = -integral of E |D(x + s n; s, c) - x|^2 / s^2 d(log s) + what no class changes,
 
 with x in [-1, 1], n standard normal and D the denoiser. `forward` returns these as logits, the
-integral over levels s in equal steps of log s and the mean over draws of n; one set of noise serves
-every image and class, so that classes are compared in pairs and an answer depends on its image
-alone. What all classes have in common is taken off: logits sum to zero.
+integral over levels s in equal steps of log s and the mean over draws of n, less what makes their
+exponentials sum to one. One set of noise serves every image and class, so that classes are compared
+in pairs and an answer depends on its image alone.
 
 Reference: A. C. Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023,
 https://arxiv.org/abs/2303.16203; H. Chen et al., Robust Classification via a Single Diffusion
@@ -74,7 +74,7 @@ class Denoiser(nn.Module):
             # |D - x|^2 less |mean - x|^2, without the difference of two large numbers.
             apart = (found - mean) * (found + mean - 2 * x[:, None])
             logits = logits - apart.flatten(2).sum(2) * (self.step / self.draws / level**2)
-        return logits - logits.mean(dim=1, keepdim=True)
+        return logits.log_softmax(dim=1)
 
 
 def told(labels: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,9 +1,10 @@
 """A small U-Net from a noisy image, a level of noise and a class to an image.
 
-    h1 = block(conv(patches of 2 x 2)),  h2 = attend(block(block(down h1))),
-    out = pixels(conv(block([h1, up h2]))),
-    block(h; e) = h + conv(silu((1 + a) GN(conv(silu(GN(h)))) + b)),  (a, b) = linear(silu(e)),
-    e = linear(silu(linear(waves(level)))) + linear(one-hot class),
+    h1 = block(conv(patches of 2 x 2)),  h2 = block(attend(block(down h1))),
+    out = pixels(conv(told(block([h1, up h2])))),
+    block(h) = h + conv(told(conv(silu(GN(h))))),
+    told(h) = silu((1 + a) GN(h) + b),  (a, b) = linear(silu(e)),
+    e = linear(silu(linear(waves(level)) + linear(one-hot class))),
 
 with 2 width channels on half and 4 width channels on a quarter of the side of the image; waves are
 sines and cosines of the level at geometric frequencies. The class that may be any is the vector of
@@ -25,7 +26,7 @@ from torch.nn import functional
 
 PATCH = 2  # pixels, side of what the first convolution sees as channels
 MULTIPLE = 2 * PATCH  # of pixels; other images are enlarged by their border, and cut again
-FASTEST = 100.0  # radians for each unit of the level, of the fastest wave; the slowest has 1
+FASTEST = 20.0  # radians for each unit of the level, of the fastest wave; the slowest has 1
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -33,22 +34,33 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(channels, max(1, channels // 4)), channels)
 
 
+class Told(nn.Module):
+    """silu((1 + a) GN(h) + b), with a scale and a shift of each channel by the embedding."""
+
+    def __init__(self, channels: int, embedded: int) -> None:
+        super().__init__()
+        self.norm = norm(channels)
+        self.modulation = nn.Linear(embedded, 2 * channels)
+
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        a, b = self.modulation(functional.silu(e))[:, :, None, None].chunk(2, dim=1)
+        return functional.silu((1 + a) * self.norm(h) + b)
+
+
 class Block(nn.Module):
     """h + f(h; e): features (N, c, H, W) and an embedding (N, e) to (N, out, H, W)."""
 
     def __init__(self, channels: int, out: int, embedded: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = norm(channels), norm(out)
+        self.norm, self.told = norm(channels), Told(out, embedded)
         self.conv1 = nn.Conv2d(channels, out, 3, padding=1)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
-        self.modulation = nn.Linear(embedded, 2 * out)
         self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
-        a, b = self.modulation(functional.silu(e))[:, :, None, None].chunk(2, dim=1)
-        f = self.norm2(self.conv1(functional.silu(self.norm1(h))))
-        return self.skip(h) + self.conv2(functional.silu((1 + a) * f + b))
+        f = self.conv1(functional.silu(self.norm(h)))
+        return self.skip(h) + self.conv2(self.told(f, e))
 
 
 class Attention(nn.Module):
@@ -83,10 +95,9 @@ class UNet(nn.Module):
         fine, coarse, embedded = 2 * width, 4 * width, 4 * width
         frequencies = torch.logspace(0, math.log10(FASTEST), width)
         self.register_buffer("frequencies", frequencies, persistent=False)
-        self.level = nn.Sequential(
-            nn.Linear(2 * width, embedded), nn.SiLU(), nn.Linear(embedded, embedded)
-        )
+        self.level = nn.Linear(2 * width, embedded)
         self.label = nn.Linear(num_classes, embedded, bias=False)
+        self.both = nn.Linear(embedded, embedded)
         self.first = nn.Conv2d(3 * PATCH**2, fine, 3, padding=1)
         self.fine = Block(fine, fine, embedded)
         self.down = nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
@@ -95,9 +106,8 @@ class UNet(nn.Module):
         self.coarse2 = Block(coarse, coarse, embedded)
         self.up = nn.Conv2d(coarse, fine, 1)
         self.joined = Block(2 * fine, fine, embedded)
-        self.norm = norm(fine)
+        self.told = Told(fine, embedded)
         self.last = nn.Conv2d(fine, 3 * PATCH**2, 3, padding=1)
-        nn.init.normal_(self.label.weight)
         nn.init.zeros_(self.last.weight)
 
     def forward(self, images: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
@@ -117,14 +127,14 @@ class UNet(nn.Module):
         h = self.up(self.coarse2(h, e))
         h = functional.interpolate(h, scale_factor=2.0, mode="nearest")
         h = self.joined(torch.cat((fine, h), dim=1), e)
-        out = functional.pixel_shuffle(self.last(functional.silu(self.norm(h))), PATCH)
+        out = functional.pixel_shuffle(self.last(self.told(h, e)), PATCH)
         return out[:, :, :height, :width]
 
     def embed(self, level: Tensor, labels: Tensor | None) -> Tensor:
         """Return the embedding of levels (N,) and classes (N,), (N, e)."""
         angles = level[:, None] * self.frequencies
         e = self.level(torch.cat((angles.sin(), angles.cos()), dim=1))
-        if labels is None:
-            return e
-        classes = torch.arange(self.num_classes, device=labels.device)
-        return e + self.label((labels[:, None] == classes).to(e.dtype))
+        if labels is not None:
+            classes = torch.arange(self.num_classes, device=labels.device)
+            e = e + self.label((labels[:, None] == classes).to(e.dtype))
+        return self.both(functional.silu(e))

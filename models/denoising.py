@@ -29,6 +29,7 @@ FROM, TO = 0.2, 2.0  # levels that tell classes apart: below, all give the image
 DROPPED = 0.1  # share of training images whose class is not told
 EMA = 0.999
 KEY = 1_903_001  # of the noise of the classifier
+ROWS = 512  # images that go through the network at a time; more, where one level has more
 
 
 class Denoiser(nn.Module):
@@ -42,15 +43,17 @@ class Denoiser(nn.Module):
     """
 
     sigma_min, sigma_max, ema = SMALLEST, LARGEST, EMA
+    levels: Tensor
     noise: Tensor
 
     def __init__(self, num_classes: int, width: int, levels: int, draws: int) -> None:
         super().__init__()
-        self.num_classes, self.draws = num_classes, draws
+        self.num_classes = num_classes
         self.net = UNet(num_classes, width)
-        self.step = math.log(TO / FROM) / levels
-        places = [i + 0.5 for i in range(levels) for _ in range(draws)]
-        self.levels = [FROM * math.exp(place * self.step) for place in places]
+        step = math.log(TO / FROM) / levels
+        self.weight = step / draws
+        places = torch.arange(levels).repeat_interleave(draws) + 0.5
+        self.register_buffer("levels", FROM * torch.exp(step * places), persistent=False)
         generator = torch.Generator().manual_seed(KEY)
         shape = (levels * draws, 3, MIN_SIZE, MIN_SIZE)
         self.register_buffer("noise", torch.randn(shape, generator=generator), persistent=False)
@@ -61,20 +64,33 @@ class Denoiser(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = 2 * images - 1
-        count, size, classes = len(x), x.shape[-1], self.num_classes
+        size = x.shape[-1]
         many = -(-size // MIN_SIZE)
         noise = self.noise.to(x.dtype).repeat(1, 1, many, many)[..., :size, :size]
-        labels = torch.arange(classes, device=x.device).repeat(count)
-        logits = x.new_zeros(count, classes)
-        for level, n in zip(self.levels, noise, strict=True):
-            noisy = (x + level * n).repeat_interleave(classes, dim=0)
-            found = self.denoise(noisy, noisy.new_full((len(noisy),), level), labels)
-            found = found.view(count, classes, *x.shape[1:])
-            mean = found.mean(dim=1, keepdim=True)
-            # |D - x|^2 less |mean - x|^2, without the difference of two large numbers.
-            apart = (found - mean) * (found + mean - 2 * x[:, None])
-            logits = logits - apart.flatten(2).sum(2) * (self.step / self.draws / level**2)
+        logits = x.new_zeros(len(x), self.num_classes)
+        together = max(1, ROWS // max(1, logits.numel()))
+        for sigma, n in zip(self.levels.split(together), noise.split(together), strict=True):
+            logits = logits - self.weight * self.errors(x, sigma, n)
         return logits.log_softmax(dim=1)
+
+    def errors(self, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        """Return the sum of |D - x|^2 / sigma^2 over levels, (N, classes), less what classes share.
+
+        Args:
+            x: (N, 3, H, W), in [-1, 1].
+            sigma: (L,), levels of noise.
+            noise: (L, 3, H, W), standard normal.
+        """
+        many = len(x), len(sigma), self.num_classes
+        noisy = x[:, None] + column(sigma) * noise  # (N, L, 3, H, W)
+        noisy = noisy[:, :, None].expand(*many, *x.shape[1:]).flatten(0, 2)
+        labels = torch.arange(self.num_classes, device=x.device).expand(many).flatten()
+        levels = sigma[:, None].expand(many).flatten()
+        found = self.denoise(noisy, levels, labels).view(*many, *x.shape[1:])
+        mean = found.mean(dim=2, keepdim=True)
+        # |D - x|^2 less |mean - x|^2, without the difference of two large numbers.
+        apart = ((found - mean) * (found + mean - 2 * x[:, None, None])).flatten(3).sum(3)
+        return (apart / sigma[:, None].square()).sum(1)
 
 
 def told(labels: Tensor, generator: torch.Generator) -> Tensor:

@@ -63,8 +63,11 @@ def coefficients(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     "generative",
     "dx/ds = (x - D(x; s)) / s, D = c_skip x + c_out F(c_in x; s)",
     papers=(KARRAS_2022, LI_2023, CHEN_2024),
-    nulls=("resnet18",),
+    nulls=("gaussian_fit",),
 )
 def edm_score(num_classes: int = 10, width: int = 64, levels: int = 5, draws: int = 1) -> nn.Module:
-    """Diffusion model of Karras et al., a small U-Net; classifies by Bayes' rule."""
+    """Diffusion model of Karras et al. by a small U-Net; classifies by Bayes' rule.
+
+    Its null has no trained weights: two moments of the images.
+    """
     return EDM(num_classes, width, levels, draws)

@@ -49,10 +49,13 @@ class Flow(Denoiser):
     "generative",
     "dx/dt = v(x; t), x_t = (1 - t) x + t n",
     papers=(LIPMAN_2023, LI_2023, CHEN_2024),
-    nulls=("resnet18",),
+    nulls=("gaussian_fit",),
 )
 def flow_matching(
     num_classes: int = 10, width: int = 64, levels: int = 5, draws: int = 1
 ) -> nn.Module:
-    """Straight paths from images to noise, a small U-Net; classifies by Bayes' rule."""
+    """Straight paths from images to noise by a small U-Net; classifies by Bayes' rule.
+
+    Its null has no trained weights: two moments of the images.
+    """
     return Flow(num_classes, width, levels, draws)

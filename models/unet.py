@@ -108,7 +108,8 @@ class UNet(nn.Module):
         self.joined = Block(2 * fine, fine, embedded)
         self.told = Told(fine, embedded)
         self.last = nn.Conv2d(fine, 3 * PATCH**2, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
+        for start in (self.last.weight, self.last.bias):
+            nn.init.zeros_(start)
 
     def forward(self, images: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
         """Return images of the shape of `images`.

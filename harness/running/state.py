@@ -114,6 +114,13 @@ class State:
         self.epoch, self.history = description["epoch"], description["history"]
         self.step = description.get("step", 0)
 
+    def finish(self) -> None:
+        """Give the model the weights that count: the best, else their average, else the last."""
+        if self.best:
+            self.model.load_state_dict(self.best)
+        elif self.average is not None:
+            self.average.apply()
+
     def evaluated(self) -> contextlib.AbstractContextManager[None]:
         """Give the model the weights that it is evaluated with, meanwhile."""
         return contextlib.nullcontext() if self.average is None else self.average.applied()

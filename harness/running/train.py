@@ -96,10 +96,7 @@ def train(
                 _validate(state, held_images, held_labels, recipe)
             if state.epoch < recipe.epochs:
                 keep()
-        if len(held):
-            model.load_state_dict(state.best)
-        elif state.average is not None:
-            state.average.apply()
+        state.finish()
         if isinstance(model, Recalibrated):
             ends = range(0, min(len(images), RECALIBRATION), 500)
             model.recalibrate(as_input(images[i : min(i + 500, RECALIBRATION)]) for i in ends)

@@ -108,7 +108,7 @@ class UNet(nn.Module):
         self.joined = Block(2 * fine, fine, embedded)
         self.told = Told(fine, embedded)
         self.last = nn.Conv2d(fine, 3 * PATCH**2, 3, padding=1)
-        for start in (self.last.weight, self.last.bias):
+        for start in self.last.parameters():
             nn.init.zeros_(start)
 
     def forward(self, images: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:

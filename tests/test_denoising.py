@@ -201,7 +201,8 @@ def test_the_average_is_that_of_the_formula() -> None:
 def test_adam_is_that_of_its_paper() -> None:
     model = Line()
     step = Step(State.start(model, RECIPE), model, RECIPE, CPU)
-    weight, m, v = model.weight.detach().double(), 0.0, 0.0
+    weight = model.weight.detach().double()
+    m = v = torch.zeros(2, dtype=torch.float64)
     for n in range(1, 6):
         step.generator = torch.Generator().manual_seed(n)
         images = torch.rand(8, 3, 4, 4)

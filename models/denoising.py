@@ -25,7 +25,7 @@ from harness.models.base import MIN_SIZE
 from harness.models.unet import UNet
 
 SMALLEST, LARGEST = 0.02, 80.0  # levels of noise of a sample, of images in [-1, 1]
-FROM, TO = 0.2, 2.0  # levels that tell classes apart: below, all give the image; above, the mean
+FROM, TO = 0.5, 32.0  # levels that tell classes apart: below, all give the image; above, the mean
 DROPPED = 0.1  # share of training images whose class is not told
 EMA = 0.999
 KEY = 1_903_001  # of the noise of the classifier

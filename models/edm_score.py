@@ -65,7 +65,7 @@ def coefficients(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     papers=(KARRAS_2022, LI_2023, CHEN_2024),
     nulls=("gaussian_fit",),
 )
-def edm_score(num_classes: int = 10, width: int = 64, levels: int = 5, draws: int = 1) -> nn.Module:
+def edm_score(num_classes: int = 10, width: int = 64, levels: int = 6, draws: int = 1) -> nn.Module:
     """Diffusion model of Karras et al. by a small U-Net; classifies by Bayes' rule.
 
     Its null has no trained weights: two moments of the images.

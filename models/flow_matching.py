@@ -52,7 +52,7 @@ class Flow(Denoiser):
     nulls=("gaussian_fit",),
 )
 def flow_matching(
-    num_classes: int = 10, width: int = 64, levels: int = 5, draws: int = 1
+    num_classes: int = 10, width: int = 64, levels: int = 6, draws: int = 1
 ) -> nn.Module:
     """Straight paths from images to noise by a small U-Net; classifies by Bayes' rule.
 

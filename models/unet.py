@@ -4,12 +4,13 @@
     out = pixels(conv(told(block([h1, up h2])))),
     block(h) = h + conv(told(conv(silu(GN(h))))),
     told(h) = silu((1 + a) GN(h) + b),  (a, b) = linear(silu(e)),
-    e = linear(silu(linear(waves(level)) + linear(one-hot class))),
+    e = linear(silu(linear(waves(level)) + linear(sqrt(C) one-hot class))),
 
 with 2 width channels on half and 4 width channels on a quarter of the side of the image; waves are
-sines and cosines of the level at geometric frequencies. The class that may be any is the vector of
-zeros. Convolutions see patches of 2 x 2 pixels as 12 channels, which costs a quarter and loses
-nothing. The last convolution starts at zero, and so does the last of every block.
+sines and cosines of the level at geometric frequencies, C the number of classes. The class that may
+be any is the vector of zeros. Convolutions see patches of 2 x 2 pixels as 12 channels, which costs
+a quarter and loses nothing. The last convolution starts at zero, and so does the last of every
+block.
 
 Reference: O. Ronneberger et al., U-Net, MICCAI 2015, https://arxiv.org/abs/1505.04597; J. Ho et
 al., Denoising Diffusion Probabilistic Models, NeurIPS 2020, https://arxiv.org/abs/2006.11239; scale
@@ -137,5 +138,6 @@ class UNet(nn.Module):
         e = self.level(torch.cat((angles.sin(), angles.cos()), dim=1))
         if labels is not None:
             classes = torch.arange(self.num_classes, device=labels.device)
-            e = e + self.label((labels[:, None] == classes).to(e.dtype))
+            one_hot = (labels[:, None] == classes).to(e.dtype)
+            e = e + self.label(one_hot * math.sqrt(self.num_classes))
         return self.both(functional.silu(e))

@@ -9,8 +9,16 @@ from harness.study.effects import Numbers
 from harness.study.findings import Finding
 from harness.study.gains import gain, match, total
 from harness.study.inside import cost, learned
+from harness.study.solvers import solver
 
-KINDS = {"gain": gain, "match": match, "sum": total, "learned": learned, "cost": cost}
+KINDS = {
+    "gain": gain,
+    "match": match,
+    "sum": total,
+    "learned": learned,
+    "cost": cost,
+    "solver": solver,
+}
 
 
 def find(question: Question, numbers: Numbers) -> Finding:

@@ -2,7 +2,8 @@
 
     untrained   networks as they start, in place of the trained ones
     clone       the baseline of other seeds, in place of the model
-    shuffled    labels, maps or evaluations dealt at random to other images or networks
+    shuffled    labels, maps, evaluations or errors dealt at random to other images, networks or
+                solvers
 
 "Yes" to one of them says that the question does not ask what it seems to: it is tautological. So
 is, of a match, "worse" to a clone of the baseline. A control is judged alone, which is less strict
@@ -29,7 +30,7 @@ from harness.study.design import Quantity, Question
 from harness.study.effects import Numbers
 
 UNTRAINED, CLONE, SHUFFLED = "untrained networks", "a clone of the baseline", "shuffled {}"
-DEALT = {"learned": "maps", "cost": "evaluations"}
+DEALT = {"learned": "maps", "cost": "evaluations", "solver": "errors"}
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,10 @@ def roll(sample: Sample, by: int) -> Sample:
     return replace(sample, outcomes=np.roll(sample.outcomes, by, axis=0), runs=())
 
 
-def of_untrained(question: Question, numbers: Numbers) -> Numbers:
+def of_untrained(question: Question, numbers: Numbers) -> Numbers | None:
     """The untrained networks; of other seeds, where a question compares with untrained ones."""
+    if question.kind == "solver":
+        return None
     if question.kind == "learned":
         return replace(numbers, trained={k: roll(s, 1) for k, s in numbers.untrained.items()})
     if question.kind == "cost":
@@ -140,8 +143,25 @@ def of_shuffled(question: Question, numbers: Numbers, results: Path) -> Numbers 
             if k.metric == "nfe" and k.model == question.model
         }
         return replace(numbers, trained={**numbers.trained, **own})
+    if question.kind == "solver":
+        return _exchanged(question, numbers, generator)
     relabelled = relabel(question, numbers, results)
     return None if relabelled is None else replace(numbers, trained=relabelled)
+
+
+def _exchanged(
+    question: Question, numbers: Numbers, generator: np.random.Generator
+) -> Numbers | None:
+    """The values of two solvers, given to one or the other by a coin."""
+    made, model = dict(numbers.trained), question.model
+    for group in question.solvers:
+        places = question.decides, question.decides._replace(group=group)
+        swapped = _swap(*(numbers.sample(place, model) for place in places), generator)
+        if swapped is None:
+            return None
+        for place, sample in zip(places, swapped, strict=True):
+            made[_key(numbers, place, model)] = sample
+    return replace(numbers, trained=made)
 
 
 def _key(numbers: Numbers, quantity: Quantity, model: str) -> Key:

@@ -10,13 +10,14 @@ from typing import Literal, NamedTuple
 
 from harness.refusal import Refusal, unknown
 
-Kind = Literal["gain", "match", "sum", "learned", "cost"]
+Kind = Literal["gain", "match", "sum", "learned", "cost", "solver"]
 MARGINS: Mapping[Kind, float] = {  # the smallest difference that matters
     "gain": 0.01,  # one point of accuracy
     "match": 0.01,
     "sum": 0.01,
     "learned": 0.05,  # of the statistic's value
     "cost": 0.1,  # of a rank statistic in [-1, 1]
+    "solver": 0.1,  # of the other solver's value
 }
 
 
@@ -39,16 +40,19 @@ class Question:
         kind: "gain": is the model better than its baseline and all nulls? "match": is it as good as
             its baseline, but for the margin? "sum": does it gain what its parts gain one by one?
             "learned": does training make a statistic of it differ from that of its nulls? "cost":
-            do its evaluations grow with the difficulty of an image?
+            do its evaluations grow with the difficulty of an image? "solver": is it better with one
+            solver than with others?
         model: Whom it is about; models are named as for `--model`.
         decides: The quantity that does.
         baseline: The same network without the idea.
         nulls: Trivial models that would explain the same gain.
         rivals: Further models that are shown, and decide nothing.
         parts: Of a sum: the models with one part of the idea each.
+        solvers: Of a solver: the groups of the others, such as "euler 9", of the same quantity and
+            model; `decides` has the group of its own.
         also: Further quantities that are shown, and decide nothing.
         margin: The smallest difference that matters: a rate; for "learned" a share of the null's
-            value; for "cost" a rank statistic.
+            value, for "solver" of the other solver's; for "cost" a rank statistic.
         curves: Whether accuracy against evaluations is measured too, and said of a match.
     """
 
@@ -61,6 +65,7 @@ class Question:
     nulls: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    solvers: tuple[str, ...] = ()
     also: tuple[Quantity, ...] = ()
     margin: float = 0.01
     curves: bool = False
@@ -188,13 +193,15 @@ def needs_of(questions: Sequence[Question], check: bool = False) -> list[Need]:
     """List what must have been run to answer questions, each model once, untrained ones last.
 
     Args:
-        check: Whether every question is asked of untrained networks too.
+        check: Whether every question is asked of untrained networks too; but of solvers, which no
+            training changes.
     """
     found: dict[tuple[str, bool], dict[str, None]] = {}
     for question in questions:
         for model, suite in _pairs(question):
             found.setdefault((model, False), {})[suite] = None
-        if check or question.kind in ("learned", "cost"):
+        bare = check and question.kind != "solver"
+        if bare or question.kind in ("learned", "cost"):
             for model in (question.model, *question.against, *question.parts):
                 found.setdefault((model, True), {})[question.decides.suite] = None
 

@@ -44,6 +44,7 @@ PARTS = {  # what a kind needs beside a model
     "sum": ("baseline", "parts"),
     "learned": ("nulls",),
     "cost": (),
+    "solver": ("solvers",),
 }
 
 
@@ -155,6 +156,10 @@ def _question(place: _Place, table: Any) -> Question:
         nulls=models("nulls"),
         rivals=models("rivals"),
         parts=models("parts"),
+        solvers=tuple(
+            _name(place, "solvers", group)
+            for group in _list(place, "solvers", table.get("solvers", []), str)
+        ),
         also=tuple(_quantity(place, "also", one) for one in also),
         margin=float(margin),
         curves=curves,

@@ -1,8 +1,8 @@
 """What is known of one difference: samples in, effects out.
 
-A difference is of two networks, of such differences before and after training, of a whole and the
-sum of its parts, or of a rank statistic and none. Networks of one seed start alike, so that they
-are compared seed by seed and image by image; see `analysis.pairs`.
+A difference is of two networks, of one under two conditions, of such differences before and after
+training, of a whole and the sum of its parts, or of a rank statistic and none. Networks of one seed
+start alike, so that they are compared seed by seed and image by image; see `analysis.pairs`.
 """
 
 import math
@@ -172,6 +172,11 @@ class Numbers:
         return self._effect(
             difference(a, b), (a, b), quantity, (model, against), decides, beats=superiority(a, b)
         )
+
+    def within(self, quantity: Quantity, model: str, group: str, decides: bool) -> Effect:
+        """Return the difference of two groups of conditions of one model: its own and `group`."""
+        a, b = (self.sample(place, model) for place in (quantity, quantity._replace(group=group)))
+        return self._effect(difference(a, b), (a, b), quantity, (model, group), decides)
 
     def learned(self, quantity: Quantity, model: str, against: str, decides: bool) -> Effect:
         """Return the difference of two models less that of the same networks untrained."""

@@ -57,7 +57,7 @@ class Finding:
 
 def margin_of(question: Question) -> str:
     """Return the margin in words, "a point", "0.5 points", "5 %"."""
-    if question.kind == "learned":
+    if question.kind in ("learned", "solver"):
         return f"{100 * question.margin:g} %"
     if question.kind == "cost":
         return f"{question.margin:g}"

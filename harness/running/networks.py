@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness.models.base import Fitted
+from harness.models.base import Fitted, WithOwnLoss
 from harness.progress import Progress
 from harness.refusal import user_input
 from harness.running.environment import environment
@@ -93,7 +93,7 @@ def _train(
         "num_classes": len(split.classes),
     }
     work = f"training {recipe.epochs} epochs of" if recipe.epochs else "fitting it to"
-    progress.say(f"{_reason(job)}: {work} {len(split)} images.")
+    progress.say(f"{_reason(job)}: {work} {len(split)} images.{_advice(model, recipe)}")
     start = time.monotonic()
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
     with _reporting(job, recipe, steps, options, progress) as report:
@@ -121,6 +121,13 @@ def _train(
     partial(job).unlink(missing_ok=True)
     weights = Weights(path, path, description)
     return model, replace(job, weights=weights)
+
+
+def _advice(model: nn.Module, recipe: Recipe) -> str:
+    """What to say of a recipe that was made for other models."""
+    if not isinstance(model, WithOwnLoss) or recipe.optimizer != "sgd" or not recipe.peak_lr:
+        return ""
+    return " It has a loss of its own: `--recipe generative` is made for such models."
 
 
 def _reason(job: Job) -> str:

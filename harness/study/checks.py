@@ -156,7 +156,8 @@ def _exchanged(
     made, model = dict(numbers.trained), question.model
     for group in question.solvers:
         places = question.decides, question.decides._replace(group=group)
-        swapped = _swap(*(numbers.sample(place, model) for place in places), generator)
+        own, other = (numbers.sample(place, model) for place in places)
+        swapped = _swap(own, other, generator)
         if swapped is None:
             return None
         for place, sample in zip(places, swapped, strict=True):

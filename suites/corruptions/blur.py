@@ -47,7 +47,7 @@ def defocus_blur(
     if exact or len(kernel) <= DIRECT:
         return quantize(linear.correlate(intensities(images), kernel))
     x = images.to(product_type(images.device))
-    return _levels(linear.two_sided(x, *_disk_matrices(radius, sd, *_side(x), x.dtype, x.device)))
+    return _levels(linear.two_sided(x, _disk_matrices(radius, sd, *_side(x), x.dtype, x.device)))
 
 
 @CORRUPTIONS.register
@@ -125,7 +125,7 @@ def zoom_blur(
         )
         return quantize(_zoom_as_published(intensities(images), left, right))
     matrices = _zoom_matrices(factors, centered, *_side(x), x.dtype, x.device)
-    return _levels(linear.two_sided(x, *matrices))
+    return _levels(linear.two_sided(x, matrices))
 
 
 @CORRUPTIONS.register
@@ -235,7 +235,7 @@ def _levels(values: Tensor) -> Tensor:
 @functools.cache
 def _disk_matrices(
     radius: float, sd: float, height: int, width: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
+) -> linear.Products:
     left, right = linear.separate(linear.disk(radius, sd))
     return linear.stack(
         [linear.correlation_matrix(a, height, "mirror") for a in left],
@@ -253,7 +253,7 @@ def _zoom_matrices(
     width: int,
     dtype: torch.dtype,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
+) -> linear.Products:
     left = [linear.trim(linear.zoom_matrix(height, z), centered) for z in factors]
     right = [linear.trim(linear.zoom_matrix(width, z), centered) for z in factors]
     share = 1 / (len(factors) + 1)
@@ -268,6 +268,6 @@ def _zoom_as_published(x: Tensor, left: list[np.ndarray], right: list[np.ndarray
     total = torch.zeros_like(x)
     for a, b in zip(left, right, strict=True):
         total += linear.two_sided(
-            x.double(), *linear.stack([a], [b], torch.float64, x.device)
+            x.double(), linear.stack([a], [b], torch.float64, x.device)
         ).float()
     return (x + total).div_(torch.full_like(x[:1], len(left) + 1))

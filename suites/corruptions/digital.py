@@ -185,8 +185,8 @@ def _displace(
     shape = (n, 2, height, width)
     u = philox.uniform(shape, seed, "elastic_transform", severity, indices, draw=1)
     x = x.to(product_type(x.device))
-    rows, columns = _smooth(*sigmas, height, width, x.dtype, x.device)
-    dx, dy = linear.two_sided(u.to(x.dtype).mul_(2).sub_(1).mul_(alpha), rows, columns).unbind(1)
+    smooth = _smooth(*sigmas, height, width, x.dtype, x.device)
+    dx, dy = linear.two_sided(u.to(x.dtype).mul_(2).sub_(1).mul_(alpha), smooth).unbind(1)
     h = torch.arange(height, device=x.device)[:, None] + 0.5
     w = torch.arange(width, device=x.device) + 0.5
     grid = torch.stack([dx.add_(w).mul_(2 / width), dy.add_(h).mul_(2 / height)], -1).sub_(1)
@@ -202,7 +202,7 @@ def _smooth(
     width: int,
     dtype: torch.dtype,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
+) -> linear.Products:
     matrices = [
         linear.correlation_matrix(linear.gauss_weights(sigma, 3), size, "reflect")
         for sigma, size in ((sigma_rows, height), (sigma_columns, width))

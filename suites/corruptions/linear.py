@@ -7,13 +7,21 @@ order of the reference, in float64.
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Blocks = tuple[tuple[slice, tuple[tuple[slice, Tensor], ...]], ...]
+
+DENSE = 64  # pixels; whole products of matrices are cheaper up to here
+BLOCK = 16  # rows of a block of a product
+RUN = 192  # terms of a run of a sum
 
 
 def border(position: np.ndarray, size: int, rule: str) -> np.ndarray:
@@ -98,22 +106,71 @@ def trim(matrix: np.ndarray, centered: bool) -> np.ndarray:
     return matrix[first : first + size]
 
 
+@dataclass(frozen=True)
+class Products:
+    """What `two_sided` needs for the sum over k of A_k X B_k^T, each A_k (H', H), B_k (W', W).
+
+    Args:
+        left: (H', H K), columns in the order (h, k); `right`: (W, K W').
+        rows: Blocks of rows of `left`, each with the columns that are not all 0, in parts;
+            `columns`: the same of each B_k^T. None for both where whole products are cheaper.
+    """
+
+    left: Tensor
+    right: Tensor
+    rows: Blocks | None = None
+    columns: Blocks | None = None
+
+
 def stack(
     left: Sequence[np.ndarray],
     right: Sequence[np.ndarray],
     dtype: torch.dtype,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Return what `two_sided` needs for the sum of left[k] X right[k]^T, for left[k] (H', H).
-
-    These are matrices (H', H K) and (W, K W').
-    """
+) -> Products:
+    """Return what `two_sided` needs for the sum of left[k] X right[k]^T."""
     a = np.stack(left, axis=-1)  # (H', H, K)
-    b = np.concatenate(right).T  # (W, K W')
-    return (
+    b = np.stack([matrix.T for matrix in right], axis=1)  # (W, K, W')
+    rows = columns = None
+    if device.type == "cpu" and min(a.shape[1], len(b)) > DENSE:
+        k = len(left)
+        used = np.repeat(np.any(a != 0, -1), k, axis=1)
+        flat = torch.tensor(a.reshape(len(a), -1), dtype=dtype)
+        rows = tuple(
+            (out, tuple((part, flat[out, part].contiguous()) for part in parts))
+            for out, parts in _bands(used)
+        )
+        flat = torch.tensor(b, dtype=dtype)
+        columns = tuple(
+            (out, tuple((part, flat[part, :, out].flatten(1).contiguous()) for part in parts))
+            for out, parts in _bands(np.any(b != 0, 1).T)
+        )
+    return Products(
         torch.tensor(a.reshape(len(a), -1), dtype=dtype, device=device),
-        torch.tensor(np.ascontiguousarray(b), dtype=dtype, device=device),
+        torch.tensor(b.reshape(len(b), -1), dtype=dtype, device=device),
+        rows,
+        columns,
     )
+
+
+def _bands(used: np.ndarray) -> list[tuple[slice, list[slice]]]:
+    """Return blocks of rows of a matrix (M, K), and for each the columns that it uses, in parts.
+
+    A product of matrices sums in runs, and the runs' sums one after the other; the last bits of a
+    result show where they end. Parts end there too, so a block of a product has the bits of the
+    whole one. The runs are those of MKL on x86; elsewhere the last bit may differ.
+    """
+    size, depth = used.shape
+    run = depth if depth <= RUN else min(RUN, depth // 2)
+    starts = range(0, max(size - BLOCK, 0) + 1, BLOCK)
+    blocks = []
+    for start in starts:
+        out = slice(start, size if start == starts[-1] else start + BLOCK)
+        at = np.flatnonzero(used[out].any(0))
+        first, end = int(at[0]), int(at[-1]) + 1
+        edges = [first, *range((first // run + 1) * run, end, run), end]
+        blocks.append((out, [slice(*pair) for pair in itertools.pairwise(edges)]))
+    return blocks
 
 
 def fewest(
@@ -129,17 +186,42 @@ def fewest(
     u, s, v = np.linalg.svd(r_left @ r_right.T)
     kept = s > 1e-12 * s[0]
     a, b = q_left @ (u[:, kept] * s[kept]), q_right @ v[kept].T
+    # Where all matrices are 0, so are their combinations, but for round-off.
+    a *= np.any(np.stack(left) != 0, 0).reshape(-1, 1)
+    b *= np.any(np.stack(right) != 0, 0).reshape(-1, 1)
     return (
         [a[:, k].reshape(left[0].shape) for k in range(kept.sum())],
         [b[:, k].reshape(right[0].shape) for k in range(kept.sum())],
     )
 
 
-def two_sided(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return sum over k of A_k X B_k^T for images (N, C, H, W), given the `stacked` matrices."""
-    n, c, _, w = x.shape
-    terms = (x.reshape(-1, w) @ right).view(n * c, left.shape[1], -1)  # rows (h, k)
-    return torch.bmm(left.expand(n * c, *left.shape), terms).unflatten(0, (n, c))
+def two_sided(x: Tensor, by: Products) -> Tensor:
+    """Return the sum over k of A_k X B_k^T for images (N, C, H, W)."""
+    n, c, height, width = x.shape
+    if by.rows is None or by.columns is None:
+        terms = (x.reshape(-1, width) @ by.right).view(n * c, by.left.shape[1], -1)  # rows (h, k)
+        return torch.bmm(by.left.expand(n * c, *by.left.shape), terms).unflatten(0, (n, c))
+    across = by.columns[-1][0].stop
+    k = by.right.shape[1] // across
+    out = x.new_empty(n * c, len(by.left), across)
+    terms = x.new_empty(height, k, across)
+    for plane, result in zip(x.reshape(n * c, height, width), out, strict=True):
+        for place, parts in by.columns:
+            product = _summed((plane[:, part], matrix) for part, matrix in parts)
+            terms[:, :, place] = product.view(height, k, -1)
+        rows = terms.view(height * k, across)
+        for place, parts in by.rows:
+            _summed(((matrix, rows[part]) for part, matrix in parts), result[place])
+    return out.unflatten(0, (n, c))
+
+
+def _summed(factors: Iterable[tuple[Tensor, Tensor]], out: Tensor | None = None) -> Tensor:
+    """Return the sum of the products of pairs of matrices, in `out` if given."""
+    total = None
+    for a, b in factors:
+        total = torch.mm(a, b, out=out) if total is None else total.addmm_(a, b)
+    assert total is not None
+    return total
 
 
 @functools.cache

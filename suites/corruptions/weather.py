@@ -61,7 +61,7 @@ def snow(
     field = normal.double().mul_(sd).add_(mean)
     if z != 1:
         # The package trims the zoomed field only after it was blurred.
-        field = linear.two_sided(field, *_zoom(z, published, height, width, field.device))
+        field = linear.two_sided(field, _zoom(z, published, height, width, field.device))
     layer = field.masked_fill_(field < threshold, 0).clamp_(0, 1).mul_(255)
     if published:
         layer = layer.floor_()
@@ -220,7 +220,7 @@ def plasma(u: Tensor, side: int, decay: float) -> Tensor:
 @functools.cache
 def _zoom(
     factor: float, trim: bool, height: int, width: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+) -> linear.Products:
     matrices = [linear.zoom_matrix(size, factor) for size in (height, width)]
     if trim:
         matrices = [linear.trim(matrix, centered=True) for matrix in matrices]

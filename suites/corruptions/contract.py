@@ -28,8 +28,13 @@ CACHED = 64 << 10  # pixels in a block of work on the CPU
 RESIDENT = 1 << 21  # the same on other devices
 
 
-def corruption(body: Body) -> Corruption:
-    """Put the checks and the blocks in front of `body`, under its name."""
+def corruption(body: Body, by_image: bool = False) -> Corruption:
+    """Put the checks and the blocks in front of `body`, under its name.
+
+    Args:
+        by_image: Whether `body` takes images that are not small one by one, so that large blocks
+            cost no time on a CPU either.
+    """
 
     @functools.wraps(body)
     def corrupted(
@@ -49,7 +54,8 @@ def corruption(body: Body) -> Corruption:
         on_cpu = images.device.type == "cpu"
         if on_cpu:
             keep_large_blocks()
-        pixels = CACHED if on_cpu else RESIDENT
+        one_by_one = by_image and min(images.shape[2:]) > SMALL
+        pixels = CACHED if on_cpu and not one_by_one else RESIDENT
         rows = max(1, pixels // (images.shape[2] * images.shape[3]))
         out = torch.empty_like(images)
         with torch.no_grad():

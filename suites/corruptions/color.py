@@ -35,15 +35,21 @@ def hsv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
     """Return float64 images (N, 3, H, W) of hue, saturation and value (N, H, W)."""
     six = h * 6
-    i = six.floor()
-    f = six.sub_(i)
+    floor = six.floor()
+    sector = floor.to(torch.uint8)  # 0..5, or 6 for 0 by round-off
+    f = six.sub_(floor)
+    odd = (sector & 1).view(torch.bool)
     p = (1 - s).mul_(v)
-    q = (1 - f * s).mul_(v)
-    t = (1 - (1 - f).mul_(s)).mul_(v)
-    i = torch.where(i >= 6, i - 6, i)
-    is1, is2, is4 = i == 1, i == 2, i == 4
-    upper, middle = i >= 3, (i == 2) | (i == 3)
-    r = torch.where(is1, q, torch.where(is4, t, torch.where(middle, p, v)))
-    g = torch.where(i == 0, t, torch.where(i == 3, q, torch.where(upper, p, v)))
-    b = torch.where(is2, t, torch.where(i == 5, q, torch.where(i < 2, p, v)))
-    return torch.stack([r, g, b], 1)
+    middle = torch.where(odd, f, 1 - f).mul_(s)  # of q in odd sectors, else of t
+    middle = (1 - middle).mul_(v)
+    third = (sector * 86).bitwise_right_shift_(6)  # the sector modulo 3; products modulo 256
+    pair = sector >> 1
+    low_red, low_green = pair == 1, pair == 2
+    low_blue = ~(low_red | low_green)
+    return torch.stack(
+        [
+            torch.where(third == place, middle, torch.where(low, p, v))
+            for place, low in ((1, low_red), (0, low_green), (2, low_blue))
+        ],
+        1,
+    )

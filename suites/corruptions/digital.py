@@ -191,11 +191,15 @@ def _displace(
     u = philox.uniform(shape, seed, "elastic_transform", severity, indices, draw=1)
     x = x.to(product_type(x.device))
     smooth = _smooth(*sigmas, height, width, x.dtype, x.device)
-    dx, dy = linear.two_sided(u.to(x.dtype).mul_(2).sub_(1).mul_(alpha), smooth).unbind(1)
+    places = linear.two_sided(u.to(x.dtype).mul_(2).sub_(1).mul_(alpha), smooth)
+    dx, dy = places.unbind(1)
     h = torch.arange(height, device=x.device)[:, None] + 0.5
     w = torch.arange(width, device=x.device) + 0.5
-    grid = torch.stack([dx.add_(w).mul_(2 / width), dy.add_(h).mul_(2 / height)], -1).sub_(1)
-    sampled = F.grid_sample(x, grid, "bilinear", "reflection", align_corners=False)
+    dx.add_(w).mul_(2 / width).sub_(1)
+    dy.add_(h).mul_(2 / height).sub_(1)
+    sampled = F.grid_sample(
+        x, places.permute(0, 2, 3, 1), "bilinear", "reflection", align_corners=False
+    )
     return quantize(sampled.add_(TIE))
 
 

@@ -9,7 +9,7 @@ order of the reference, in float64.
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,24 +203,24 @@ def two_sided(x: Tensor, by: Products) -> Tensor:
         return torch.bmm(by.left.expand(n * c, *by.left.shape), terms).unflatten(0, (n, c))
     across = by.columns[-1][0].stop
     k = by.right.shape[1] // across
+    lines = x.reshape(-1, width)
+    terms = x.new_empty(len(lines), k, across)
+    for place, parts in by.columns:
+        product = _summed([(lines[:, part], matrix) for part, matrix in parts])
+        terms[:, :, place] = product.view(len(lines), k, -1)
     out = x.new_empty(n * c, len(by.left), across)
-    terms = x.new_empty(height, k, across)
-    for plane, result in zip(x.reshape(n * c, height, width), out, strict=True):
-        for place, parts in by.columns:
-            product = _summed((plane[:, part], matrix) for part, matrix in parts)
-            terms[:, :, place] = product.view(height, k, -1)
-        rows = terms.view(height * k, across)
+    for rows, result in zip(terms.view(n * c, height * k, across), out, strict=True):
         for place, parts in by.rows:
-            _summed(((matrix, rows[part]) for part, matrix in parts), result[place])
+            _summed([(matrix, rows[part]) for part, matrix in parts], result[place])
     return out.unflatten(0, (n, c))
 
 
-def _summed(factors: Iterable[tuple[Tensor, Tensor]], out: Tensor | None = None) -> Tensor:
+def _summed(factors: list[tuple[Tensor, Tensor]], out: Tensor | None = None) -> Tensor:
     """Return the sum of the products of pairs of matrices, in `out` if given."""
-    total = None
-    for a, b in factors:
-        total = torch.mm(a, b, out=out) if total is None else total.addmm_(a, b)
-    assert total is not None
+    (a, b), *others = factors
+    total = torch.mm(a, b, out=out)
+    for a, b in others:
+        total.addmm_(a, b)
     return total
 
 

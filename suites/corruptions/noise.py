@@ -45,8 +45,9 @@ def shot_noise(
     word = philox.words(images.shape, seed, "shot_noise", severity, indices)
     column = word >> 24
     entry = shot_table(rate, images.device).take(column.add(images, alpha=256))
-    kept = word < entry & (2**33 - 1)
-    return torch.where(kept, column, entry.bitwise_right_shift_(33)).to(torch.uint8)
+    kept = (word < entry & (2**33 - 1)).view(torch.uint8).neg_()
+    alias = entry.bitwise_right_shift_(33).to(torch.uint8)
+    return column.to(torch.uint8).bitwise_xor_(alias).bitwise_and_(kept).bitwise_xor_(alias)
 
 
 @CORRUPTIONS.register

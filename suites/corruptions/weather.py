@@ -121,9 +121,8 @@ def fog(
     side = 1 << (max(height, width) - 1).bit_length()
     u = philox.uniform((len(images), side * side - 1), seed, "fog", severity, indices)
     haze = plasma(u, side, decay)[:, None, :height, :width].mul_(c)
-    x = intensities(images)
-    largest = x.amax((1, 2, 3), keepdim=True)
-    return quantize((x + haze).mul_(largest).div_(largest + c))
+    largest = intensities(images.amax((1, 2, 3), keepdim=True))
+    return quantize(intensities(images).add_(haze).mul_(largest).div_(largest + c))
 
 
 @CORRUPTIONS.register

@@ -1,4 +1,4 @@
-"""Pillow's and torchvision's own code on a batch on the CPU, image by image.
+"""Pillow's own code on a batch on the CPU, image by image.
 
 It makes the same bytes as our batched integer arithmetic, which other devices and other codecs
 need, and is faster on images that are not small.
@@ -31,22 +31,21 @@ def shrunk(images: Tensor, height: int, width: int) -> np.ndarray:
     """Return images (N, 3, H, W) as means of whole pixels, uint8 (N, 3, height, width)."""
     out = np.empty((len(images), 3, height, width), np.uint8)
     for planes, result in zip(images.numpy(), out, strict=True):
-        small = joined(planes).resize((width, height), Image.Resampling.BOX)
-        for band, plane in zip(small.split(), result, strict=True):
-            plane[...] = band
+        split(joined(planes).resize((width, height), Image.Resampling.BOX), result)
     return out
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
-    """Return images (N, 3, H, W) as they come back from JPEG files.
-
-    Pillow writes them, torchvision reads them: each is the faster one.
-    """
-    from torchvision.io import decode_jpeg
-
-    out = torch.empty_like(images)
+    """Return images (N, 3, H, W) as they come back from JPEG files."""
+    out = np.empty(images.shape, np.uint8)
     for planes, result in zip(images.numpy(), out, strict=True):
         file = io.BytesIO()
         joined(planes).save(file, "JPEG", quality=quality)
-        result.copy_(decode_jpeg(torch.frombuffer(file.getbuffer(), dtype=torch.uint8)))
-    return out
+        split(Image.open(file, formats=["JPEG"]), result)
+    return torch.from_numpy(out)
+
+
+def split(image: Image.Image, planes: np.ndarray) -> None:
+    """Write an image into uint8 planes (3, H, W)."""
+    for band, plane in zip(image.split(), planes, strict=True):
+        plane[...] = band

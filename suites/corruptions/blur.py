@@ -18,6 +18,7 @@ from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import linear
 from harness.suites.corruptions.contract import (
+    SMALL,
     corruption,
     intensities,
     pick,
@@ -69,10 +70,16 @@ def glass_blur(
     height, width = _side(images)
     shape = (len(images), passes, height - 2 * d, width - 2 * d)
     word = philox.words(shape, seed, "glass_blur", severity, indices)
+    u = quantize(linear.gauss(intensities(images), sigma))
+    if images.device.type == "cpu" and min(height, width) > SMALL and philox.has_loops():
+        from harness.suites.corruptions.copies import copy_nearby
+
+        copy_nearby(u.numpy(), word.numpy(), d)
+        return quantize(linear.gauss(intensities(u), sigma))
     # One word holds both offsets plus d, as the leading two digits of a fraction in base 2d.
     word *= 2 * d
     down, right = word >> 32, word.bitwise_and_(philox.MASK).mul_(2 * d).bitwise_right_shift_(32)
-    u = quantize(linear.gauss(intensities(images), sigma)).flatten(2)
+    u = u.flatten(2)
     for dy, dx in zip(down.unbind(1), right.unbind(1), strict=True):
         source = copies(dy, dx, d, height, width)
         u = u.gather(2, source[:, None].expand_as(u))

@@ -18,8 +18,8 @@ from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import linear
 from harness.suites.corruptions.contract import (
-    SMALL,
     corruption,
+    has_loops,
     intensities,
     pick,
     product_type,
@@ -71,10 +71,10 @@ def glass_blur(
     shape = (len(images), passes, height - 2 * d, width - 2 * d)
     word = philox.words(shape, seed, "glass_blur", severity, indices)
     u = quantize(linear.gauss(intensities(images), sigma))
-    if images.device.type == "cpu" and min(height, width) > SMALL and philox.has_loops():
-        from harness.suites.corruptions.copies import copy_nearby
+    if has_loops(images):
+        from harness.suites.corruptions import loops
 
-        copy_nearby(u.numpy(), word.numpy(), d)
+        loops.copy_nearby(u.numpy(), word.numpy(), d)
         return quantize(linear.gauss(intensities(u), sigma))
     # One word holds both offsets plus d, as the leading two digits of a fraction in base 2d.
     word *= 2 * d

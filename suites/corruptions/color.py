@@ -15,6 +15,20 @@ order gives the published files, and the same images on every device.
 import torch
 from torch import Tensor
 
+from harness.suites.corruptions.contract import has_loops, intensities, quantize
+
+
+def recolor(images: Tensor, a: float = 1.0, b: float = 0.0, c: float = 0.0) -> Tensor:
+    """Return uint8 images (N, 3, H, W) of saturation a S + b and value V + c, within [0, 1]."""
+    if has_loops(images):
+        from harness.suites.corruptions import loops
+
+        out = torch.empty_like(images)
+        loops.recolor(images.flatten(2).numpy(), a, b, c, out.flatten(2).numpy())
+        return out
+    h, s, v = hsv(intensities(images))
+    return quantize(rgb(h, s.mul_(a).add_(b).clamp_(0, 1), v.add_(c).clamp_(0, 1)))
+
 
 def hsv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return hue in [0, 1), saturation and value (N, H, W) of float64 images (N, 3, H, W)."""

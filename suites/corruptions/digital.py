@@ -133,8 +133,7 @@ def saturate(
         ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
         ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
     )
-    h, s, v = color.hsv(intensities(images))
-    return quantize(color.rgb(h, s.mul_(a).add_(b).clamp_(0, 1), v))
+    return color.recolor(images, float(a), float(b))
 
 
 def codec(constants: str = "cifar10_c") -> str:

@@ -132,8 +132,7 @@ def brightness(
 ) -> Tensor:
     """V + c for the largest channel, hue and saturation kept. Nothing is drawn."""
     c = pick(constants, severity, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5))
-    h, s, v = color.hsv(intensities(images))
-    return quantize(color.rgb(h, s, v.add_(c).clamp_(0, 1)))
+    return color.recolor(images, c=c)
 
 
 @CORRUPTIONS.register

@@ -161,7 +161,7 @@ def test_memory_grows_with_the_batch_by_input_and_output_alone(
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             peaks.append(process.submit(peak, batch).result())
     lines = [f"| {b} | {p / 2**20:.0f} |" for b, p in zip(BATCHES, peaks, strict=True)]
-    keep("**Peak memory of a process** that corrupts 224 x 224 images in each of the fifteen ways,\n"
+    keep("**Peak memory of a process** that corrupts 224 x 224 images in all fifteen ways,\n"
          "input and output included\n\n| images | MiB |\n|---|---|\n"
          + "\n".join(lines), "cpu")  # fmt: skip
     images = torch.zeros((4, 3, 224, 224), dtype=torch.uint8)

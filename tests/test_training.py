@@ -20,6 +20,7 @@ from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.initial import initialize
 from harness.running.recipes import (
     Recipe,
+    attack_radius,
     describe_recipe,
     flags,
     is_untrained,
@@ -441,14 +442,32 @@ def test_adversarial_images_are_in_the_ball_and_raise_the_loss(split: Split) -> 
     step = Step(State.start(model, recipe), model, recipe, CPU)
     images, labels = as_input(split.images[:32]), split.labels[:32]
     torch.manual_seed(0)
+    step.radius.fill_(8 / 255)
     found = step.attacked(images, labels)
     assert (found - images).abs().max() <= 8 / 255 + 1e-6
     assert found.min() >= 0 and found.max() <= 1 and not found.requires_grad
     assert all(p.grad is None for p in model.parameters())
     near = (images + 8 / 255 * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
     with torch.no_grad():
-        losses = [nn.functional.cross_entropy(model.train()(x), labels) for x in (near, found)]
+        losses = [nn.functional.cross_entropy(model.eval()(x), labels) for x in (near, found)]
     assert losses[1] > losses[0]
+
+
+def test_the_radius_of_adversarial_training_rises() -> None:
+    recipe = dataclasses.replace(SHORT, attack_eps=0.1, attack_rise=0.5)
+    radii = [attack_radius(recipe, step, 8) for step in range(8)]
+    assert radii == pytest.approx([0.025, 0.05, 0.075, *[0.1] * 5])
+    assert attack_radius(dataclasses.replace(recipe, attack_rise=0.0), 0, 8) == 0.1
+    assert attack_radius(SHORT, 3, 8) == 0
+
+
+def test_attacks_leave_batch_statistics_to_the_steps(split: Split) -> None:
+    recipe = dataclasses.replace(SHORT, attack_eps=8 / 255)
+    norm = nn.BatchNorm2d(4)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Flatten(), nn.Linear(3600, 10))
+    step = Step(State.start(model, recipe), model.train(), recipe, CPU)
+    step(as_input(split.images[:16]), split.labels[:16], 0.01)
+    assert norm.num_batches_tracked == 1 and model.training
 
 
 def test_recipes_of_before_are_described_as_before(split: Split) -> None:

@@ -42,6 +42,7 @@ class Step:
         forward: The state's model, or the same compiled.
 
     Attributes:
+        radius: Of adversarial images, (), on the device.
         losses, hits: Sums over the steps of an epoch, (), on the device: of mean losses and of
             shares of batches that were classified right in training, which a model with a loss of
             its own is not asked.
@@ -58,7 +59,7 @@ class Step:
         device: torch.device,
     ) -> None:
         self.state, self.forward, self.recipe, self.device = state, forward, recipe, device
-        self.losses, self.hits = (torch.zeros((), device=device) for _ in range(2))
+        self.losses, self.hits, self.radius = (torch.zeros((), device=device) for _ in range(3))
         model = state.model
         own = model.training_loss if isinstance(model, WithOwnLoss) else None
         self.own_loss = torch.compile(own) if own and recipe.compiled else own
@@ -70,6 +71,7 @@ class Step:
             group["lr"] = rate
         if self.recipe.attack_eps:
             batch = self.attacked(batch, labels)
+            model.train()
         loss = self.loss(batch, labels)
         if isinstance(model, Regularized):
             loss = loss + model.regularization()
@@ -97,8 +99,12 @@ class Step:
         return float(self.losses) / count, accuracy
 
     def attacked(self, batch: Tensor, labels: Tensor) -> Tensor:
-        """Return adversarial images of a batch, at most the recipe's radius away, in [0, 1]."""
-        eps = self.recipe.attack_eps
+        """Return adversarial images of a batch, at most `radius` away, in [0, 1].
+
+        They are of the network in evaluation mode, in which it is left.
+        """
+        eps = self.radius
+        self.state.model.eval()
         low, high = (batch - eps).clamp(min=0), (batch + eps).clamp(max=1)
         start = batch + eps * (2 * torch.rand_like(batch) - 1)
         found = start.clamp(0, 1)

@@ -21,7 +21,7 @@ from harness import stopping
 from harness.models.base import Augmenting, Fitted, Recalibrated, check_images
 from harness.refusal import Failure
 from harness.running.crops import crop_and_flip, draw_crops
-from harness.running.recipes import Recipe, learning_rate
+from harness.running.recipes import Recipe, attack_radius, learning_rate
 from harness.running.repeatable import repeatable, seed_for
 from harness.running.state import State
 from harness.running.step import Replayed, Step, arithmetic
@@ -164,6 +164,7 @@ def _epoch(
     batches = _batches(model, images, recipe, crops, generators["augmentation"], first)
     for i, (batch, which) in enumerate(batches, first):
         done = state.epoch * per_epoch + i
+        step.radius.fill_(attack_radius(recipe, done, steps))
         learn(batch, labels[which], learning_rate(recipe, done, steps))
         if report is not None and (clock.due() or i + 1 == per_epoch):
             loss, accuracy = step.means(i + 1)

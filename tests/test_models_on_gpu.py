@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from harness import evaluate
 from harness.models.base import Augmenting
-from harness.models.cards import MODELS
+from harness.models.cards import MODELS, takes_width
 from harness.models.folding import fold
 from harness.models.fusing import fuse
 from harness.running.initial import initialize
@@ -50,7 +50,12 @@ def images(count: int = 8) -> Tensor:
 
 def build(name: str, width: int = 8) -> nn.Module:
     """A model some steps from its start, so that no scale is zero."""
-    model = initialize(lambda: MODELS[name](num_classes=7, width=width), 0).train()
+    builder = MODELS[name]
+    if not takes_width(builder):  # it keeps training images
+        model = builder(num_classes=7)
+        model.fit((255 * images(21)).byte(), torch.arange(21) % 7)
+        return model.eval()
+    model = initialize(lambda: builder(num_classes=7, width=width), 0).train()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
@@ -147,7 +152,7 @@ def test_training_twice_gives_the_same_weights(name: str) -> None:
     assert all(torch.equal(a, second[0][key]) for key, a in first[0].items())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if takes_width(MODELS[name])])
 def test_a_graph_of_the_step_gives_the_same_weights(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

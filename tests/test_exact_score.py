@@ -15,7 +15,7 @@ from harness.models import fitting
 from harness.models.cards import MODELS
 from harness.models.exact_score import diffusion_classifier, exact_score, nearest_neighbors
 from harness.models.gaussian_fit import gaussian_fit
-from harness.models.ops import samplers
+from harness.models.ops import samplers, score
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.running.jobs import Job
@@ -97,6 +97,19 @@ def test_the_level_is_the_best_of_all_for_images_held_out(
         losses[level] = float(nn.functional.cross_entropy(logits, known.labels[held]))
     assert int(held.sum()) == len(known) // 5
     assert float(model.level) == pytest.approx(min(losses, key=losses.__getitem__))
+
+
+def test_the_mean_of_a_class_is_over_its_images_alone(halves: tuple[Split, Split]) -> None:
+    known = halves[0]
+    model = fitted(exact_score(), known)
+    labels = torch.tensor([3, 0, 3, 9])
+    x = torch.randn(4, *known.images.shape[1:], generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([0.1, 1.0, 5.0, 80.0])
+    found = model.denoise(x, sigma, labels)
+    for i, label in enumerate(labels):
+        own = known.images[known.labels == label]
+        expected = score.denoise(x[i : i + 1], sigma[i : i + 1], own)
+        torch.testing.assert_close(found[i : i + 1], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("build", [exact_score, gaussian_fit])

@@ -118,15 +118,6 @@ def test_layouts_and_low_precision_are_kept() -> None:
     assert torch.equal(half, march(u.bfloat16().float(), kappa, how()).bfloat16())
 
 
-def test_without_numba_torch_takes_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    u, kappa = state((4, 3, 8, 8), torch.float32)
-    expected = march(u, kappa, how())
-    monkeypatch.setattr(planes, "_installed", lambda: False)
-    monkeypatch.setattr(planes, "march", None)
-    assert not planes.usable(u, "rational", 0.0)
-    assert_close(march(u, kappa, how()), expected, rtol=0, atol=3e-6)
-
-
 @pytest.mark.parametrize("edge_stop, sigma", [("exponential", 0.0), ("rational", 0.5)])
 def test_what_has_no_compiled_loop_goes_to_torch(edge_stop: str, sigma: float) -> None:
     u, kappa = state((2, 1, 5, 5), torch.float32)

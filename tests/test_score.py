@@ -69,29 +69,11 @@ class TestDenoiser:
         exact = exponents(x, sigma, clean).softmax(1)
         assert (weights - exact).abs().max() > 0.01
 
-    def test_a_class_alone_is_the_formula_over_its_images(self, small_blocks: None) -> None:
-        clean, classes = images(), torch.arange(40) % 3
-        sigma, wanted = torch.tensor(SIGMAS).repeat(3).double(), torch.arange(12) % 3
-        x = noisy(clean, sigma)
-        found = score.denoise(x, sigma, clean, classes, wanted)
-        for i in range(12):
-            own = clean[classes == wanted[i]]
-            expected = mean_by_formula(x[i : i + 1], sigma[i : i + 1], own)
-            torch.testing.assert_close(found[i : i + 1], expected)
-
-    def test_a_class_without_its_images_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="needs the `classes`"):
-            score.denoise(torch.zeros(1, 3, 2, 2), torch.ones(1), images(), wanted=torch.zeros(1))
-
-    @pytest.mark.parametrize("of_class", [False, True])
-    def test_gradients_are_those_of_finite_differences(
-        self, small_blocks: None, of_class: bool
-    ) -> None:
-        clean, classes = images(20), torch.arange(20) % 2
+    def test_gradients_are_those_of_finite_differences(self, small_blocks: None) -> None:
+        clean = images(20)
         sigma = torch.tensor([0.3, 0.6, 2.0], dtype=torch.float64)
         x = noisy(clean, sigma).requires_grad_()
-        more = (classes, torch.tensor([0, 1, 0])) if of_class else ()
-        assert torch.autograd.gradcheck(lambda x: score.denoise(x, sigma, clean, *more), x)
+        assert torch.autograd.gradcheck(lambda x: score.denoise(x, sigma, clean), x)
 
     def test_an_image_does_not_depend_on_the_others_of_its_batch(self) -> None:
         clean, sigma = images(), torch.tensor(SIGMAS)

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from harness.analysis.collect import Groups
-from harness.analysis.groups import Where
-from harness.present.request import Means, Request, by_run, counts, estimate
+from harness.present.request import Request, by_run, cell_row, each
 from harness.present.sheet import (
     COUNTS,
     DATASET,
@@ -72,7 +70,7 @@ def generation_sheets(request: Request) -> list[Sheet]:
         dataset, model = names["dataset"], names["model"]
         cells = part[["condition", "level"]].drop_duplicates()
         for condition, level in cells.itertuples(index=False):
-            row = names | _row(runs[dataset, model], condition, level)
+            row = names | cell_row(runs[dataset, model], condition, level, SHOWN)
             here = (dataset, model, condition, level)
             if is_unknown(row["mmd2_low"]) and here in bounds.index and row["seeds"] == 1:
                 ends = bounds.loc[[here]].set_index("variant")["value"]
@@ -85,24 +83,7 @@ def generation_sheets(request: Request) -> list[Sheet]:
     return [Sheet(COLUMNS, whole, [NOTE] if whole else (), "samples", limit=ROWS)]
 
 
-def _row(means: Means, condition: str, level: float) -> Row:
-    of = {key: means.get((*name, _name(condition, level))) for key, name in SHOWN.items()}
-    row: Row = {"condition": condition, "level": level} | counts(*of.values())
-    for key, sample in of.items():
-        row |= estimate(key, sample)
-    return row
-
-
 def _by_dataset(rows: Sequence[Row]) -> list[Row]:
     """Rows data set by data set, in the order in which these come."""
     order = list(dict.fromkeys(row["dataset"] for row in rows))
     return sorted(rows, key=lambda row: order.index(row["dataset"]))
-
-
-def each(cells: frozenset[Where]) -> Groups:
-    """Return every cell as a group of its own."""
-    return {_name(*cell): (cell,) for cell in cells}
-
-
-def _name(condition: str, level: float) -> str:
-    return f"{condition} {float(level)}"

@@ -1,8 +1,6 @@
 """The suite nfe: what each solver costs, how accurate it is, and what harder images cost more."""
 
-from harness.analysis.collect import Groups
-from harness.analysis.groups import Where
-from harness.present.request import Request, by_run, counts, estimate
+from harness.present.request import Request, by_run, cell_row, each
 from harness.present.sheet import (
     COUNTS,
     DATASET,
@@ -62,18 +60,5 @@ def nfe_sheets(request: Request) -> list[Sheet]:
         means = runs[names["dataset"], names["model"]]
         cells = part[["condition", "level"]].drop_duplicates()
         for condition, level in cells.itertuples(index=False):
-            of = {key: means.get((*name, _name(condition, level))) for key, name in SHOWN.items()}
-            row = names | {"condition": condition, "level": level} | counts(*of.values())
-            for key, sample in of.items():
-                row |= estimate(key, sample)
-            rows.append(row)
+            rows.append(names | cell_row(means, condition, level, SHOWN))
     return [Sheet(COLUMNS, rows, [NOTE], "solvers", limit=ROWS)]
-
-
-def each(cells: frozenset[Where]) -> Groups:
-    """Return every cell as a group of its own."""
-    return {_name(*cell): (cell,) for cell in cells}
-
-
-def _name(condition: str, level: float) -> str:
-    return f"{condition} {float(level)}"

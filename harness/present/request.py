@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis.boards import open_outcomes
-from harness.analysis.collect import Grouping, Key, Name, collect_samples
+from harness.analysis.collect import Grouping, Groups, Key, Name, collect_samples
 from harness.analysis.comparability import Model
-from harness.analysis.groups import groups_of
+from harness.analysis.groups import Where, groups_of
 from harness.analysis.sample import Sample
 from harness.present.sheet import Row
 from harness.progress import Progress
@@ -60,7 +60,20 @@ class Request:
             yield names | ({"behavior": list(behavior)} if behavior else {}), part
 
 
+def each(cells: frozenset[Where]) -> Groups:
+    """Return every cell as a group of its own, under `group_of_cell`."""
+    return {group_of_cell(*cell): (cell,) for cell in cells}
+
+
+def group_of_cell(condition: str, level: float) -> str:
+    """Return the name of the group of one cell."""
+    return f"{condition} {float(level)}"
+
+
 Means = dict[tuple[str, str, str], Sample]  # by metric, variant and group
+
+
+Shown = Mapping[str, tuple[str, str]]  # keys of a row to metric and variant
 
 
 def by_run(found: Mapping[Key, Sample]) -> dict[tuple[str, str], Means]:
@@ -75,6 +88,16 @@ def counts(*samples: Sample | None) -> Row:
     """Return the seeds and images behind the first of these that is there."""
     there = next((s for s in samples if s is not None), None)
     return {"seeds": there and there.seeds, "n": there and there.n}
+
+
+def cell_row(means: Means, condition: str, level: float, shown: Shown) -> Row:
+    """Return the row of one cell: its estimates under the keys of `shown`."""
+    group = group_of_cell(condition, level)
+    of = {key: means.get((*name, group)) for key, name in shown.items()}
+    row: Row = {"condition": condition, "level": level} | counts(*of.values())
+    for key, sample in of.items():
+        row |= estimate(key, sample)
+    return row
 
 
 def estimate(key: str, sample: Sample | None) -> Row:

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 
 from harness.models.preprocessing import NETWORK
+from harness.models.user_code import is_file
 from harness.refusal import Refusal
 from harness.running.recipes import EPOCHS
 from harness.storage.files import refuse_published
@@ -19,6 +21,7 @@ from harness.storage.spelling import problem_of_whole
 # Smallest values of numbers.
 LEAST = {"batch_size": 1, "limit": 0, "width": 1, "epochs": 1, "image_seed": 0}
 DTYPES = ("float32", "bfloat16")
+OF_SUITE = {"out_of_distribution": "ood", "transfer_from": "adversarial"}  # options of one suite
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,22 @@ class Options:
         check_writable(self.results)
         if self.checkpoints is not None:
             check_writable(self.checkpoints, "--checkpoints")
+
+
+def check_taken(suites: Sequence[str], options: Options) -> None:
+    """Refuse an option of one suite where neither it nor a user's own is asked for.
+
+    Raises:
+        Refusal: Names the option.
+    """
+    for field, suite in OF_SUITE.items():
+        asked = getattr(options, field)
+        if asked and not any(name == suite or is_file(name) for name in suites):
+            option = f"--{field.replace('_', '-')}"
+            raise Refusal(
+                f"`{option} {asked[0]}` is for the suite `{suite}`. Give `--suite {suite}`, or "
+                "leave it out."
+            )
 
 
 def resolve_device(name: str) -> torch.device:

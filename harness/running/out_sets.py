@@ -1,30 +1,10 @@
 """The data sets that `--out-of-distribution` names, opened for the suites that take them."""
 
-from collections.abc import Sequence
-
-from harness.models.user_code import is_file
-from harness.refusal import Refusal
 from harness.running.evaluate import spread_evenly
 from harness.running.options import Options
 from harness.suites.datasets import Split
 from harness.suites.folder_reading import Reading
-from harness.suites.out_sets import OPTION, OutSet, open_sets
-
-SUITE = "ood"
-
-
-def check_asked(suites: Sequence[str], options: Options) -> None:
-    """Refuse other data sets where no suite takes them.
-
-    Raises:
-        Refusal: Names one.
-    """
-    asked = options.out_of_distribution
-    if asked and not any(name == SUITE or is_file(name) for name in suites):
-        raise Refusal(
-            f"`{OPTION} {asked[0]}` is for the suite `{SUITE}`. Give `--suite {SUITE}`, or leave "
-            "it out."
-        )
+from harness.suites.out_sets import OutSet, open_sets
 
 
 def out_sets(spec: str, split: Split, options: Options) -> tuple[OutSet, ...]:

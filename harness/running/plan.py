@@ -30,11 +30,10 @@ from harness.running.data import Data, describe_preprocessing, prepared
 from harness.running.evaluate import dtype_for, spread_evenly
 from harness.running.jobs import Evaluation, Job
 from harness.running.labels import among_mapped
-from harness.running.options import Options, resolve_device
-from harness.running.out_sets import check_asked
+from harness.running.options import Options, check_taken, resolve_device
 from harness.running.overwriting import refuse_other
 from harness.running.recipes import describe_recipe, flags, recipe_for
-from harness.running.surrogates import check_suites, surrogates
+from harness.running.surrogates import surrogates
 from harness.running.weights import find_weights, with_own_weights
 from harness.running.writable import check_name, check_seeds, check_writable
 from harness.storage import checkpoints, results
@@ -73,8 +72,7 @@ def plan(
         questions = [(name, with_metrics(suite, metrics)) for name, suite in map(suite_of, suites)]
         check_names(models, suites, options.corruptions, options.metrics)
         check_datasets(datasets)
-    check_asked(suites, options)
-    check_suites(suites, options)
+    check_taken(suites, options)
     if options.weights:
         _check_weights(options.weights, len(models), len(seeds))
     if options.name:

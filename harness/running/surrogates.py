@@ -1,10 +1,8 @@
 """The networks that `--transfer-from` names, with their weights, for the suites that take them."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.models.lookup import Source, source
-from harness.models.user_code import is_file
 from harness.refusal import Refusal, user_input
 from harness.running.data import Data, prepared
 from harness.running.initial import initialize
@@ -14,21 +12,7 @@ from harness.storage import checkpoints
 from harness.suites.base import Surrogate
 from harness.suites.datasets import Split
 
-OPTION, SUITE = "--transfer-from", "adversarial"
-
-
-def check_suites(suites: Sequence[str], options: Options) -> None:
-    """Refuse other networks where no suite takes them.
-
-    Raises:
-        Refusal: Names one.
-    """
-    asked = options.transfer_from
-    if asked and not any(name == SUITE or is_file(name) for name in suites):
-        raise Refusal(
-            f"`{OPTION} {asked[0]}` is for the suite `{SUITE}`. Give `--suite {SUITE}`, or leave "
-            "it out."
-        )
+OPTION = "--transfer-from"
 
 
 def surrogates(

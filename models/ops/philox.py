@@ -24,7 +24,6 @@ as 1, 2, 3, SC 2011, https://doi.org/10.1145/2063384.2063405. Deviations: none.
 """
 
 import hashlib
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 
@@ -32,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.models.ops import nvrtc
+from harness.models.ops.loops import has_loops
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57  # multipliers
 W0, W1 = 0x9E3779B9, 0xBB67AE85  # what a key grows by in a round: golden ratio, sqrt(3) - 1
@@ -200,13 +199,6 @@ def _fill(
             if target is not result:
                 target.copy_(result)
     return out.view(count, -1)[:, :size].reshape(tuple(shape))
-
-
-def has_loops() -> bool:
-    """Return whether compiled loops may be used on a CPU."""
-    if torch.compiler.is_compiling() or nvrtc.choice() == "reference":
-        return False
-    return importlib.util.find_spec("numba") is not None
 
 
 def _loop(out: Tensor, pair: tuple[int, int], level: int, draws: Tensor, indices: Tensor) -> None:

@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from harness.models.ops.loops import compiled
 
 Array = Any  # np.ndarray of uint64, as `k0`, `k1` and `level` are np.uint64
 
@@ -12,7 +13,7 @@ M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def fill(out: Array, k0: Any, k1: Any, level: Any, draws: Array, indices: Array) -> None:
     """Fill (rows, 4, blocks) with the words of each row's draw and index (rows,) and each block."""
     for row in range(out.shape[0]):

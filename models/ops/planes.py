@@ -10,7 +10,6 @@ or, where that cannot be written, in the user's cache. HARNESS_OPS=reference doe
 """
 
 import functools
-import importlib.util
 import itertools
 import os
 from collections.abc import Callable
@@ -21,23 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.models.ops import nvrtc
+from harness.models.ops.loops import has_loops
 
 ROW = 256  # elements of the planes side by side
 HISTORY = 1 << 18  # elements of all states of the planes side by side, for the way back: 1 MiB
 LEAST = 1 << 20  # elements times steps for each thread; below, starting it takes as long
 
 
-@functools.cache
-def _installed() -> bool:
-    return importlib.util.find_spec("numba") is not None
-
-
 def usable(u: Tensor, edge_stop: str, sigma: float) -> bool:
     """Return whether there are compiled loops for a state: rational edge stop, no smoothing."""
     if u.device.type != "cpu" or edge_stop != "rational" or sigma or not u.numel():
         return False
-    return _installed() and nvrtc.choice() != "reference"
+    return has_loops()
 
 
 def march(fields: Tensor, kappa: Tensor, dt: float, num_steps: int) -> Tensor:

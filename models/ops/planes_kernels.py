@@ -13,10 +13,10 @@ or on the other fields.
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from harness.models.ops.loops import compiled
 
 Array = Any  # np.ndarray, float32 or float64
-compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @compiled

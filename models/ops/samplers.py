@@ -188,7 +188,8 @@ def sample(
         states = _runge_kutta(field, x, levels, RUNGE_KUTTA[method])
     kept = [x]
     for x in states:
-        kept = [*kept, x] if path else kept
+        if path:
+            kept.append(x)
     spent = torch.full((len(x),), field.calls, dtype=torch.int64, device=x.device)
     return Samples(x, spent, tuple(kept) if path else ())
 

@@ -34,34 +34,22 @@ import torch
 from torch import Tensor
 
 BLOCK = 1 << 25  # bytes of a block of images in float64: 1,365 of 3,072 numbers
-KEPT = (
-    1 << 22
-)  # weights that the gradient of `class_evidence` finds again in place of computing them
+KEPT = 1 << 22  # weights that the gradient of `class_evidence` keeps; more are computed again
 # Smallest exponents, less the largest: what is below adds nothing that can be seen, and takes a CPU
 # long, since it is no normal number.
 LEAST = {torch.float32: -87.0, torch.float64: -700.0}
 
 
-def denoise(
-    noisy: Tensor,
-    sigma: Tensor,
-    images: Tensor,
-    classes: Tensor | None = None,
-    wanted: Tensor | None = None,
-) -> Tensor:
+def denoise(noisy: Tensor, sigma: Tensor, images: Tensor) -> Tensor:
     """Return D(x; s), the mean of the image given a noisy one, of the shape of `noisy`.
 
     Args:
         noisy: (N, ...), float32 or float64; the result is exact to its type.
         sigma: (N,), > 0, standard deviation of the noise of each; no gradient goes to it.
         images: (M, ...), uint8, taken as images in [-1, 1], or floating point, taken as they are.
-        classes: (M,), int64, of the images; needed with `wanted`.
-        wanted: (N,), int64: the mean is over the images of this class alone. None for all.
     """
-    if wanted is not None and classes is None:
-        raise ValueError("`wanted` needs the `classes` of the images. Give both or neither.")
     x, s = _checked(noisy, sigma, images)
-    return _Denoise.apply(x, s, images.flatten(1), classes, wanted).view_as(noisy)
+    return _Denoise.apply(x, s, images.flatten(1)).view_as(noisy)
 
 
 def class_evidence(
@@ -144,56 +132,37 @@ class _Exponents:
 
 
 class _Denoise(torch.autograd.Function):
-    """x (N, d), sigma (N,), images (M, d), classes, wanted to D (N, d)."""
+    """x (N, d), sigma (N,), images (M, d) to D (N, d)."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        sigma: Tensor,
-        images: Tensor,
-        classes: Tensor | None,
-        wanted: Tensor | None,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, sigma: Tensor, images: Tensor) -> Tensor:
         mean = torch.zeros_like(x)
         total = torch.zeros(len(x), 1, dtype=precise(x), device=x.device)
         top = torch.full_like(total, -torch.inf)
         with torch.autocast(x.device.type, enabled=False):
             for start, end, e in _Exponents(x, sigma, images):
-                e = _masked(e, classes, wanted, start, end)
                 higher = torch.maximum(top, e.amax(1, keepdim=True))
-                offset = torch.where(higher.isinf(), 0.0, higher)  # nothing of the class so far
-                shrink = (top - offset).exp()
-                e = e.sub_(offset).clamp_(min=LEAST[x.dtype]).exp_()
+                shrink = (top - higher).exp()
+                e = e.sub_(higher).clamp_(min=LEAST[x.dtype]).exp_()
                 total = total * shrink + e.sum(1, keepdim=True)
                 mean.mul_(shrink.to(x.dtype))
                 mean.addmm_(e.to(x.dtype), _as(images[start:end], x.dtype))
                 top = higher
         mean.div_(total.to(x.dtype))
-        ctx.save_for_backward(x, sigma, images, classes, wanted, mean, top + total.log())
+        ctx.save_for_backward(x, sigma, images, mean, top + total.log())
         return mean
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, sigma, images, classes, wanted, mean, normalizer = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        x, sigma, images, mean, normalizer = ctx.saved_tensors
         g, out = grads[0], torch.zeros_like(x)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             along = (mean * g).sum(1, keepdim=True)
             for start, end, e in _Exponents(x, sigma, images):
-                e = _masked(e, classes, wanted, start, end).sub_(normalizer)
-                w = e.clamp_(min=LEAST[x.dtype]).exp_().to(x.dtype)
+                w = e.sub_(normalizer).clamp_(min=LEAST[x.dtype]).exp_().to(x.dtype)
                 y = _as(images[start:end], x.dtype)
                 out.addmm_(w * (g @ y.T - along), y)
-        return out / sigma.to(x.dtype).square()[:, None], None, None, None, None
-
-
-def _masked(
-    e: Tensor, classes: Tensor | None, wanted: Tensor | None, start: int, end: int
-) -> Tensor:
-    """Exponents, -inf where an image is of another class than the wanted one."""
-    if wanted is None or classes is None:
-        return e
-    return e.masked_fill_(classes[start:end] != wanted[:, None], -torch.inf)
+        return out / sigma.to(x.dtype).square()[:, None], None, None
 
 
 class _Evidence(torch.autograd.Function):

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from harness.models.ops import philox
+from harness.models.ops import loops
 from harness.models.registry import unknown
 from harness.suites.corruptions.layouts import whole_number
 
@@ -170,7 +170,7 @@ def check(images: Tensor, indices: Tensor, severity: int, constants: str) -> Non
 
 def has_loops(images: Tensor) -> bool:
     """Return whether compiled loops take images (..., H, W): on a CPU, if they are not small."""
-    return images.device.type == "cpu" and min(images.shape[-2:]) > SMALL and philox.has_loops()
+    return images.device.type == "cpu" and min(images.shape[-2:]) > SMALL and loops.has_loops()
 
 
 def usual_constants(side: int) -> str:

@@ -7,10 +7,10 @@ is reassociated or contracted. One loop stays in the cache where many calls do n
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from harness.models.ops.loops import compiled
 
 Array = Any  # np.ndarray
-compiled = njit(nogil=True, cache=True, error_model="numpy")
 TOP, MIDDLE, LOW = (  # the channel of the largest, middle and lowest value in each sector of hue
     np.array(channels) for channels in ((0, 1, 1, 2, 2, 0), (1, 0, 2, 1, 0, 2), (2, 2, 0, 0, 1, 1))
 )

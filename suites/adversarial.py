@@ -126,7 +126,7 @@ def _believed(subject: Subject, batch: Batch, cell: AttackCell) -> Tensors:
         lv: float(batch.whole[norm, lv][array_name(ROBUST_ACCURACY)].double().mean())
         for lv in cell.levels
     }
-    level = suite_checks.checked_level(grid, cell.eps, left)
+    level = suite_checks.checked_level(left)
     eps = level * grid.unit
     asked = suite_checks.spread(batch.indices).to(batch.images.device)
     rows = asked.nonzero()[:, 0] if asked.any() else torch.arange(1, device=asked.device)

@@ -6,6 +6,7 @@ What they are called, and which attacks there are, say `suites.adversarial` and
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from harness.models.registry import unknown
 from harness.suites.attacks import suite_checks
@@ -17,6 +18,7 @@ from harness.suites.radii import (
     GRIDS,
     certificate_of,
     checks_of,
+    chosen,
     distance_of,
     solvers_of,
     transfer_of,
@@ -71,7 +73,18 @@ def cells(setting: Setting) -> tuple[AttackCell, ...]:
         )
     if setting.num_classes < 2:
         raise ValueError("One class leaves nothing to attack. Choose a data set of two or more.")
-    return (AttackCell(*CLEAN), *(cell for norm in GRIDS for cell in _of_norm(norm, setting)))
+    asked = _asked(setting)
+    made = (_of_norm(norm, asked[norm], setting) for norm in GRIDS if norm in asked)
+    return AttackCell(*CLEAN), *chain.from_iterable(made)
+
+
+def _asked(setting: Setting) -> dict[str, tuple[float, ...]]:
+    """The levels of each norm to be attacked at; none for its whole curve."""
+    found: dict[str, set[float]] = {}
+    for norm, level in map(chosen, setting.attack or GRIDS):
+        found.setdefault(norm, set()).update(() if level is None else (level,))
+    curves = {norm for norm, level in map(chosen, setting.attack) if level is None}
+    return {norm: () if norm in curves else tuple(sorted(lv)) for norm, lv in found.items()}
 
 
 def is_random(setting: Setting) -> bool:
@@ -80,14 +93,23 @@ def is_random(setting: Setting) -> bool:
 
 
 def variant(setting: Setting) -> str:
-    """Return "[pyautoattack]" where attacks are the authors'."""
-    return "" if setting.attack_source == "harness" else f"[{setting.attack_source}]"
+    """Return "[pyautoattack]" where attacks are the authors', "[linf 8]" where few are made."""
+    source = "" if setting.attack_source == "harness" else f"[{setting.attack_source}]"
+    few = [
+        " ".join([norm, *(f"{level:g}" for level in levels)])
+        for norm, levels in sorted(_asked(setting).items())
+    ]
+    return source + (f"[{', '.join(few)}]" if setting.attack else "")
 
 
-def _of_norm(norm: str, setting: Setting) -> Iterator[AttackCell]:
-    """The cells of one norm, each after the one before it."""
+def _of_norm(norm: str, levels: tuple[float, ...], setting: Setting) -> Iterator[AttackCell]:
+    """The cells of one norm, each after the one before it.
+
+    Args:
+        levels: Those of AutoAttack's `standard`; none for the curve.
+    """
     grid, random = GRIDS[norm], is_random(setting)
-    headline = grid.reported(setting.image_size)
+    headline = max(levels, default=grid.reported(setting.image_size))
     whole = rand(setting.num_classes) if random else standard(setting.num_classes)
     last = CLEAN
 
@@ -107,15 +129,16 @@ def _of_norm(norm: str, setting: Setting) -> Iterator[AttackCell]:
         return () if entry or not level else ((certificate_of(norm), 0.0),)
 
     made = [AttackCell(certificate_of(norm), 0, norm=norm, asks="certificate")]
-    if not random:
+    if not random and not levels:
         made.append(cell(NEAREST, 0, grid.farthest))
         last = made[-1].condition, made[-1].level
-    for level in grid.levels:
-        for entry in whole if level == headline else (short(random),):
+    for level in levels or grid.levels:
+        for entry in whole if levels or level == headline else (short(random),):
             made.append(cell(entry, level, level * grid.unit))
             last = made[-1].condition, made[-1].level
         made.append(cell(None, level, level * grid.unit))
-    made.append(cell(None, 0, 0.0))
+    if not levels:
+        made.append(cell(None, 0, 0.0))
     yield from made
     if "stochastic" in setting.can:  # its draws have numbers
         last = CLEAN

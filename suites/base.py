@@ -98,6 +98,7 @@ class Setting:
         constants: "cifar10_c" or "imagenet_c"; "auto" chooses by the size of the images.
         source: Maker of the corruptions: "harness", or "imagecorruptions" for that package.
         attack_source: Maker of the attacks: "harness", or "pyautoattack" for that package.
+        attack: Attacks to make in place of all, such as "linf", "linf 8"; empty keeps all.
         can: Capabilities of the model beyond logits, as of `harness.models.base.capabilities`; and
             "random" if it draws from a global generator in evaluation.
         published: Function that opens the published corrupted files of the data set and compares
@@ -114,6 +115,7 @@ class Setting:
     constants: str = "auto"
     source: str = "harness"
     attack_source: str = "harness"
+    attack: tuple[str, ...] = ()
     can: frozenset[str] = frozenset()
     published: Callable[[], Any] | None = None
     out_of_distribution: "tuple[OutSet, ...]" = ()

@@ -1,5 +1,6 @@
 """Sizes of adversarial changes in two norms, as conditions of a suite have them; nothing heavy."""
 
+import math
 from dataclasses import dataclass
 
 LARGE = 64  # pixels, above which eps is that of ImageNet
@@ -31,6 +32,30 @@ GRIDS = {
     "linf": Grid(1 / 255, (0.25, 0.5, 1, 2, 4, 8, 16), 8, 4, 1),
     "l2": Grid(1, (0.1, 0.25, 0.5, 1), 0.5, 0.5, 1e4),
 }
+
+SPELLINGS = "Use `linf` or `l2` for a whole curve, `linf 8` for 8/255, `l2 0.5` for 0.5."
+UNKNOWN = "There is no attack `{}`. " + SPELLINGS
+
+
+def chosen(asked: str) -> tuple[str, float | None]:
+    """Return norm and level of "linf 8"; of "linf" the level None, for the whole curve.
+
+    Raises:
+        ValueError: There is no such norm, or the level is no positive number.
+    """
+    norm, *rest = asked.split() or [""]
+    if norm not in GRIDS or len(rest) > 1:
+        raise ValueError(UNKNOWN.format(asked))
+    if not rest:
+        return norm, None
+    try:
+        level = float(rest[0])
+    except ValueError:
+        raise ValueError(UNKNOWN.format(asked)) from None
+    if not 0 < level * GRIDS[norm].unit < math.inf:
+        raise ValueError(f"An attack has a radius above 0, not `{rest[0]}`. {SPELLINGS}")
+    return norm, level
+
 
 NO_ATTACKS = (
     "fixed",

@@ -281,6 +281,52 @@ def test_what_cannot_be_attacked_is_refused() -> None:
         SUITE.cells(Setting(32, 10, attack_source="autoattack"))
 
 
+@pytest.mark.parametrize(
+    "asked, match",
+    [
+        ("linf 0", "a radius above 0, not `0`"),
+        ("linf nan", "a radius above 0, not `nan`"),
+        ("l1 8", "no attack `l1 8`. Use `linf` or `l2` for"),
+        ("linf 8/255", "no attack `linf 8/255`"),
+        ("", "no attack ``"),
+    ],
+)
+def test_an_attack_is_a_norm_with_a_radius(asked: str, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        SUITE.cells(Setting(32, 10, attack=(asked,)))
+
+
+def test_chosen_attacks_have_whole_budgets_at_their_radii_and_nothing_else() -> None:
+    def listed(*attack: str) -> list[tuple[str, float]]:
+        made = SUITE.cells(Setting(32, 10, attack=attack))
+        return [(c.condition, c.level) for c in made if not c.asks and c.norm]
+
+    whole = ("apgd_ce", "apgd_t", "fab_t", "square")
+    two = [(f"linf {name}", lv) for lv in (2, 8) for name in whole]
+    two = [*two[:4], ("linf", 2), *two[4:], ("linf", 8)]
+    assert listed("linf 8", "linf 2", "linf 8") == two
+    assert listed("l2 0.3") == [(f"l2 {name}", 0.3) for name in whole] + [("l2", 0.3)]
+    curve = [where for where in listed() if where[0].startswith("l2")]
+    assert listed("l2") == listed("l2 1", "l2") == curve
+    (apgd, *_) = (c for c in SUITE.cells(Setting(32, 10, attack=("linf 2",))) if c.entry)
+    assert apgd.entry.settings["iterations"] == 100
+    assert SUITE.variant(Setting(32, 10, attack=("linf 8", "l2"))) == "[l2, linf 8]"
+
+
+def test_one_radius_alone_is_measured_and_believed(quick: None, here: Path) -> None:
+    done = run("--attack", "linf 8")
+    assert done.exit_code == 0, done.output
+    assert "digits[linf 8]" in done.output and "distance" not in done.output
+    (path,) = Path("results/quick").glob("digits-linf-8-*/adversarial/net/seed0.csv")
+    found = pd.read_csv(path)
+    assert set(found["level"]) == {0, 8} and not found["condition"].str.startswith("l2").any()
+    assert (found["metric"] == "planted").any()
+    refused = CliRunner().invoke(
+        app, ["run", "--suite", "clean", "--model", "x", "--attack", "linf"]
+    )
+    assert "`--attack linf` is for the suite `adversarial`" in refused.output
+
+
 def test_a_package_that_is_missing_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.suites.attacks.authors.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="not installed. Run `pip install pyautoattack`, or leave"):

@@ -57,11 +57,10 @@ def test_images_are_spread_and_eps_is_one_that_some_withstand() -> None:
     for step in (1, 3, 100):  # such as of `--limit`
         share = spread(step * torch.arange(400)).double().mean()
         assert share == pytest.approx(suite_checks.SHARE, abs=0.02)
-    grid = radii.GRIDS["linf"]
-    left = {0.25: 0.9, 0.5: 0.7, 1: 0.4, 2: 0.1, 4: 0.02, 8: 0.0, 16: 0.0}
-    assert checked_level(grid, 8, left) == 2
-    assert checked_level(grid, 8, left | {8: 0.3, 16: 0.2}) == 8
-    assert checked_level(grid, 8, dict.fromkeys(left, 0.0)) == 0.25
+    left = {0.25: 0.9, 0.5: 0.7, 1: 0.4, 2: 0.1, 4: 0.02, 8: 0.0}
+    assert checked_level(left) == 2
+    assert checked_level(left | {8: 0.3}) == 8
+    assert checked_level(dict.fromkeys(left, 0.0)) == 0.25
 
 
 def test_a_verdict_follows_from_the_rows_of_a_table_and_of_a_leaderboard() -> None:

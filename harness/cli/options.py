@@ -171,7 +171,7 @@ def make_options(given: Mapping[str, Any]) -> "Options":
     from harness.storage.files import data_folder
 
     known = {field.name for field in fields(Options)} & given.keys()
-    lists = ("corruptions", "metrics", "weights", "out_of_distribution", "transfer_from")
+    lists = ("corruptions", "metrics", "weights", "out_of_distribution", "attack", "transfer_from")
     several = {name: tuple(given.get(name, ())) for name in lists}
     return Options(
         **{name: given[name] for name in known} | {"data": data_folder(given["data"])} | several

@@ -51,6 +51,12 @@ AttackSource = Annotated[
     str,
     opt.evaluation("harness, or pyautoattack to compare.", "--attack-source"),
 ]
+Attack = Annotated[
+    list[str],
+    opt.evaluation(
+        '"linf 8": AutoAttack at 8/255 alone; linf: that norm alone \\[all]; repeats.', "--attack"
+    ),
+]
 TransferFrom = Annotated[
     list[str],
     opt.evaluation("Show it the adversarial images of this model too; repeats.", "--transfer-from"),
@@ -95,6 +101,7 @@ def run(
     constants: opt.Constants = "auto",
     source: Source = "harness",
     attack_source: AttackSource = "harness",
+    attack: Attack = [],
     transfer_from: TransferFrom = [],
     batch_size: BatchSize = None,
     device: opt.Device = "auto",

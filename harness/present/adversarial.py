@@ -146,10 +146,9 @@ def _notes(rows: list[Row], runs: Iterable[Means]) -> list[str]:
     """What the numbers are, and which attacks stand behind them where they are not `standard`."""
     if not rows:
         return []
-    notes = [
-        "Robust accuracy is an upper bound: no attack that was tried breaks so many images. The "
-        "distance is that of the nearest misclassified point that was found."
-    ]
+    notes = ["Robust accuracy is an upper bound: no attack that was tried breaks so many images."]
+    if any(row.get(f"{norm}_distance") for row in rows for norm in GRIDS):
+        notes[0] += " The distance is that of the nearest misclassified point that was found."
     found: dict[str, Any] = {}
     for means in runs:
         names = {group.rpartition(" ")[0] for _, _, group in means}

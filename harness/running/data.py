@@ -121,6 +121,7 @@ class Data:
             constants=options.constants,
             source=options.source,
             attack_source=options.attack_source,
+            attack=options.attack,
             published=self._published(split),
             out_of_distribution=self._others[frame],
             training=lambda: self._training_half(split.reading),

@@ -21,7 +21,11 @@ from harness.storage.spelling import problem_of_whole
 # Smallest values of numbers.
 LEAST = {"batch_size": 1, "limit": 0, "width": 1, "epochs": 1, "image_seed": 0}
 DTYPES = ("float32", "bfloat16")
-OF_SUITE = {"out_of_distribution": "ood", "transfer_from": "adversarial"}  # options of one suite
+OF_SUITE = {  # options of one suite
+    "out_of_distribution": "ood",
+    "attack": "adversarial",
+    "transfer_from": "adversarial",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Options:
         constants: Set of severity constants; "auto" chooses by the size of the images.
         source: Who makes the corruptions, "harness" or "imagecorruptions".
         attack_source: Who makes the attacks, "harness" or "pyautoattack".
+        attack: Norms and radii to attack at, as of `harness.suites.radii.chosen`, in place of all.
         transfer_from: Models whose adversarial images are shown to the others.
         image_seed: Seed of all random draws on test images; training seeds are given by job.
         tensorboard: Folder of scalars of trainings, None for none.
@@ -82,6 +87,7 @@ class Options:
     constants: str = "auto"
     source: str = "harness"
     attack_source: str = "harness"
+    attack: tuple[str, ...] = ()
     transfer_from: tuple[str, ...] = ()
     image_seed: int = 0
     tensorboard: Path | None = None

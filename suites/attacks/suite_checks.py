@@ -31,7 +31,6 @@ from harness.suites.attacks.solver_matrix import solver_matrix
 from harness.suites.attacks.subjects import DRAWS, Drawn, Seeded
 from harness.suites.base import Surrogate
 from harness.suites.belief import transfer_from
-from harness.suites.radii import Grid
 
 SHARE = 0.25  # of the images
 SOME = 0.1  # of the images
@@ -47,15 +46,13 @@ def spread(indices: Tensor) -> Tensor:
     return (indices.double() * GOLDEN).frac() < SHARE
 
 
-def checked_level(grid: Grid, headline: float, left: dict[float, float]) -> float:
+def checked_level(left: dict[float, float]) -> float:
     """Return the level at which attacks are checked; see above.
 
     Args:
-        headline: The level of leaderboards.
-        left: Share of all images that withstand every attack, by level.
+        left: Share of all images that withstand every attack, by level up to that of leaderboards.
     """
-    levels = [level for level in grid.levels if level <= headline]
-    return max((lv for lv in levels if left[lv] >= SOME), default=levels[0])
+    return max((lv for lv in left if left[lv] >= SOME), default=min(left))
 
 
 def certified(model: nn.Module, images: Tensor, labels: Tensor, norm: str) -> Tensor:

@@ -322,7 +322,7 @@ def test_one_radius_alone_is_measured_and_believed(quick: None, here: Path) -> N
     assert set(found["level"]) == {0, 8} and not found["condition"].str.startswith("l2").any()
     assert (found["metric"] == "planted").any()
     refused = CliRunner().invoke(
-        app, ["run", "--suite", "clean", "--model", "x", "--attack", "linf"]
+        app, ["run", "--suite", "clean", "--model", "resnet18", "--attack", "linf"]
     )
     assert "`--attack linf` is for the suite `adversarial`" in refused.output
 

@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -84,6 +85,15 @@ def forget_users_code() -> Iterator[None]:
 
 # Small tensors: threads that wait for each other take many times as long where cores are shared.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of programs that tests start
+
+
+@pytest.fixture(scope="module")
+def calibrated_on_few() -> Iterator[None]:
+    """Temperatures of attention are found on 20 training images, not on 1000 in 8 s a network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.running.evaluate.CALIBRATION", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

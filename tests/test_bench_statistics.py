@@ -412,8 +412,8 @@ def test_a_study_of_equal_models_rarely_answers_yes_or_worse() -> None:
 
 
 def test_seeds_may_be_added_after_a_look() -> None:
-    plain, later, _ = looks(3, 10, 0.3, 400)
-    assert plain > 0.1 and later <= 0.05 + error(0.05, 400)
+    plain, later, _ = looks(3, 10, 0.3, 250)
+    assert plain > 0.05 + error(0.05, 250) >= later
 
 
 @pytest.mark.parametrize("seeds, sd, tie", [(1, 0.0, 0.99), (3, 0.1, 0.9), (5, 0.0, 0.99)])

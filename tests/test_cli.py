@@ -1,7 +1,6 @@
 """The commands as a person types them: exit code, last line, files."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -107,7 +106,7 @@ def files(folder: Path) -> dict[str, bytes]:
     ids=["robustness", "attention", "stability"],
 )
 def test_the_same_command_again_does_nothing(
-    here: Path, command: tuple[str, ...], cells: int
+    here: Path, calibrated_on_few: None, command: tuple[str, ...], cells: int
 ) -> None:
     harness(*command)
     before = {p: p.stat().st_mtime_ns for p in here.rglob("*") if p.suffix != ".png"}
@@ -321,19 +320,20 @@ def test_tables_and_plots_are_made_from_files(here: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(here: Path) -> None:
-    command = [sys.executable, "-c", "from harness.cli import main; main()", *RUN[:-1], "noise"]
-    command += ["--epochs", "6", "--results"]
-    subprocess.run([*command, "whole"], check=True, capture_output=True)
-    kills = 0
-    for delay in (6.0, 6.5, 7.0, 7.5):
-        child = subprocess.Popen([*command, "killed"], stderr=subprocess.DEVNULL)
-        time.sleep(delay)
-        if child.poll() is None:
-            os.kill(child.pid, signal.SIGKILL)
-            kills += 1
-        child.wait()
-    subprocess.run([*command, "killed"], check=True, capture_output=True)
-    assert kills > 0 and files(Path("whole")) == files(Path("killed"))
+    """Killed in its training, after an epoch is kept, and in its measuring, after a cell is."""
+    words = (*RUN[:-1], "noise", "--epochs", "40", "--results")
+    harness(*words, "whole")
+    program = [sys.executable, "-c", "from harness.cli import main; main()", *words, "killed"]
+    for kept in ("*.partial", "cells/*/*"):
+        child = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not list(Path("killed").rglob(kept)):
+            assert child.poll() is None, "it ended"
+            time.sleep(0.01)
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+        assert not list(Path("killed").rglob("seed0.csv"))
+    harness(*words, "killed")
+    assert files(Path("whole")) == files(Path("killed"))
 
 
 @pytest.mark.parametrize(

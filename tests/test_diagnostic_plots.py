@@ -234,7 +234,7 @@ def command(*arguments: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(calibrated_on_few: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All suites that look inside, of small models, from the command line."""
     folder = tmp_path_factory.mktemp("inside")
     small = ["--width", "8", "--epochs", "1", "--limit", "60", "--results", str(folder)]

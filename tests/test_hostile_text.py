@@ -162,7 +162,7 @@ def commands(here: Path) -> list[list[str]]:
         [*run, "--model", "resnet18", "--dataset", f"{name}=pictures"],
         [*run, "--model", "resnet18", "--weights", "hostile.safetensors"],
         *([*run, "--model", "resnet18", "--weights", file] for file in files),
-        [*run, "--model", "resnet18", "--corruption", name],
+        ["run", "--suite", "robustness", "--model", "resnet18", "--corruption", name],
         [*run, "--model", "resnet18", "--seed", name],
         [*run, "--model", "resnet18", "--results", f"{name}.csv"],
         ["run", "--suite", name, "--model", "resnet18"],
@@ -208,7 +208,7 @@ def test_no_command_prints_what_commands_a_terminal(
 def test_the_program_itself_prints_nothing_else(world: Path, encoding: str) -> None:
     code = "import sys; from harness.__main__ import main; main()"
     name = IN_FILES.replace("/", "")
-    for command in (["run", "--suite", "clean", "--model", f"{name}.py:f"], [f"--{name}"]):
+    for command in (["cite", name], [f"--{name}"]):
         done = subprocess.run(
             [sys.executable, "-c", code, *command],
             cwd=world,

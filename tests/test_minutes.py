@@ -12,11 +12,19 @@ title = "One question"
 [[question]]
 number = "1"
 text = "Does a diffusion layer help?"
-kind = "gain"
-model = "pde_layer"
-baseline = "resnet18"
-nulls = ["gaussian_blur_layer"]
+kind = "match"
+model = "nets.py:idea"
+baseline = "nets.py:plain"
 decides = { suite = "clean", metric = "accuracy", group = "clean" }
+"""
+NETS = """
+from torch import nn
+
+def plain(num_classes):
+    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, num_classes))
+
+def idea(num_classes):
+    return nn.Sequential(nn.BatchNorm2d(3), plain(num_classes))
 """
 
 
@@ -24,7 +32,8 @@ decides = { suite = "clean", metric = "accuracy", group = "clean" }
 def test_a_rehearsal_on_the_cpu_does_every_part(tmp_path: Path) -> None:
     out, file = tmp_path / "out", tmp_path / "study.toml"
     file.write_text(STUDY)
-    study = f"{file} --dataset digits --seeds 1 --width 8 --epochs 1 --limit 20 --workers 1"
+    (tmp_path / "nets.py").write_text(NETS)
+    study = f"{file} --dataset digits --seeds 1 --epochs 1 --limit 20 --workers 1"
     arguments = ["--minutes", "6", "--out", str(out), "--rehearse", "--study", study]
     assert minutes.main(arguments) == 0
     done = json.loads((out / "summary.json").read_text())

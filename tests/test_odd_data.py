@@ -95,7 +95,7 @@ def test_what_cannot_be_evaluated_is_refused(spec: Callable[[], str], message: s
     assert not Path("results").exists()
 
 
-def test_classes_of_any_name_go_through_every_command() -> None:
+def test_classes_of_any_name_go_through_every_command(calibrated_on_few: None) -> None:
     spec = folder("odd", ODD)
     common = ("--dataset", spec, "--width", "8", "--epochs", "1")
     ask("run", "--suite", "clean", "--suite", "attention", "--model", "pde_attention", *common,

@@ -330,7 +330,10 @@ def test_a_users_suite_corruption_data_and_metric_work_as_the_example_says(tmp_p
     for suite, condition in (("turned", "turned"), ("robustness", "darker")):
         path = tmp_path / "results/quick/stripes" / suite / "resnet18" / "seed0.csv"
         table = pd.read_csv(path)
-        assert condition in set(table["condition"]) and "doubt" in set(table["metric"])
+        assert {condition, "clean"} == set(table["condition"])
+        assert {"accuracy", "doubt"} < set(table["metric"])
+    shown = run(tmp_path, "-m", "harness", "table", "--results", "results/quick", "--json")
+    assert {row["suite"] for row in json.loads(shown)} == {"turned", "robustness"}
 
 
 def test_the_margins_of_the_example_are_read(tmp_path: Path) -> None:

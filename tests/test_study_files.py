@@ -191,7 +191,7 @@ def test_a_newcomers_study_from_the_file_to_the_answer(
 
 
 def test_one_command_runs_answers_and_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], calibrated_on_few: None
 ) -> None:
     small = ("--question", "2a", "--seeds", "1", "--width", "8", "--epochs", "1", "--limit", "40")
     asked = ("study", *small, "--workers", "1", "--results", str(tmp_path))

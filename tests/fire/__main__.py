@@ -3,6 +3,7 @@
     python -m tests.fire                              all of it, for hours
     python -m tests.fire faults --only plot --jobs 2  every file operation of the plot commands
     python -m tests.fire --share 20                   one of twenty trials of each kind
+    python -m tests.fire --sample                     a few of each kind, as the tests try them
     python -m tests.fire --repeat "faults:plot png:EIO:12"
 
 Each trial that fails prints a line with the words that repeat it; a table comes last. The exit code
@@ -18,6 +19,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SHIM = "HARNESS_FIRE_SHIM"  # the folder of the preloaded library, in a process that has it
+
+SAMPLE = (
+    ("faults", "--only", "publish more", "--share", "80"),
+    ("kills", "--only", "compare", "--kills", "4"),
+    ("races", "--only", "table --write", "--races", "1"),
+    ("fuzz", "--files", "8"),
+)
 
 sys.path.append(sys.path.pop(0))  # an installed package goes before the source tree
 sys.dont_write_bytecode = True
@@ -43,8 +51,8 @@ def restart() -> int:
         return subprocess.run(words, env=environment, cwd=HERE.parent.parent).returncode
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line, or words in its place."""
     parser = argparse.ArgumentParser(prog="python -m tests.fire", description=__doc__)
     parser.add_argument("kinds", nargs="*", help="faults, kills, real, races, fuzz [all]")
     parser.add_argument("--only", default="", help="commands whose name has these words in it")
@@ -57,7 +65,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of all that is random [0]")
     parser.add_argument("--jobs", type=int, default=1, help="trials at once [1]")
     parser.add_argument("--repeat", default="", help="one trial, as its line names it")
-    return parser.parse_args()
+    parser.add_argument("--sample", action="store_true", help="a few of each kind")
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
@@ -67,4 +76,5 @@ if __name__ == "__main__":
     del os.environ["LD_PRELOAD"]  # not for programs that commands start
     from tests.fire.runner import run_all
 
-    sys.exit(run_all(asked, Path(os.environ[SHIM])))
+    several = [parse(list(words)) for words in SAMPLE] if asked.sample else [asked]
+    sys.exit(run_all(several, Path(os.environ[SHIM])))

@@ -86,11 +86,19 @@ def _place(root: Path) -> Path:
     return place
 
 
-def run_all(asked: argparse.Namespace, root: Path) -> int:
-    """Try all, print what fails and the table; return the exit code."""
+def run_all(asked: list[argparse.Namespace], root: Path) -> int:
+    """Try all that is asked for, print what fails and the table; return the exit code."""
     import_everything()
     prepare(root)
     table: dict[tuple[str, str], Counter[str]] = {}
+    for one in asked:
+        _run(one, root, table)
+    print_table(table)
+    return int(any(n for counts in table.values() for name, n in counts.items() if name != "tried"))
+
+
+def _run(asked: argparse.Namespace, root: Path, table: dict[tuple[str, str], Counter[str]]) -> None:
+    """Try what is asked for, and count it in the table."""
     for kind, (listed, attempt) in list_kinds(asked, root).items():
         trials = list(listed)
         if asked.repeat:
@@ -107,8 +115,6 @@ def run_all(asked: argparse.Namespace, root: Path) -> int:
                 print(f'--repeat "{kind}:{trial}"', *found, sep="\n    ", flush=True)
             if i % 100 == 0:
                 print(f"{kind}: {i} of {len(trials)}, {time.monotonic() - begun:.0f} s", flush=True)
-    print_table(table)
-    return int(any(n for counts in table.values() for name, n in counts.items() if name != "tried"))
 
 
 _attempt: Attempt  # of the workers, which are forked

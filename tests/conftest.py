@@ -252,6 +252,17 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[tuple]) -> Non
         csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process a stretch of tests, not every other one: fixtures of modules are made once.
+
+    Whoever is done first takes over what others have not begun.
+    """
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what takes hours, unless `-m` asks for it, and what needs a CUDA device without one."""
     asked = config.getoption("-m")

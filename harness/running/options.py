@@ -11,20 +11,21 @@ from pathlib import Path
 import torch
 
 from harness.models.preprocessing import NETWORK
-from harness.models.user_code import is_file
 from harness.refusal import Refusal
 from harness.running.recipes import EPOCHS
 from harness.storage.files import refuse_published
 from harness.storage.results import CHECKPOINTS, QUICK
 from harness.storage.spelling import problem_of_whole
+from harness.suites.catalog import SUITES
 
 # Smallest values of numbers.
 LEAST = {"batch_size": 1, "limit": 0, "width": 1, "epochs": 1, "image_seed": 0}
 DTYPES = ("float32", "bfloat16")
-OF_SUITE = {  # options of one suite
-    "out_of_distribution": "ood",
-    "attack": "adversarial",
-    "transfer_from": "adversarial",
+TAKEN_BY = {  # options of some suites
+    "corruption": ("robustness", "cifar10_c", "imagenet_c", "attention"),
+    "out_of_distribution": ("ood",),
+    "attack": ("adversarial",),
+    "transfer_from": ("adversarial",),
 }
 
 
@@ -136,18 +137,18 @@ class Options:
 
 
 def check_taken(suites: Sequence[str], options: Options) -> None:
-    """Refuse an option of one suite where neither it nor a user's own is asked for.
+    """Refuse an option of some suites where neither one of them nor a user's own is asked for.
 
     Raises:
         Refusal: Names the option.
     """
-    for field, suite in OF_SUITE.items():
-        asked = getattr(options, field)
-        if asked and not any(name == suite or is_file(name) for name in suites):
-            option = f"--{field.replace('_', '-')}"
+    for name, takers in TAKEN_BY.items():
+        asked = options.corruptions if name == "corruption" else getattr(options, name)
+        if asked and suites and not any(s in takers or s not in SUITES for s in suites):
+            option = f"--{name.replace('_', '-')} {asked[0]}"
             raise Refusal(
-                f"`{option} {asked[0]}` is for the suite `{suite}`. Give `--suite {suite}`, or "
-                "leave it out."
+                f"`{option}` is for the suite `{takers[0]}`. Give `--suite {takers[0]}`, or leave "
+                "it out."
             )
 
 

@@ -31,7 +31,7 @@ Words = Annotated[
 ]
 PresetName = Annotated[
     str | None,
-    opt.what("quick: digits, 3 seeds, questions 1-4; cifar10: width 16, 10 epochs.", "--preset"),
+    opt.what("quick: digits, questions 1-4; cifar10: 1-8, 10 epochs; fashion_mnist.", "--preset"),
 ]
 OtherDataset = Annotated[str | None, opt.what("In place of the preset's.")]
 Count = Annotated[int | None, opt.what("Number of seeds, in place of the preset's.")]

@@ -1,7 +1,7 @@
 """The files of Fashion-MNIST, verified as they are read: torchvision believes them by their names.
 
-They lie in FashionMNIST/raw, where torchvision puts them, or in fashion-mnist, where Debian's package
-dataset-fashion-mnist does; unpacked or as archives, which are read as they are.
+They lie in FashionMNIST/raw, where torchvision puts them, or in fashion-mnist, where the package
+dataset-fashion-mnist of Debian does; unpacked or as archives, which are read as they are.
 
 H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
 Learning Algorithms, 2017, https://arxiv.org/abs/1708.07747;

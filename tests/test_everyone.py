@@ -13,7 +13,7 @@ from harness.running.options import Options
 
 
 def options(tmp_path: Path, **given: object) -> Options:
-    return Options(tmp_path / "results", tmp_path, **given)  # type: ignore[arg-type]
+    return Options(tmp_path / "results", tmp_path, **given)
 
 
 def test_all_are_the_classifiers_that_are_trained_like_each_other(tmp_path: Path) -> None:

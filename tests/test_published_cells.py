@@ -17,7 +17,7 @@ from harness.console import Console
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.suites.catalog import COMMON, FAMILIES
-from harness.suites.published_cells import NETWORKS, PREACT, WRN
+from harness.suites.published_cells import NETWORKS, PREACT, WRN, Network
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINE = ROOT / "results" / "published" / "baseline"
@@ -35,7 +35,9 @@ def compare(*options: str) -> Result:
         (WRN, (0.8690, 0.8134, 0.7492, 0.6764, 0.5649, 0.7346)),
     ],
 )
-def test_the_cells_have_the_averages_that_were_published_with_them(network, averages) -> None:
+def test_the_cells_have_the_averages_that_were_published_with_them(
+    network: Network, averages: tuple[float, ...]
+) -> None:
     cells = np.array([network.cells[kind] for kind in COMMON])
     assert list(network.cells) == list(COMMON)
     assert [*cells.mean(axis=0), cells.mean()] == pytest.approx(averages, abs=6e-5)

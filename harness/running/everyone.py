@@ -12,11 +12,11 @@ from harness.models.catalog import CATALOG, Entry
 from harness.models.lookup import source
 from harness.progress import Progress
 from harness.refusal import Refusal, user_input
+from harness.running import plan as planning
 from harness.running.data import Data, prepared
 from harness.running.items import Item, list_items
 from harness.running.jobs import Job
 from harness.running.options import Options
-from harness.running.plan import check_fairness, plan
 from harness.suites.base import Setting, Suite
 from harness.suites.lookup import suite_of
 
@@ -50,9 +50,9 @@ def plan_all(
     groups, left_out = group(models, datasets, suites, options, progress)
     jobs, items = list[Job](), list[Item]()
     for of in groups:
-        jobs += plan(of.models, datasets, seeds, of.suites, options, progress)
+        jobs += planning.plan(of.models, datasets, seeds, of.suites, options, progress)
         items += list_items(of.models, datasets, seeds, of.suites, options)
-    check_fairness(jobs, options)
+    planning.check_fairness(jobs, options)
     return jobs, items, left_out
 
 

@@ -132,12 +132,13 @@ def plot(
     data: opt.Data = None,
     results: opt.Results = Path("results"),
 ) -> None:
-    """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
+    """Draw the figures of suites and answers; write results/figures/DATASET-SUITE.png, ..."""
     from harness.plots.figures import draw
     from harness.plots.style import parse_size
     from harness.refusal import Refusal
     from harness.storage.files import data_folder
     from harness.storage.results import select
+    from harness.study.figures import draw_answers
 
     inches = None if size is None else parse_size(size)
     kept_sets = sets_of(datasets)
@@ -158,6 +159,8 @@ def plot(
         figures=drawers,
         out=results,
     )
+    if not suites and not models:
+        paths += draw_answers(folder, sets, format=format, size=inches, out=results)
     if not paths:
         raise Refusal(
             f"There is nothing to draw in {results}. Run `harness run --suite robustness "

@@ -64,11 +64,23 @@ def power_of(
         dataset: As it was asked for.
         planned: Seeds to train where nothing is known yet.
     """
-    pairs = [pair for name in question.against if (pair := _pair(question, numbers, name))]
-    pairs = [pair for pair in pairs if pair[1].seeds >= PILOT]
-    if not pairs:
+    worst = variance_of(question, numbers)
+    if worst is None:
         networks, hours = _cost(asked, dataset, options, 0, planned)
         return Power(question, networks=networks, hours=hours)
+    most = int(worst.needed) if math.isfinite(worst.needed) else worst.seeds
+    networks, hours = _cost(asked, dataset, options, worst.seeds, most)
+    return replace(worst, networks=networks, hours=hours)
+
+
+def variance_of(question: Question, numbers: Numbers) -> Power | None:
+    """Return what the deciding difference that varies most needs; None where too little is there.
+
+    Args:
+        question: Its models named as in tables.
+    """
+    pairs = [pair for name in question.against if (pair := _pair(question, numbers, name))]
+    pairs = [pair for pair in pairs if pair[1].seeds >= PILOT]
     found = []
     for name, a, b, margin in pairs:
         sd_seed, sd_image, sd_rest = parts_of_difference(a, b)
@@ -85,10 +97,7 @@ def power_of(
                 images_needed(sd_seed, sd_image, a.seeds, margin, sd_rest),
             )
         )
-    worst = max(found, key=lambda p: (p.needed, p.sd_seed))
-    most = int(worst.needed) if math.isfinite(worst.needed) else worst.seeds
-    networks, hours = _cost(asked, dataset, options, worst.seeds, most)
-    return replace(worst, networks=networks, hours=hours)
+    return max(found, key=lambda p: (p.needed, p.sd_seed), default=None)
 
 
 Pair = tuple[str, Sample, Sample, float]  # against whom, the two sides, the margin

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis.collect import Key
+from harness.analysis.power import Parts, detectable_with, seeds_needed
 from harness.analysis.sample import RATE, Sample, from_outcomes
 from harness.plots.questions import question_figure
 from harness.refusal import Refusal
@@ -21,6 +22,7 @@ from harness.study.effects import Numbers
 from harness.study.figures import draw_answers, margin_in
 from harness.study.findings import Finding
 from harness.study.markdown import answer_table
+from harness.study.power import Power
 from harness.study.schema import read_study, write_study
 from harness.study.stored import StoredAnswer, StoredEffect, Study
 
@@ -112,25 +114,40 @@ def test_the_chance_of_the_detectable_difference_is_four_in_five() -> None:
     for effect in finding.deciding:
         assert effect.power(effect.mde) == pytest.approx(0.8, abs=1e-6)
         assert effect.power(0) < 0.03 < effect.power(effect.mde / 2) < 0.8
-    said = say_power(finding, {"seeds": 2, "needed": 12})
+    plan = {"seeds": 2, "needed": 12, "planned": 3, "detectable": 0.021}
+    said = say_power(finding, plan)
     assert said.startswith("The chance of finding a difference of a point was ")
-    assert said.endswith("The plan, from 2 seeds, asked for 12; here are 3.")
+    expected = "asked for 12; of 3 it expected to find 2.1 points in 4 of 5 studies; here are 3."
+    assert said.endswith(f"The plan, from 2 seeds, {expected}")
     assert say_power(finding, {}).endswith("No plan from pilot seeds was made before.")
-    assert "no number of seeds" in say_power(finding, {"seeds": 2, "needed": None})
+    assert "that no number suffices; of 3" in say_power(finding, plan | {"needed": None})
 
 
 def test_a_plan_is_kept_as_it_was_first_made(tmp_path: Path) -> None:
     design = built_in()
+    power = Power(QUESTION, "null", 0.01, 0.3, 0.1, seeds=2, images=N, needed=12)
+    first, later = power.noted(5), replace(power, seeds=4, needed=9).noted(5)
+    assert first["seeds"] == 2 and first["needed"] == 12 and 0.01 < first["detectable"] < 0.1
+    assert replace(power, needed=np.inf).noted(5)["needed"] is None
+    assert power.noted(1)["detectable"] is None
     assert history.plan_of(design, "1", tmp_path, "d", 5) == {}
-    history.note_plan(design, {"1": {"seeds": 2, "needed": 12}}, tmp_path, "d")
+    history.note_plan(design, {"1": first}, tmp_path, "d")
     history.start(design, ["1"], tmp_path, "d")
-    history.note_plan(design, {"1": {"seeds": 4, "needed": 9}}, tmp_path, "d")
-    assert history.plan_of(design, "1", tmp_path, "d", 5) == {"seeds": 2, "needed": 12}
+    history.note_plan(design, {"1": later}, tmp_path, "d")
+    assert history.plan_of(design, "1", tmp_path, "d", 5) == first
     assert history.plan_of(design, "1", tmp_path, "d", 2) == {}  # not made before
     assert history.start(design, ["3"], tmp_path, "d").keys() == {"1", "3"}
     history.note_plan(design, {"2a": {"seeds": "two"}}, tmp_path, "d")
     with pytest.raises(Refusal, match="is no plan of a study"):
         history.plan_of(design, "2a", tmp_path, "d", 5)
+
+
+def test_the_detectable_difference_of_a_plan_is_that_which_its_seeds_find() -> None:
+    parts = Parts(0.01, 0.3, 0.1)
+    for seeds in (2, 5, 12):
+        size = detectable_with(parts, seeds, N)
+        assert seeds_needed(parts.sd_seed, parts.sd_image, N, size * 1.001, parts.sd_rest) == seeds
+    assert detectable_with(parts, 1, N) == np.inf
 
 
 def answers() -> Study:

@@ -116,8 +116,7 @@ def run(
     time_limit: opt.TimeLimit = None,
 ) -> None:
     """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
-    asked = {"may_train": training is not False, "own_weights": training is not True}
-    given = locals() | asked
+    given = locals() | {"may_train": training is not False, "own_weights": training is not True}
     from harness.present.forecast import forecast_sheet
     from harness.running.everyone import plan_all
     from harness.running.forecast import forecast

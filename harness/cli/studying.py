@@ -187,8 +187,6 @@ def print_plan(
     asked: "tuple[Question, ...]",
 ) -> None:
     """Print what each question needs."""
-    from math import isfinite
-
     from harness.study import history, making, run
     from harness.study.sheet import power_sheet
 
@@ -197,14 +195,7 @@ def print_plan(
     (first, *_) = run.list_networks(asked, spec, seeds, options)
     made = making.Making(design, asked, dataset_name(spec), seeds, options, {})
     found = made.power(first.plan(options), spec, progress)
-    plans = {
-        one.question.number: {
-            "seeds": one.seeds,
-            "needed": int(one.needed) if isfinite(one.needed) else None,
-        }
-        for one in found
-        if one.seeds
-    }
+    plans = {one.question.number: one.noted(seeds) for one in found if one.seeds}
     if plans:
         history.note_plan(design, plans, options.root, dataset_name(spec))
     print_sheets([power_sheet(found)], given["json"])

@@ -36,18 +36,21 @@ def say_power(finding: Finding, planned: Mapping[str, Any]) -> str:
         f"The chance of finding a difference of {finding.margin} was {100 * min(known):.0f} % with "
         f"the variance measured."
     ] * bool(known)
-    seeds = deciding[0].seeds
-    if not planned:
-        said.append("No plan from pilot seeds was made before.")
-    elif (needed := planned.get("needed")) is None:
-        said.append(
-            f"The plan, from {planned['seeds']} seeds, found that no number of seeds suffices."
-        )
-    else:
-        said.append(
-            f"The plan, from {planned['seeds']} seeds, asked for {needed}; here are {seeds}."
-        )
+    said.append(_planned(deciding[0], planned))
     return " ".join(said)
+
+
+def _planned(effect: Effect, planned: Mapping[str, Any]) -> str:
+    """Say what the plan asked for, and which difference it expected to find."""
+    if not planned:
+        return "No plan from pilot seeds was made before."
+    needed = planned["needed"]
+    asked = f"asked for {needed}" if needed else "found that no number suffices"
+    expected = ""
+    if size := planned["detectable"]:
+        words = signed(effect.quantity.metric, size).lstrip("+")
+        expected = f"; of {planned['planned']} it expected to find {words} in 4 of 5 studies"
+    return f"The plan, from {planned['seeds']} seeds, {asked}{expected}; here are {effect.seeds}."
 
 
 def _margin(finding: Finding, effect: Effect) -> float:

@@ -38,8 +38,7 @@ def note_plan(
     """Note what a plan says of each question; what an earlier one said of it stays.
 
     Args:
-        plans: By the question's number: `seeds` that the variance is from, and `needed`, None where
-            no number suffices.
+        plans: By the question's number, as of `power.Power.noted`.
     """
     path = _place(design, root, dataset)
     before = _read(path, "power")
@@ -52,14 +51,18 @@ def plan_of(design: Design, number: str, root: Path, dataset: str, seeds: int) -
     """Return what was planned for a question from fewer seeds than there are; empty for nothing."""
     path = _place(design, root, dataset)
     found = _read(path, "power").get(number, {})
-    try:
-        there, needed = found["seeds"], found["needed"]
-        before = 0 < there < seeds and (needed is None or needed > 0)
-    except (KeyError, TypeError):
-        if found:
-            raise Refusal(f"{path} is no plan of a study. {CURE}") from None
+    if not found:
         return {}
-    return {"seeds": there, "needed": needed} if before else {}
+    try:
+        known = {name: found[name] for name in ("seeds", "needed", "planned", "detectable")}
+        before = 0 < known["seeds"] < seeds
+        good = known["planned"] > 0
+        good &= all(known[k] is None or known[k] >= 0 for k in ("needed", "detectable"))
+    except (KeyError, TypeError):
+        good = False
+    if not good:
+        raise Refusal(f"{path} is no plan of a study. {CURE}")
+    return known if before else {}
 
 
 def _place(design: Design, root: Path, dataset: str) -> Path:

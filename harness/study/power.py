@@ -7,10 +7,12 @@ of each question, paired as they will be, the one that varies most.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from harness.analysis import images_needed, parts_of_difference, seeds_needed
+from harness.analysis.power import Parts, detectable_with
 from harness.analysis.sample import Sample, from_outcomes
 from harness.refusal import Refusal
 from harness.running.forecast import forecast
@@ -47,6 +49,21 @@ class Power:
     images_needed: float = math.nan
     networks: int = 0
     hours: float = math.nan
+
+    def noted(self, planned: int) -> dict[str, Any]:
+        """Return what is noted of it before anything more is run, for `planned` seeds.
+
+        `needed` is None where no number of seeds suffices; `detectable` the difference that
+        `planned` seeds find with 80 % power, in the metric's unit, None where one is too few.
+        """
+        parts = Parts(self.sd_seed, self.sd_image, self.sd_rest)
+        found = detectable_with(parts, planned, self.images)
+        return {
+            "seeds": self.seeds,
+            "needed": int(self.needed) if math.isfinite(self.needed) else None,
+            "planned": planned,
+            "detectable": round(found, 6) if math.isfinite(found) else None,
+        }
 
 
 def power_of(

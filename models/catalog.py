@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.models import papers
 from harness.models.papers import Paper
+from harness.models.reported import REPORTED, Reported
 
 FILE = Path(__file__).with_name("catalog.json")
 
@@ -74,6 +75,11 @@ class Entry:
     def transductive(self) -> bool:
         """Whether a prediction depends on the other images of its batch; the equation says so."""
         return self.equation.startswith("transductive:")
+
+    @property
+    def reported(self) -> tuple[Reported, ...]:
+        """What papers report of it; none where we could read nothing."""
+        return REPORTED.get(self.name, ())
 
 
 def read() -> dict[str, Entry]:

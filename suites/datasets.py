@@ -259,7 +259,7 @@ def fashion_mnist(train: bool, root: Path) -> Split:
     return _read(
         "fashion_mnist",
         lambda folder: fashion.Half(folder, train),
-        "FashionMNIST",
+        fashion.folder_in(root),
         root,
         fashion.CLASSES,
         flip=True,

@@ -70,6 +70,7 @@ def test_a_changed_file_is_refused_and_fetched_again(
     fetch(tmp_path)
     assert path.read_bytes() == published[name]
     path.unlink()
+    path.with_name(f"{name}.gz").unlink()
     with pytest.raises(ValueError, match="incomplete or damaged. Run `harness data fashion_mnist`"):
         load("fashion_mnist", train=False, root=tmp_path)
 
@@ -82,3 +83,39 @@ def test_files_of_the_old_form_are_not_read(tmp_path: Path, published: dict[str,
         torch.save(forged, folder / name)
     fetch(tmp_path)
     assert load("fashion_mnist", train=True, root=tmp_path).labels.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("place", [".", "fashion-mnist"])
+def test_debians_archives_are_read_where_they_lie(
+    tmp_path: Path, published: dict[str, bytes], place: str
+) -> None:
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    for name, content in published.items():
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    folder.chmod(0o500)
+    assert fetch(tmp_path / place)[1] == "fashion_mnist: 4 test images of 32 pixels"
+    assert load("fashion_mnist", train=True, root=tmp_path).labels.tolist() == list(range(6))
+    assert len(list(tmp_path.rglob("*"))) == 5  # nothing was unpacked
+    folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "endless"])
+def test_a_damaged_archive_is_refused(
+    tmp_path: Path, published: dict[str, bytes], damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "LARGEST", 10_000)
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    for name, content in published.items():
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    content = published[path.stem]
+    others = {
+        "changed": gzip.compress(content[:-1] + b"\7"),
+        "cut": path.read_bytes()[:-9],
+        "endless": gzip.compress(content + bytes(10**6)),
+    }
+    path.write_bytes(others[damage])
+    with pytest.raises(ValueError, match="incomplete or damaged"):
+        load("fashion_mnist", train=False, root=tmp_path)

@@ -23,6 +23,7 @@ from harness.models.catalog import CATALOG
 from harness.storage.results import read
 from harness.study.claims import say
 from harness.study.design_files import built_in
+from harness.study.markdown import answer_rows
 from harness.study.schema import read_study
 from harness.study.stored import StoredEffect
 from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
@@ -130,7 +131,8 @@ def describe_effect(effect: StoredEffect) -> str:
 def test_the_answers_are_those_of_the_study(path: Path) -> None:
     study, text = read_study(path), TEXTS[f"results/published/{path.parent.name}/README.md"]
     expected = [
-        f"| {q.number} | {q.question} | **{say(q.verdict, q.margin)}** | {q.answer} |"
+        f"| {q.number} | {q.question} | **{say(q.verdict, q.margin)}** | {q.answer} {q.power} | "
+        f"{q.change} |"
         for q in study.questions
     ]
     assert len(expected) == 6 and rows_of(text, "<!-- study:") == expected
@@ -148,8 +150,10 @@ def test_the_short_answers_are_those_of_the_study(name: str, file: str) -> None:
         # The strongest rival is the one with the smallest difference.
         deciding = [e for e in q.effects if e.decides]
         shown = describe_effect(min(deciding, key=lambda e: e.effect)) if deciding else ""
-        expected.append(f"| {q.number} | {q.question} | {say(q.verdict, q.margin)} | {shown} |")
-    assert rows_of(TEXTS[name], "<!-- answers:") == expected
+        assert q.change and q.power
+        verdict = say(q.verdict, q.margin)
+        expected.append(f"| {q.number} | {q.question} | {verdict} | {shown} | {q.change} |")
+    assert rows_of(TEXTS[name], "<!-- answers:") == expected == list(answer_rows(study))
     assert study.scale in TEXTS[name]
 
 

@@ -92,7 +92,7 @@ def test_the_built_in_study_names_models_nulls_and_suites_that_are_there() -> No
         )
     suites = {suite for need in needs_of(DESIGN.questions) for suite in need.suites}
     assert suites <= set(SUITES)
-    assert [p.dataset for p in DESIGN.presets.values()] == ["digits", "cifar10"]
+    assert [p.dataset for p in DESIGN.presets.values()] == ["digits", "cifar10", "fashion_mnist"]
     assert DESIGN.preset_for(None, "cifar10") is DESIGN.presets["cifar10"]
     assert DESIGN.preset_for(None, "svhn") is DESIGN.presets["quick"]
 

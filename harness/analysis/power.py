@@ -81,13 +81,22 @@ def _differences(a: Sample, b: Sample) -> np.ndarray | None:
     return np.subtract(a.outcomes, b.outcomes, dtype=float)
 
 
-def _power(parts: Parts, seeds: int, n: float, margin: float) -> bool:
-    """Whether a difference of `margin` is found at 5 % with power 80 %."""
+def detectable_with(parts: Parts, seeds: int, n: float) -> float:
+    """Return the difference that is found at 5 % with power 80 %; inf where none is.
+
+    Args:
+        seeds: Of each model, on `n` test images.
+    """
     v_seed = (parts.sd_seed**2 + parts.sd_rest**2 / n) / seeds
     v, df = spread((v_seed, seeds - 1), (parts.sd_image**2 / n, math.inf))
     if v_seed > 0 and seeds < 2:
-        return False
-    return bool((quantile(df) + quantile(df, POWER)) * np.sqrt(v) <= margin)
+        return math.inf
+    return float((quantile(df) + quantile(df, POWER)) * np.sqrt(v))
+
+
+def _power(parts: Parts, seeds: int, n: float, margin: float) -> bool:
+    """Whether a difference of `margin` is found at 5 % with power 80 %."""
+    return detectable_with(parts, seeds, n) <= margin
 
 
 def seeds_needed(

@@ -28,6 +28,7 @@ Margins = Annotated[
     epilog=opt.examples(
         "harness compare --models pde_aug,resnet18",
         "harness compare before/results results --csv differences.csv",
+        "harness compare --published --models resnet18 --figure published.png",
         "harness compare results theirs.csv --columns corruption=condition --given n=10000",
     )
 )
@@ -42,11 +43,25 @@ def compare(
     better: Better = [],
     columns: Columns = "",
     given: Given = "",
+    published: Annotated[
+        bool,
+        opt.what("Models of A against published networks, in CIFAR-10-C's cells.", "--published"),
+    ] = False,
     csv: Annotated[Path | None, opt.output("Write all rows there.")] = None,
+    figure: Annotated[
+        Path | None, opt.output("With --published: draw the cells there, as png, pdf or svg.")
+    ] = None,
     json: opt.Json = False,
     results: opt.Results = Path("results"),
 ) -> None:
     """Compare two models, folders or CSVs, image by image where the answers are stored."""
+    if published or figure is not None:
+        if not published or b is not None:
+            raise refuse_published(b)
+        compare_published(
+            context, a or folder_to_read(results), models, datasets, csv, figure, json
+        )
+        return
     from harness.comparison.compare import compare_sides, refuse_inputs, write_csv
     from harness.comparison.names import read_better
     from harness.present.comparison import comparison_table
@@ -76,6 +91,57 @@ def compare(
         print_sheets([comparison_table(frame)])
         print_lines(lines)
     print_lines([csv] if csv else [], apart=json)
+
+
+def refuse_published(b: Path | None) -> Exception:
+    """Return what is said where `--published` does not fit."""
+    from harness.refusal import Refusal
+
+    if b is not None:
+        return Refusal(f"`--published` compares one side; got {b} as well. Leave it out.")
+    return Refusal("`--figure` is of `--published`. Give both, or use `harness plot`.")
+
+
+def compare_published(
+    context: typer.Context,
+    path: Path,
+    models: str,
+    datasets: list[str],
+    csv: Path | None,
+    figure: Path | None,
+    json: bool,
+) -> None:
+    """Print models of a side beside published networks; write their cells and a figure."""
+    from harness.comparison.compare import refuse_inputs, write_report
+    from harness.comparison.published import as_frame, match_published, sentences, sources
+    from harness.plots.published import published_figure
+    from harness.plots.style import check_format, save
+    from harness.present.published import published_sheets
+    from harness.refusal import Refusal
+
+    for file in (csv, figure):
+        refuse_inputs(file, (path,))
+    if figure is not None:
+        check_format(figure.suffix[1:])
+    found = match_published(path, split_names(models), datasets, progress_on_stderr(context))
+    frame = as_frame(found)
+    if figure is not None and len(frame[["dataset", "suite", "model"]].drop_duplicates()) > 1:
+        raise Refusal("A figure is of one model. Name it with `--models`.")
+    print_sheets(published_sheets(found), json)
+    print_lines(sentences(found), apart=json)
+    if csv is not None:
+        content = frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+        write_report(csv, content.encode())
+    if figure is not None:
+        save(published_figure(frame), figure, sources(figure, path, found))
+    print_lines([file for file in (csv, figure) if file is not None], apart=json)
+
+
+def split_names(models: str) -> list[str]:
+    """Return names between commas; a name may have commas in its brackets."""
+    import re
+
+    return [name.strip() for name in re.split(r",(?![^(]*\))", models) if name.strip()]
 
 
 @app.command(

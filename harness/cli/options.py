@@ -35,6 +35,7 @@ def examples(*commands: str) -> str:
 
 MODEL = "A name, timm/NAME, or path/to/file.py:NAME"
 Models = Annotated[list[str], what(f"{MODEL}; repeats.", "--model")]
+ModelsOrAll = Annotated[list[str], what(f"{MODEL}; all; repeats.", "--model")]
 SUITE = "A name, or path/to/file.py:NAME"
 DATASET = "A name, imagefolder:PATH, file.py:NAME, NAME=PATH"
 Suites = Annotated[list[str], what(f"{SUITE}; repeats.", "--suite")]

@@ -55,6 +55,7 @@ def suites_with_tables(specs: Iterable[str]) -> "dict[str, Suite]":
     epilog=opt.examples(
         "harness table --suite robustness --dataset digits",
         "harness table --suite clean --latex > table.tex",
+        "harness table --suite robustness --by-family",
         "harness table --write",
     )
 )
@@ -63,6 +64,10 @@ def table(
     suites: opt.Suites = [],
     datasets: opt.Datasets = [],
     models: opt.Models = [],
+    by_family: Annotated[
+        bool,
+        opt.output("By family of models, beside the numbers of their papers.", "--by-family"),
+    ] = False,
     reference: Annotated[
         str | None, opt.what("Model that mCE is relative to \\[resnet18].")
     ] = None,
@@ -81,7 +86,7 @@ def table(
 ) -> None:
     """Print the results of suites: means, intervals, ranks; write the leaderboard."""
     from harness.analysis import boards
-    from harness.present.tables import notes_sheets, suite_tables
+    from harness.present.tables import family_tables, notes_sheets, suite_tables
     from harness.storage.results import select
 
     progress, own = progress_on_stderr(context), suites_with_tables(suites)
@@ -92,9 +97,10 @@ def table(
 
         print_lines(measure_again(results, *names), apart=apart)
     folder = folder_to_read(results)
-    frame, sheets = select(folder, *names), []
+    frame = select(folder, *names)
     own |= suites_with_tables(frame["suite"].unique())
-    for suite in frame["suite"].unique():
+    sheets = family_tables(folder, frame, progress) if by_family else []
+    for suite in [] if by_family else frame["suite"].unique():
         sheets += suite_tables(
             folder,
             suite,
@@ -126,12 +132,13 @@ def plot(
     data: opt.Data = None,
     results: opt.Results = Path("results"),
 ) -> None:
-    """Draw the figures of suites again; write results/figures/DATASET-SUITE.png and others."""
+    """Draw the figures of suites and answers; write results/figures/DATASET-SUITE.png, ..."""
     from harness.plots.figures import draw
     from harness.plots.style import parse_size
     from harness.refusal import Refusal
     from harness.storage.files import data_folder
     from harness.storage.results import select
+    from harness.study.figures import draw_answers
 
     inches = None if size is None else parse_size(size)
     kept_sets = sets_of(datasets)
@@ -152,6 +159,8 @@ def plot(
         figures=drawers,
         out=results,
     )
+    if not suites and not models:
+        paths += draw_answers(folder, sets, format=format, size=inches, out=results)
     if not paths:
         raise Refusal(
             f"There is nothing to draw in {results}. Run `harness run --suite robustness "

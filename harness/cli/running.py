@@ -71,13 +71,14 @@ BatchSize = Annotated[
     epilog=opt.examples(
         "harness run --suite robustness --model pde_aug --model resnet18",
         "harness run --suite clean --model mine.py:net --weights mine.safetensors",
+        "harness run --suite robustness --suite stability --model all --dry-run",
         "harness run --suite nfe --model ode_block --dataset cifar10 --seed 0 --seed 1 --dry-run",
     )
 )
 def run(
     context: typer.Context,
     suites: opt.Suites,
-    models: opt.Models,
+    models: opt.ModelsOrAll,
     datasets: opt.Datasets = ["digits"],
     seeds: opt.Seeds = [],
     weights: Weights = [],
@@ -115,22 +116,22 @@ def run(
     time_limit: opt.TimeLimit = None,
 ) -> None:
     """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
-    asked = {"may_train": training is not False, "own_weights": training is not True}
-    given = locals() | asked
+    given = locals() | {"may_train": training is not False, "own_weights": training is not True}
     from harness.present.forecast import forecast_sheet
+    from harness.running.everyone import plan_all
     from harness.running.forecast import forecast
-    from harness.running.items import evaluate, list_items
-    from harness.running.plan import plan
+    from harness.running.items import evaluate
     from harness.running.workers import number_of_workers
 
     part, count = opt.find_part(shard), number_of_workers(workers, device)
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    jobs = opt.take_part(part, plan(models, datasets, seeds, suites, options, progress))
+    all_jobs, items, left_out = plan_all(models, datasets, seeds, suites, options, progress)
+    print_lines(left_out, apart=True)
+    jobs = opt.take_part(part, all_jobs)
     if dry_run:
         print_sheets([forecast_sheet(forecast(jobs, options))], json)
         return
-    items = part.of(list_items(models, datasets, seeds, suites, options))
-    written, failure = evaluate(items, jobs, options, count, progress)
+    written, failure = evaluate(part.of(items), jobs, options, count, progress)
     if written:
         print_results(written, jobs, options, progress, json)
     if failure is not None:
@@ -171,7 +172,7 @@ def print_results(
 )
 def train(
     context: typer.Context,
-    models: opt.Models,
+    models: opt.ModelsOrAll,
     datasets: opt.Datasets = ["digits"],
     seeds: opt.Seeds = [],
     preprocessing: Preprocessing = "network",
@@ -193,14 +194,17 @@ def train(
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
     given = locals()
     from harness.running import items as work
-    from harness.running.plan import plan
+    from harness.running.everyone import plan_all
     from harness.running.workers import number_of_workers
 
     part, count = opt.find_part(shard), number_of_workers(workers, device)
     options, progress = opt.make_options(given), progress_on_stderr(context)
-    jobs = opt.take_part(part, plan(models, datasets, seeds, [], options, progress))
-    items = part.of(work.list_items(models, datasets, seeds, [], options))
-    failure = work.train(items, jobs, options, count, progress, lambda path: print_lines([path]))
+    all_jobs, items, left_out = plan_all(models, datasets, seeds, [], options, progress)
+    print_lines(left_out, apart=True)
+    jobs = opt.take_part(part, all_jobs)
+    failure = work.train(
+        part.of(items), jobs, options, count, progress, lambda path: print_lines([path])
+    )
     if failure is not None:
         raise failure
 

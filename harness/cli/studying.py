@@ -31,7 +31,7 @@ Words = Annotated[
 ]
 PresetName = Annotated[
     str | None,
-    opt.what("quick: digits, 3 seeds, questions 1-4; cifar10: width 16, 10 epochs.", "--preset"),
+    opt.what("quick: digits, questions 1-4; cifar10: 1-8, 10 epochs; fashion_mnist.", "--preset"),
 ]
 OtherDataset = Annotated[str | None, opt.what("In place of the preset's.")]
 Count = Annotated[int | None, opt.what("Number of seeds, in place of the preset's.")]
@@ -74,6 +74,9 @@ def study(
     stored: Stored = False,
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
+    markdown: Annotated[
+        bool, opt.output("With --show: print a table for a README or a paper.", "--markdown")
+    ] = False,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
     checkpoints: opt.Checkpoints = None,
@@ -106,7 +109,7 @@ def study(
         return
     written = [] if stored else answer(context, given, design, scale, questions, path, action)
     if written is not None and not dry_run:
-        print_study(path, folder, questions, json)
+        print_study(path, folder, questions, json, markdown)
         print_lines(written, apart=json)
 
 
@@ -141,6 +144,7 @@ def answer(
     from harness.running.forecast import forecast
     from harness.running.workers import number_of_workers
     from harness.study import history, making, run
+    from harness.study.figures import draw_answers
     from harness.study.reading import models_to_draw
     from harness.study.schema import write_study
 
@@ -172,6 +176,7 @@ def answer(
         for suite, names in models_to_draw(made.named(asked)).items()
         for figure in draw(options.root, [suite], [dataset], options.data, names)
     ]
+    figures += draw_answers(options.root, [dataset], numbers=numbers)
     return [path, *figures]
 
 
@@ -182,7 +187,7 @@ def print_plan(
     asked: "tuple[Question, ...]",
 ) -> None:
     """Print what each question needs."""
-    from harness.study import making, run
+    from harness.study import history, making, run
     from harness.study.sheet import power_sheet
 
     options, progress = opt.make_options(given), progress_on_stderr(context)
@@ -190,15 +195,21 @@ def print_plan(
     (first, *_) = run.list_networks(asked, spec, seeds, options)
     made = making.Making(design, asked, dataset_name(spec), seeds, options, {})
     found = made.power(first.plan(options), spec, progress)
+    plans = {one.question.number: one.noted(seeds) for one in found if one.seeds}
+    if plans:
+        history.note_plan(design, plans, options.root, dataset_name(spec))
     print_sheets([power_sheet(found)], given["json"])
 
 
-def print_study(path: Path, folder: Path, questions: "tuple[Question, ...]", json: bool) -> None:
+def print_study(
+    path: Path, folder: Path, questions: "tuple[Question, ...]", json: bool, markdown: bool
+) -> None:
     """Print the stored answers to these questions."""
     from dataclasses import asdict, replace
 
     from harness.present.machine import dumps
     from harness.refusal import Refusal
+    from harness.study.markdown import answer_table
     from harness.study.schema import read_study
     from harness.study.sheet import describe_study
     from harness.study.stored import say_stale
@@ -208,8 +219,8 @@ def print_study(path: Path, folder: Path, questions: "tuple[Question, ...]", jso
     study = read_study(path)
     numbers = {question.number for question in questions}
     study = replace(study, questions=tuple(a for a in study.questions if a.number in numbers))
-    if json:
-        say(dumps(asdict(study)))
+    if json or markdown:
+        say(dumps(asdict(study)) if json else answer_table(study))
         print_lines(say_stale(study, study.stale(folder)), apart=True)
     else:
         for part in describe_study(study, folder):

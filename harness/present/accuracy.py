@@ -65,7 +65,7 @@ def accuracy_sheets(request: Request) -> list[Sheet]:
         return [clean_sheet(request, runs)]
     if not any(key.group == CORRUPTED for key in found):
         return severity_sheets(request, accuracy) + board_sheets(request)
-    sheets = [summary_sheet(request, runs, of_samples(_largest(found)))]
+    sheets = [summary_sheet(request, runs, of_samples(largest_group(found)))]
     if request.detail or len(runs) == 1:
         sheets = severity_sheets(request, accuracy) + sheets
     if request.detail:
@@ -165,8 +165,8 @@ def _means(runs: Runs, names: Row) -> Means:
     return runs.get((names["dataset"], names["model"]), {})
 
 
-def _largest(found: Mapping[Key, Sample]) -> dict[Key, Sample]:
-    """The accuracies in each data set's largest group of corruptions that several models have."""
+def largest_group(found: Mapping[Key, Sample]) -> dict[Key, Sample]:
+    """Return accuracies in each data set's largest group of corruptions of several models."""
     counts = Counter((k.dataset, k.group) for k in found if k.group != CORRUPTED)
     largest = dict[str, str]()
     for dataset in dict.fromkeys(dataset for dataset, _ in counts):

@@ -12,6 +12,7 @@ from harness.present.accuracy import accuracy_sheets
 from harness.present.adversarial import adversarial_sheets
 from harness.present.attention import attention_sheets
 from harness.present.board import board_sheets, sheet_of
+from harness.present.families import family_sheet
 from harness.present.generation import generation_sheets
 from harness.present.imagenet_c import imagenet_c_sheets
 from harness.present.nfe import nfe_sheets
@@ -81,6 +82,27 @@ def suite_tables(
     behaviors = behaviors_of(read_provenances(results))
     request = Request(results, rows, progress, detail, reference, behaviors)
     return TABLES.get(suite, board_sheets)(request)
+
+
+def family_tables(results: Path, frame: pd.DataFrame, progress: Progress) -> list[Sheet]:
+    """Return the models of each suite with answers to images by family, beside published numbers.
+
+    Args:
+        frame: Long table of the results.
+
+    Raises:
+        Refusal: No suite has any.
+    """
+    made, found = read_provenances(results), list[Sheet]()
+    for _, part in frame.groupby("suite", sort=False):
+        rows = order_models(part, CATALOG).sort_values("dataset", kind="stable")
+        request = Request(results, rows, progress, behaviors=behaviors_of(made))
+        found += family_sheet(request, made)
+    if not found:
+        raise Refusal(
+            f"{results} has no accuracies. Run `harness run --suite robustness --model all`."
+        )
+    return found
 
 
 def notes_sheets(

@@ -63,6 +63,8 @@ def questions(
                 "verdict": say(answer.verdict, answer.margin),
                 "tone": TONES[answer.verdict],
                 "checks": list(answer.checks),
+                "power": answer.power,
+                "change": answer.change,
                 "headline": _effect(top, []) if top else None,
                 "effects": effects,
             }

@@ -97,7 +97,7 @@ def plan(
                 seeing = replace(setting, surrogates=others)
                 jobs.append(_with_evaluations(job, questions, seeing, own))
     check_writable(jobs, options.root)
-    _check_fairness(jobs, options)
+    check_fairness(jobs, options)
     for job in jobs:
         _refuse_overwriting(job, options)
     return jobs
@@ -113,8 +113,12 @@ def _check_weights(files: Sequence[Path], models: int, seeds: int) -> None:
         raise Refusal(f"`--weights {files[0]}` are of one training; got {seeds} seeds. Give one.")
 
 
-def _check_fairness(jobs: Sequence[Job], options: Options) -> None:
-    """Refuse to train a model longer or otherwise than those it will be compared with."""
+def check_fairness(jobs: Sequence[Job], options: Options) -> None:
+    """Refuse to train a model longer or otherwise than those it will be compared with.
+
+    Raises:
+        Refusal: Names both.
+    """
     device = resolve_device(options.device)
     for new in jobs:
         if new.trained or new.fitted:

@@ -7,13 +7,22 @@ start alike, so that they are compared seed by seed and image by image; see `ana
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr
 
-from harness.analysis import Differences, Sample, always_valid, contrast, difference, superiority
+from harness.analysis import (
+    Differences,
+    Sample,
+    always_valid,
+    contrast,
+    difference,
+    quantile,
+    superiority,
+)
 from harness.analysis.collect import Key
 from harness.analysis.groups import describe_group
 from harness.analysis.tails import p_value
@@ -103,6 +112,24 @@ class Effect:
     def p_below(self, x: float) -> float:
         """Return the one-sided p value of "it is better by at least `x`"."""
         return self.d.p_below(x)
+
+    def moved(self, by: float) -> "Effect":
+        """Return it as it would be with a model that is better by so much, at the same errors."""
+        sign = -1 if METRICS[self.quantity.metric].sign < 0 else 1
+        return replace(
+            self, value=self.value + sign * by, d=self.d._replace(center=self.d.center + by)
+        )
+
+    def farther(self, by: float) -> "Effect":
+        """Return it as it would be farther from 0 by so much, whichever way it goes."""
+        return self.moved(by * math.copysign(1, self.d.center))
+
+    def power(self, size: float) -> float:
+        """Return the chance that a difference of this size is found at 5 %; NaN where not known."""
+        error = max(self.d.below, self.d.above)
+        if not math.isfinite(error) or not math.isfinite(size):
+            return math.nan
+        return float(stdtr(self.d.df, size / error - quantile(self.d.df))) if error else 1.0
 
     def store(self) -> StoredEffect:
         """Return it as it is written and printed, rounded once."""

@@ -1,6 +1,6 @@
 """What was found on one question: its claims, its effects, and the words for each verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.analysis.belief import BELIEVED, BOUND
@@ -21,6 +21,8 @@ class Finding:
         words: What the sentence says by verdict; "" for any other.
         facts: Sentences behind it.
         margin: The smallest difference that matters, in words: "a point".
+        at: Function that returns the claims had the model been better by so much, at the same
+            errors; None where nothing was measured.
     """
 
     question: Question
@@ -29,11 +31,16 @@ class Finding:
     words: Mapping[str, str]
     facts: tuple[str, ...] = ()
     margin: str = "a point"
-    runs: tuple[str, ...] = field(default=())
+    at: Callable[[float], Claims] | None = field(default=None, compare=False)
+
+    @property
+    def deciding(self) -> list[Effect]:
+        """The effects that the verdict rests on."""
+        return [effect for effect in self.effects if effect.decides]
 
     def sentence(self, verdict: str) -> str:
         """Return the answer in words."""
-        deciding = [e for e in self.effects if e.decides]
+        deciding = self.deciding
         said = self.words.get(verdict, self.words[""])
         behind = f" ({scale(deciding)})" if deciding else ""
         empty = [f"Not decided: {reason}." for reason in dict.fromkeys(self.claims.empty.values())]

@@ -42,14 +42,19 @@ def gain(question: Question, numbers: Numbers) -> Finding:
         best = 100 * max(e.other for e in deciding)
         empty.setdefault("little", f"nothing can gain {margin_of(question)} on {best:.1f} %")
     p_little = holm([e.p_below(m) for e in within]) if within else [1.0]
-    claims = Claims(
-        {
-            "yes": max(e.p_above(0) for e in deciding),
-            "little": float(min(p_little)),
-            "worse": baseline.p_below(0),
-        },
-        empty=empty,
-    )
+
+    def claims(by: float) -> Claims:
+        moved = [e.moved(by) for e in deciding]
+        inside = [e.moved(by).p_below(m) for e in within]
+        return Claims(
+            {
+                "yes": max(e.p_above(0) for e in moved),
+                "little": float(min(holm(inside))) if inside else 1.0,
+                "worse": moved[0].p_below(0),
+            },
+            empty=empty,
+        )
+
     least = [e.against for e, p in zip(within, p_little, strict=False) if p <= LEVEL]
     ruled = f"a gain of {margin_of(question)} over {' and '.join(least)} is ruled out"
     what, effects = _what(question), several(deciding)
@@ -65,7 +70,8 @@ def gain(question: Question, numbers: Numbers) -> Finding:
     }
     shown, facts = others(question, numbers, question.against), doubts(deciding)
     facts = (*facts, *unbelieved(question, numbers))
-    return Finding(question, claims, (*deciding, *shown), words, facts, margin_of(question))
+    effects_found = (*deciding, *shown)
+    return Finding(question, claims(0), effects_found, words, facts, margin_of(question), claims)
 
 
 def _at_ceiling(effect: Effect, margin: float) -> bool:
@@ -85,11 +91,15 @@ def match(question: Question, numbers: Numbers) -> Finding:
     own = numbers.effect(quantity, question.model, question.baseline, True)
     nulls = [numbers.effect(quantity, question.model, name, False) for name in question.nulls]
     shown = others(question, numbers, question.against)
-    claims = Claims(
-        {"yes": own.p_above(-m), "little": own.p_below(0), "worse": own.p_below(-m)},
-        alone=False,
-        empty=floor(question, numbers),
-    )
+    empty = floor(question, numbers)
+
+    def claims(by: float) -> Claims:
+        e = own.moved(by)
+        p: dict[Claim, float] = {
+            "yes": e.p_above(-m), "little": e.p_below(0), "worse": e.p_below(-m)
+        }  # fmt: skip
+        return Claims(p, alone=False, empty=empty)
+
     margin = margin_of(question)
     words = {
         YES: f"It is worse by no more than {margin}: {phrase(own)}",
@@ -99,7 +109,8 @@ def match(question: Question, numbers: Numbers) -> Finding:
     }
     beside = f"Beside its nulls: {several(nulls)}." if nulls else ""
     facts = (beside, *doubts([own]), fewest(question, numbers) if question.curves else "")
-    return Finding(question, claims, (own, *nulls, *shown), words, facts, margin)
+    effects = (own, *nulls, *shown)
+    return Finding(question, claims(0), effects, words, facts, margin, claims)
 
 
 def total(question: Question, numbers: Numbers) -> Finding:
@@ -118,14 +129,16 @@ def total(question: Question, numbers: Numbers) -> Finding:
     if _at_ceiling(joint, m):
         reason = f"nothing can gain {margin_of(question)} on {100 * joint.other:.1f} %"
         empty.setdefault("little", reason)
-    claims = Claims(
-        {
-            "yes": max(joint.p_above(0), short.p_above(-m)),
-            "little": joint.p_below(m),
-            "worse": short.p_below(-m),
-        },
-        empty=empty,
-    )
+
+    def claims(by: float) -> Claims:
+        whole, rest = joint.moved(by), short.moved(by)
+        p: dict[Claim, float] = {
+            "yes": max(whole.p_above(0), rest.p_above(-m)),
+            "little": whole.p_below(m),
+            "worse": rest.p_below(-m),
+        }
+        return Claims(p, empty=empty)
+
     margin = margin_of(question)
     both = f"{phrase(joint)}, {phrase(short, against=False)} {short.further}"
     words = {
@@ -138,7 +151,8 @@ def total(question: Question, numbers: Numbers) -> Finding:
     parts = "; ".join(f"{e.model} {phrase(e, against=False)}" for e in single)
     beside = [f"Beside its nulls: {several(nulls)}."] if nulls else []
     facts = (f"One by one: {parts}.", *beside, *doubts([joint, short]))
-    return Finding(question, claims, (joint, short, *single, *nulls, *shown), words, facts, margin)
+    effects = (joint, short, *single, *nulls, *shown)
+    return Finding(question, claims(0), effects, words, facts, margin, claims)
 
 
 def fewest(question: Question, numbers: Numbers) -> str:

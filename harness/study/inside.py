@@ -43,15 +43,17 @@ def learned(question: Question, numbers: Numbers) -> Finding:
         for n in question.against
     ]
     margins = [question.margin * abs(e.other) for e in deciding]
-    little = holm(
-        [max(e.p_below(m), e.p_above(-m)) for e, m in zip(deciding, margins, strict=True)]
-    )
-    claims = Claims(
-        {
-            "yes": max(2 * min(e.p_above(0), e.p_below(0)) for e in deciding),
-            "little": float(min(little)),
+
+    def claims(by: float) -> Claims:
+        """Those of differences that are larger by so much, whichever way each goes."""
+        moved = [e.farther(by) for e in deciding]
+        pairs = zip(moved, margins, strict=True)
+        p: dict[Claim, float] = {
+            "yes": max(2 * min(e.p_above(0), e.p_below(0)) for e in moved),
+            "little": float(min(holm([max(e.p_below(m), e.p_above(-m)) for e, m in pairs]))),
         }
-    )
+        return Claims(p)
+
     name, place = METRICS[quantity.metric].title, describe_group(quantity.group)
     size = max(deciding, key=lambda e: -abs(e.value))
     share = 100 * size.value / size.other if size.other else math.nan
@@ -64,7 +66,7 @@ def learned(question: Question, numbers: Numbers) -> Finding:
         "": f"The {name} of its maps {place}: {said}",
     }
     facts = tuple(filter(None, (found(deciding),)))
-    return Finding(question, claims, (*deciding, *shown), words, facts, margin)
+    return Finding(question, claims(0), (*deciding, *shown), words, facts, margin, claims)
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,16 @@ def cost(question: Question, numbers: Numbers) -> Finding:
         effects.append(_less(question, own.gamma, before.gamma))
     dealt = _effect(question, question.model, own.dealt, decides=False)
     dealt = replace(dealt, further="evaluations dealt to other images")
-    claims = Claims(
-        {
-            "yes": max(e.p_above(0) for e in effects),
-            "little": min(1.0, len(effects) * min(e.p_below(m) for e in effects)),
-            "worse": first.p_below(0),
+
+    def claims(by: float) -> Claims:
+        moved = [e.moved(by) for e in effects]
+        p: dict[Claim, float] = {
+            "yes": max(e.p_above(0) for e in moved),
+            "little": min(1.0, len(moved) * min(e.p_below(m) for e in moved)),
+            "worse": moved[0].p_below(0),
         }
-    )
+        return Claims(p)
+
     levels = ", ".join(level.rpartition(" ")[2] for level in own.levels)
     said = (
         f"gamma of an image's evaluations with its loss under networks of other seeds is "
@@ -178,7 +183,8 @@ def cost(question: Question, numbers: Numbers) -> Finding:
     else:
         facts.append("In untrained networks evaluations do not vary enough to compare with.")
     others = _rivals(question, numbers)
-    return Finding(question, claims, (*effects, dealt, *others), words, tuple(facts), margin)
+    shown = (*effects, dealt, *others)
+    return Finding(question, claims(0), shown, words, tuple(facts), margin, claims)
 
 
 def _clean(question: Question, numbers: Numbers) -> Quantity:

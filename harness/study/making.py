@@ -10,6 +10,7 @@ from harness.running.options import Options
 from harness.storage.provenance import command_line, commit
 from harness.study import history
 from harness.study.answers import find_all, verdicts
+from harness.study.changes import say_change, say_power
 from harness.study.checks import check
 from harness.study.design import Design, Question
 from harness.study.effects import Numbers
@@ -67,13 +68,21 @@ class Making:
         """
         looks = history.looks_with(path, self.seeds)
         numbers = self.numbers(first, history.planned_seeds(looks), progress)
-        made = []
-        for finding, verdict in verdicts(find_all(self.named(self.family), numbers, wanted)):
+        made: list[StoredAnswer] = []
+        found = find_all(self.named(self.family), numbers, wanted)
+        judged = verdicts(found)
+        for place, (finding, verdict) in enumerate(judged):
             question = finding.question
             runs = runs_of(question, self.options, self.dataset, self.seeds)
             progress.say(f"{question.number}: checks.")
             said = tuple(one.sentence for one in check(question, numbers, self.options.root))
-            made.append(replace(finding.answer(verdict, runs), checks=said))
+            planned = history.plan_of(
+                self.design, question.number, self.options.root, self.dataset, self.seeds
+            )
+            answer = finding.answer(verdict, runs)
+            power = say_power(finding, planned)
+            change = say_change(place, judged, len(found), numbers)
+            made.append(replace(answer, checks=said, power=power, change=change))
         return self._study(first, made, looks)
 
     def _study(self, first: Job, made: Sequence[StoredAnswer], looks: tuple[int, ...]) -> Study:

@@ -7,10 +7,12 @@ of each question, paired as they will be, the one that varies most.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from harness.analysis import images_needed, parts_of_difference, seeds_needed
+from harness.analysis.power import Parts, detectable_with
 from harness.analysis.sample import Sample, from_outcomes
 from harness.refusal import Refusal
 from harness.running.forecast import forecast
@@ -48,6 +50,21 @@ class Power:
     networks: int = 0
     hours: float = math.nan
 
+    def noted(self, planned: int) -> dict[str, Any]:
+        """Return what is noted of it before anything more is run, for `planned` seeds.
+
+        `needed` is None where no number of seeds suffices; `detectable` the difference that
+        `planned` seeds find with 80 % power, in the metric's unit, None where one is too few.
+        """
+        parts = Parts(self.sd_seed, self.sd_image, self.sd_rest)
+        found = detectable_with(parts, planned, self.images)
+        return {
+            "seeds": self.seeds,
+            "needed": int(self.needed) if math.isfinite(self.needed) else None,
+            "planned": planned,
+            "detectable": round(found, 6) if math.isfinite(found) else None,
+        }
+
 
 def power_of(
     question: Question,
@@ -64,11 +81,23 @@ def power_of(
         dataset: As it was asked for.
         planned: Seeds to train where nothing is known yet.
     """
-    pairs = [pair for name in question.against if (pair := _pair(question, numbers, name))]
-    pairs = [pair for pair in pairs if pair[1].seeds >= PILOT]
-    if not pairs:
+    worst = variance_of(question, numbers)
+    if worst is None:
         networks, hours = _cost(asked, dataset, options, 0, planned)
         return Power(question, networks=networks, hours=hours)
+    most = int(worst.needed) if math.isfinite(worst.needed) else worst.seeds
+    networks, hours = _cost(asked, dataset, options, worst.seeds, most)
+    return replace(worst, networks=networks, hours=hours)
+
+
+def variance_of(question: Question, numbers: Numbers) -> Power | None:
+    """Return what the deciding difference that varies most needs; None where too little is there.
+
+    Args:
+        question: Its models named as in tables.
+    """
+    pairs = [pair for name in question.against if (pair := _pair(question, numbers, name))]
+    pairs = [pair for pair in pairs if pair[1].seeds >= PILOT]
     found = []
     for name, a, b, margin in pairs:
         sd_seed, sd_image, sd_rest = parts_of_difference(a, b)
@@ -85,10 +114,7 @@ def power_of(
                 images_needed(sd_seed, sd_image, a.seeds, margin, sd_rest),
             )
         )
-    worst = max(found, key=lambda p: (p.needed, p.sd_seed))
-    most = int(worst.needed) if math.isfinite(worst.needed) else worst.seeds
-    networks, hours = _cost(asked, dataset, options, worst.seeds, most)
-    return replace(worst, networks=networks, hours=hours)
+    return max(found, key=lambda p: (p.needed, p.sd_seed), default=None)
 
 
 Pair = tuple[str, Sample, Sample, float]  # against whom, the two sides, the margin

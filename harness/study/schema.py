@@ -203,7 +203,7 @@ EFFECT: Mapping[str, Check] = (
     | {"seeds": _count, "images": _count, "decides": _truth}
 )
 ANSWER: Mapping[str, Check] = {
-    **dict.fromkeys(("number", "question", "answer", "margin"), _text),
+    **dict.fromkeys(("number", "question", "answer", "margin", "power", "change"), _text),
     "verdict": _verdict,
     "effects": _several("effect", _effect),
     "runs": _texts,

@@ -25,6 +25,10 @@ def describe_study(study: Study, folder: Path) -> Iterator[str | Sheet]:
     for answer in study.questions:
         yield f"{answer.number}  {answer.question}"
         yield f"   {say(answer.verdict, answer.margin)}. {answer.answer}"
+        if answer.change:
+            yield f"   What would change that: {answer.change}"
+        if answer.power:
+            yield f"   {answer.power}"
         if answer.effects:
             yield effects_sheet(f"question {answer.number}", answer.effects)
         if answer.checks:

@@ -10,7 +10,7 @@ solved, and of a model without training nothing does. The interval is then that 
 
 from harness.analysis import holm
 from harness.analysis.groups import describe_group
-from harness.study.claims import NO, SLIGHT, WORSE, YES, Claims
+from harness.study.claims import NO, SLIGHT, WORSE, YES, Claim, Claims
 from harness.study.design import Question
 from harness.study.effects import Numbers, found
 from harness.study.findings import Finding, margin_of, several
@@ -26,14 +26,17 @@ def solver(question: Question, numbers: Numbers) -> Finding:
         for place in question.also
         for group in question.solvers
     ]
-    little = holm([e.p_below(question.margin * abs(e.other)) for e in deciding])
-    claims = Claims(
-        {
-            "yes": max(e.p_above(0) for e in deciding),
+
+    def claims(by: float) -> Claims:
+        moved = [e.moved(by) for e in deciding]
+        little = holm([e.p_below(question.margin * abs(e.other)) for e in moved])
+        p: dict[Claim, float] = {
+            "yes": max(e.p_above(0) for e in moved),
             "little": float(min(little)),
-            "worse": deciding[0].p_below(0),
+            "worse": moved[0].p_below(0),
         }
-    )
+        return Claims(p)
+
     margin = margin_of(question)
     own = f"the {METRICS[quantity.metric].title} of {model} {describe_group(quantity.group)}"
     said = several(deciding)
@@ -45,4 +48,4 @@ def solver(question: Question, numbers: Numbers) -> Finding:
         "": f"Inconclusive: {own}: {said}",
     }
     facts = tuple(filter(None, (found(deciding),)))
-    return Finding(question, claims, (*deciding, *shown), words, facts, margin)
+    return Finding(question, claims(0), (*deciding, *shown), words, facts, margin, claims)

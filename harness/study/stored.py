@@ -55,6 +55,8 @@ class StoredAnswer:
         answer: The answer in a sentence or two.
         margin: The smallest difference that matters, in words.
         checks: What `harness study check` found, a sentence each.
+        power: The chance that a difference of the margin was found, and what was planned.
+        change: What would change the verdict.
         runs: CSV files that its numbers come from, relative to the results folder.
     """
 
@@ -66,6 +68,8 @@ class StoredAnswer:
     runs: tuple[str, ...]
     margin: str = "a point"
     checks: tuple[str, ...] = ()
+    power: str = ""
+    change: str = ""
 
 
 @dataclass(frozen=True)

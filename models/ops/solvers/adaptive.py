@@ -117,7 +117,8 @@ class _Solve:
         while len(self.u):
             self.attempt()
         if not self.left:  # of an empty batch
-            return Solution(self.u, *[self.accepted] * 3, self.good, 0, self.effort)
+            none = self.accepted
+            return Solution(self.u, none, none, none, self.good, calls=0, effort=self.effort)
         which, *rest = (x[0] if len(x) == 1 else torch.cat(x) for x in zip(*self.left, strict=True))
         if len(self.left) > 1:
             order = torch.empty_like(which)

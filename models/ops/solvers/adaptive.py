@@ -95,7 +95,8 @@ class _Solve:
 
     Of M samples at work: `u` (M, ...), `slope` f(t, u), `t`, `dt`, `accepted`, `effort` (M,), and
     `which` (M,), their places in the batch. All of them have tried `attempts` steps; `tried` (M,)
-    were the sizes of the last one and `good` (M,) says where it was accepted.
+    were the sizes of the last one and `good` (M,) says where it was accepted. `spare` (N, ...) is
+    room for what is not kept.
     """
 
     def __init__(self, method: Adaptive, f: VectorField, u: Tensor, t0: float, t1: float) -> None:
@@ -138,21 +139,23 @@ class _Solve:
         return x.view(-1, *[1] * (self.u.ndim - 1))
 
     def norm(self, x: Tensor) -> Tensor:
-        """Return the root mean square over each sample's own entries, (M,)."""
-        return x.flatten(1).square().mean(1).sqrt()
+        """Return the root mean square over each sample's own entries, (M,); `x` is used up."""
+        return x.flatten(1).square_().mean(1).sqrt()
 
     def start(self) -> None:
         """Evaluate the first slope, and choose first step sizes (Hairer et al., II.4)."""
         self.slope = self.evaluate(self.t, self.u)
         with torch.no_grad():
             u, slope = self.u.detach(), self.slope.detach()
-            scale = self.method.atol + self.method.rtol * u.abs()
-            d0, d1 = self.norm(u / scale), self.norm(slope / scale)
+            scale = u.abs().mul_(self.method.rtol).add_(self.method.atol)
+            spare = self.spare = u.new_empty(u.shape)
+            d0 = self.norm(torch.div(u, scale, out=spare))
+            d1 = self.norm(torch.div(slope, scale, out=spare))
             tiny = (d0 < 1e-5) | (d1 < 1e-5)
             h0 = torch.where(tiny, 1e-6, 0.01 * d0 / d1.clamp(min=1e-30))
             h0 = h0.clamp(max=self.t1 - self.t0)
-            probe = self.evaluate(self.t + h0, u + self.per_sample(h0) * slope)
-            d2 = self.norm((probe - slope) / scale) / h0
+            probe = self.evaluate(self.t + h0, (self.per_sample(h0) * slope).add_(u))
+            d2 = self.norm(torch.sub(probe, slope, out=spare).div_(scale)) / h0
             largest = torch.maximum(d1, d2)
             h1 = (0.01 / largest.clamp(min=1e-30)) ** (1 / self.method.tableau.controller)
             # A field that is nothing is followed in one step; the error says if that was wrong.
@@ -218,7 +221,7 @@ class _Solve:
     def stages(self, dt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return u, f(t + dt, u) and the mean square of the scaled error of one step, dt (M,)."""
         method, tableau = self.method, self.method.tableau
-        sums, u, slope = sums_of(self.u, dt), self.u, self.slope
+        sums, u, slope = sums_of(self.u, dt, self.spare[: len(dt)]), self.u, self.slope
         for row, t in zip(tableau.a[1:], (self.t + self.times * dt).unbind(), strict=True):
             sums.add(slope)
             u = sums.state(row)

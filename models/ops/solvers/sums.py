@@ -13,6 +13,7 @@ when numba is there anyway.
 """
 
 import sys
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -43,8 +44,12 @@ class Sums(Protocol):
         """Return the mean over each sample's entries of ratio², (M,)."""
 
 
-def sums_of(u: Tensor, dt: Tensor) -> Sums:
-    """Return the sums of a step, as compiled loops where those are faster."""
+def sums_of(u: Tensor, dt: Tensor, spare: Tensor) -> Sums:
+    """Return the sums of a step, as compiled loops where those are faster.
+
+    Args:
+        spare: (M, ...), contiguous, room for what is not kept.
+    """
     global _summed
     if torch.is_grad_enabled() or u.device.type != "cpu" or not u.is_contiguous():
         return TorchSums(u, dt)
@@ -53,13 +58,17 @@ def sums_of(u: Tensor, dt: Tensor) -> Sums:
     if "numba" not in sys.modules and _summed < ENOUGH:
         _summed += 4 * MOST * u.numel()
         return TorchSums(u, dt)
-    return LoopSums(u, dt) if can_loop(u.dtype) else TorchSums(u, dt)
+    return LoopSums(u, dt, spare) if can_loop(u.dtype) else TorchSums(u, dt)
 
 
 def can_loop(dtype: torch.dtype) -> bool:
     """Return whether loops give the bits that PyTorch gives, here and now."""
-    known = torch.backends.cpu.get_cpu_capability() in VECTORS
-    return known and dtype in (torch.float32, torch.float64) and has_loops()
+    return dtype in (torch.float32, torch.float64) and _has_vectors() and has_loops()
+
+
+@cache
+def _has_vectors() -> bool:
+    return torch.backends.cpu.get_cpu_capability() in VECTORS
 
 
 class TorchSums:
@@ -73,17 +82,11 @@ class TorchSums:
         self.kept.append(slope * self.dt)
 
     def state(self, weights: Row) -> Tensor:
-        found = None
-        for weight, k in zip(weights, self.kept, strict=True):
-            if weight:
-                found = self._plus(found, k, weight)
-        assert found is not None
+        (weight, k), *others = ((w, k) for w, k in zip(weights, self.kept, strict=True) if w)
+        found = torch.add(self.u, k, alpha=weight)
+        for weight, k in others:
+            found.add_(k, alpha=weight)  # a sum needs no values for its gradient
         return found
-
-    def _plus(self, found: Tensor | None, k: Tensor, weight: float) -> Tensor:
-        if found is None:
-            return torch.add(self.u, k, alpha=weight)
-        return found.add_(k, alpha=weight)  # a sum needs no values for its gradient
 
     def mean_square(self, weights: Row, u_new: Tensor, rtol: float, atol: float) -> Tensor:
         error = torch.zeros_like(u_new)
@@ -98,11 +101,11 @@ class TorchSums:
 class LoopSums:
     """Sums as compiled loops."""
 
-    def __init__(self, u: Tensor, dt: Tensor) -> None:
+    def __init__(self, u: Tensor, dt: Tensor, spare: Tensor) -> None:
         from harness.models.ops.solvers import sum_loops
 
         self.loops: Any = sum_loops
-        self.like, self.u, self.dt = u, _rows(u), dt.numpy()
+        self.like, self.u, self.dt, self.spare = u, _rows(u), dt.numpy(), spare
         self.slopes: list[Any] = []
 
     def add(self, slope: Tensor) -> None:
@@ -120,7 +123,7 @@ class LoopSums:
         return found
 
     def mean_square(self, weights: Row, u_new: Tensor, rtol: float, atol: float) -> Tensor:
-        square, number = torch.empty_like(self.like), self.u.dtype.type
+        square, number = self.spare, self.u.dtype.type
         self.loops.square_of_error(
             self.u, _rows(u_new), self.dt, *self._terms(weights), number(rtol), number(atol),
             _rows(square),

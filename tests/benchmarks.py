@@ -150,10 +150,15 @@ def outside(n: int, m: int) -> int:
 
 
 def sentences(old: Path, new: Path) -> list[str]:
-    """Say what of two machines differs."""
+    """Say what of two machines, and of what was measured there, differs."""
     a, b = (json.loads((folder / MACHINE).read_text()) for folder in (old, new))
     keys = ("device", "cores", "threads", "python", "versions")
-    return [f"{key}: {a[key]} before, {b[key]} now" for key in keys if a[key] != b[key]]
+    found = [f"{key}: {a[key]} before, {b[key]} now" for key in keys if a[key] != b[key]]
+    groups = [groups_of(folder).keys() for folder in (old, new)]
+    for one, other, where in ((*groups, old), (*reversed(groups), new)):
+        if missing := len(one - other):
+            found.append(f"{missing} groups are in {where.name} alone")
+    return found
 
 
 def report(args: argparse.Namespace) -> int:

@@ -83,5 +83,7 @@ def write_rounds(path: Path, machine: Mapping[str, Any], groups: Mapping[str, Ro
     if path.is_file():
         told = json.loads(path.read_text())
     for group, rounds in groups.items():
-        told["groups"][group] = {name: list(found) for name, found in rounds.items()}
-    path.write_text(json.dumps(told, indent=1) + "\n")
+        told["groups"][group] = {n: [float(f"{v:.6g}") for v in r] for n, r in rounds.items()}
+    lines = [f"{json.dumps(g)}: {json.dumps(r)}" for g, r in told["groups"].items()]
+    content = ",\n".join(lines)
+    path.write_text(f'{{"machine": {json.dumps(told["machine"])}, "groups": {{\n{content}\n}}}}\n')

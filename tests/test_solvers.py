@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from harness.models.ops.solvers import ADAPTIVE, FIXED, FixedGrid, Leapfrog, channel, solver
-from harness.models.ops.solvers.sums import LoopSums, TorchSums, can_loop, sums_of
+from harness.models.ops.solvers.sums import LoopSums, Room, TorchSums, can_loop, sums_of
 from harness.models.ops.solvers.tableau import Tableau
 from harness.models.parity import Torchdiffeq
 
@@ -350,7 +350,7 @@ class TestAdaptive:
         kinds = set[type]()
 
         def f(t: Any, u: Tensor) -> Tensor:
-            kinds.add(sums_of(u, t, torch.empty_like(u)).__class__)
+            kinds.add(sums_of(u, t, Room(u, 7)).__class__)
             slope = rate[-len(u) :] * (torch.sin(3 * u) - u * t[:, None])
             return slope.mT.contiguous().mT  # not in the order of its memory
 

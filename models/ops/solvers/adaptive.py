@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from harness.models.ops.solvers.solution import Solution, VectorField, state, widen
-from harness.models.ops.solvers.sums import sums_of
+from harness.models.ops.solvers.sums import Room, sums_of
 from harness.models.ops.solvers.tableau import Tableau
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
@@ -95,8 +95,7 @@ class _Solve:
 
     Of M samples at work: `u` (M, ...), `slope` f(t, u), `t`, `dt`, `accepted`, `effort` (M,), and
     `which` (M,), their places in the batch. All of them have tried `attempts` steps; `tried` (M,)
-    were the sizes of the last one and `good` (M,) says where it was accepted. `spare` (N, ...) is
-    room for what is not kept.
+    were the sizes of the last one and `good` (M,) says where it was accepted.
     """
 
     def __init__(self, method: Adaptive, f: VectorField, u: Tensor, t0: float, t1: float) -> None:
@@ -109,6 +108,7 @@ class _Solve:
         self.accepted = torch.zeros_like(self.which)
         self.effort = torch.full_like(self.t, 2.0)
         self.times = torch.tensor(method.tableau.c[1:], dtype=u.dtype, device=device)[:, None]
+        self.room = Room(u, method.tableau.stages)
         self.calls = self.attempts = 0
         self.left: list[tuple[Tensor, ...]] = []
 
@@ -117,6 +117,7 @@ class _Solve:
             self.start()
         while len(self.u):
             self.attempt()
+        self.room.leave()
         if not self.left:  # of an empty batch
             none = self.accepted
             return Solution(self.u, none, none, none, self.good, calls=0, effort=self.effort)
@@ -148,7 +149,7 @@ class _Solve:
         with torch.no_grad():
             u, slope = self.u.detach(), self.slope.detach()
             scale = u.abs().mul_(self.method.rtol).add_(self.method.atol)
-            spare = self.spare = u.new_empty(u.shape)
+            spare = torch.empty_like(scale)
             d0 = self.norm(torch.div(u, scale, out=spare))
             d1 = self.norm(torch.div(slope, scale, out=spare))
             tiny = (d0 < 1e-5) | (d1 < 1e-5)
@@ -221,9 +222,10 @@ class _Solve:
     def stages(self, dt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return u, f(t + dt, u) and the mean square of the scaled error of one step, dt (M,)."""
         method, tableau = self.method, self.method.tableau
-        sums, u, slope = sums_of(self.u, dt, self.spare[: len(dt)]), self.u, self.slope
+        sums, slope = sums_of(self.u, dt, self.room), self.slope
         for row, t in zip(tableau.a[1:], (self.t + self.times * dt).unbind(), strict=True):
             sums.add(slope)
+            u = slope = self.u  # the stage before is free, also for the next evaluation
             u = sums.state(row)
             slope = self.evaluate(t, u)
         sums.add(slope)

@@ -13,6 +13,7 @@ when numba is there anyway.
 """
 
 import sys
+import threading
 from functools import cache
 from typing import Any, Protocol
 
@@ -28,6 +29,9 @@ SMALL = 1 << 14  # elements of a state, of which PyTorch's calls are as fast
 SHORT = 64  # elements of a sample, likewise
 VECTORS = ("AVX2", "AVX512")
 
+KEPT = 64 << 20  # bytes
+
+_kept = threading.local()
 _summed = 0  # elements of terms so far
 
 
@@ -44,12 +48,35 @@ class Sums(Protocol):
         """Return the mean over each sample's entries of ratio², (M,)."""
 
 
-def sums_of(u: Tensor, dt: Tensor, spare: Tensor) -> Sums:
-    """Return the sums of a step, as compiled loops where those are faster.
+class Room:
+    """Memory for the terms of a step and one state more, taken when it is first used.
 
-    Args:
-        spare: (M, ...), contiguous, room for what is not kept.
+    Slopes are copied there, so that a field finds the memory of its last call free again: where it
+    has to ask the system for other, each page costs more than the copy. For the same reason a
+    thread keeps up to 64 MiB for its next solve; what solves inside a field takes its own.
     """
+
+    def __init__(self, u: Tensor, stages: int) -> None:
+        self.like, self.shape = u, (stages + 1, len(u), u[:1].numel())
+        self.whole: Tensor | None = None
+
+    def of(self, samples: int) -> list[Any]:
+        """Return arrays (M, D) for so many samples."""
+        if self.whole is None:
+            kept, _kept.whole = getattr(_kept, "whole", None), None
+            fits = kept is not None and kept.dtype == self.like.dtype and kept.shape == self.shape
+            self.whole = kept if fits else self.like.new_empty(self.shape)
+        assert self.whole is not None
+        return [*self.whole[:, :samples].numpy()]
+
+    def leave(self) -> None:
+        """Leave the memory to the next solve of this thread."""
+        if self.whole is not None and self.whole.nbytes <= KEPT:
+            _kept.whole, self.whole = self.whole, None
+
+
+def sums_of(u: Tensor, dt: Tensor, room: Room) -> Sums:
+    """Return the sums of a step, as compiled loops where those are faster."""
     global _summed
     if torch.is_grad_enabled() or u.device.type != "cpu" or not u.is_contiguous():
         return TorchSums(u, dt)
@@ -58,7 +85,7 @@ def sums_of(u: Tensor, dt: Tensor, spare: Tensor) -> Sums:
     if "numba" not in sys.modules and _summed < ENOUGH:
         _summed += 4 * MOST * u.numel()
         return TorchSums(u, dt)
-    return LoopSums(u, dt, spare) if can_loop(u.dtype) else TorchSums(u, dt)
+    return LoopSums(u, dt, room) if can_loop(u.dtype) else TorchSums(u, dt)
 
 
 def can_loop(dtype: torch.dtype) -> bool:
@@ -101,34 +128,38 @@ class TorchSums:
 class LoopSums:
     """Sums as compiled loops."""
 
-    def __init__(self, u: Tensor, dt: Tensor, spare: Tensor) -> None:
+    def __init__(self, u: Tensor, dt: Tensor, room: Room) -> None:
         from harness.models.ops.solvers import sum_loops
 
         self.loops: Any = sum_loops
-        self.like, self.u, self.dt, self.spare = u, _rows(u), dt.numpy(), spare
-        self.slopes: list[Any] = []
+        self.like, self.u, self.dt = u, _rows(u), dt.numpy()
+        self.square, *self.room = room.of(len(u))
+        self.kept: list[Any] = []  # dt k_j
 
     def add(self, slope: Tensor) -> None:
-        self.slopes.append(_rows(slope.contiguous()))
+        kept = self.room[len(self.kept)]
+        self.loops.scale(_rows(slope.contiguous()), self.dt, kept)
+        self.kept.append(kept)
 
     def _terms(self, weights: Row) -> tuple[Any, ...]:
-        terms = [(w, k) for w, k in zip(weights, self.slopes, strict=True) if w]
+        number, terms = self.u.dtype.type, []
+        for weight, k in zip(weights, self.kept, strict=True):
+            if weight:
+                terms.append((number(weight), k))
         spare = MOST - len(terms)
-        numbers = [self.u.dtype.type(w) for w, _ in terms] + [self.u.dtype.type(0)] * spare
+        numbers = [w for w, _ in terms] + [number(0)] * spare
         return len(terms), *numbers, *(k for _, k in terms), *[self.u] * spare
 
     def state(self, weights: Row) -> Tensor:
         found = torch.empty_like(self.like)
-        self.loops.add_terms(self.u, self.dt, *self._terms(weights), _rows(found))
+        self.loops.add_terms(self.u, *self._terms(weights), _rows(found))
         return found
 
     def mean_square(self, weights: Row, u_new: Tensor, rtol: float, atol: float) -> Tensor:
-        square, number = self.spare, self.u.dtype.type
-        self.loops.square_of_error(
-            self.u, _rows(u_new), self.dt, *self._terms(weights), number(rtol), number(atol),
-            _rows(square),
-        )  # fmt: skip
-        return square.flatten(1).mean(1)
+        number, terms = self.u.dtype.type, self._terms(weights)
+        bounds = number(rtol), number(atol)
+        self.loops.square_of_error(self.u, _rows(u_new), *terms, *bounds, self.square)
+        return torch.from_numpy(self.square).mean(1)
 
 
 def _rows(x: Tensor) -> Any:

@@ -128,8 +128,7 @@ class _Solve:
             rest = [x[order] for x in rest]
         u, accepted, attempts, spent, effort = rest
         nfe = 2 + (self.method.tableau.stages - 1) * attempts
-        known = effort if torch.is_grad_enabled() else None
-        return Solution(u, nfe, accepted, attempts - accepted, spent, self.calls, known)
+        return Solution(u, nfe, accepted, attempts - accepted, spent, self.calls, effort)
 
     def evaluate(self, t: Tensor, u: Tensor) -> Tensor:
         self.calls += 1
@@ -186,8 +185,7 @@ class _Solve:
                 leave = torch.ones_like(leave)
             said = torch.stack((good.all(), leave.any(), leave.all()))
             all_good, any_leave, all_leave = said.tolist()
-        if torch.is_grad_enabled():  # of no use without its slope
-            self.add_effort(square, good)
+        self.add_effort(square, good)
         if all_good:
             self.u, self.slope = u_new, slope_new
         else:

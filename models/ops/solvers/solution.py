@@ -27,8 +27,7 @@ class Solution:
         spent: (N,), bool: whether the budget, or the smallest step, was reached before the end; `u`
             is then the last accepted state.
         calls: Number of calls of the vector field, for however many samples.
-        effort: (N,), float: of an adaptive solver, where gradients are on, `nfe` as a smooth
-            function of the field.
+        effort: (N,), float: of an adaptive solver, `nfe` as a smooth function of the field.
     """
 
     u: Tensor

@@ -154,10 +154,10 @@ def sentences(old: Path, new: Path) -> list[str]:
     a, b = (json.loads((folder / MACHINE).read_text()) for folder in (old, new))
     keys = ("device", "cores", "threads", "python", "versions")
     found = [f"{key}: {a[key]} before, {b[key]} now" for key in keys if a[key] != b[key]]
-    groups = [groups_of(folder).keys() for folder in (old, new)]
-    for one, other, where in ((*groups, old), (*reversed(groups), new)):
-        if missing := len(one - other):
-            found.append(f"{missing} groups are in {where.name} alone")
+    mine, yours = groups_of(old).keys(), groups_of(new).keys()
+    for missing, where in ((mine - yours, old), (yours - mine, new)):
+        if missing:
+            found.append(f"{len(missing)} groups are in {where.name} alone")
     return found
 
 

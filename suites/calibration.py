@@ -17,7 +17,6 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import log_softmax, softmax
 
 POINTS = 100  # percentage points in 1
 BINS = 15  # of equal width, right-closed; empty ones add nothing
@@ -46,11 +45,15 @@ def by_block(of_rows: PerImage) -> PerImage:
 
 @by_block
 def nll(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    from scipy.special import log_softmax  # not at the start of every command
+
     return -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
 
 
 @by_block
 def brier(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    from scipy.special import softmax
+
     p = softmax(logits.astype(np.float64), axis=1)
     p[np.arange(len(labels)), labels] -= 1
     return np.square(p).sum(axis=1)
@@ -58,6 +61,8 @@ def brier(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @by_block
 def _confidence(logits: np.ndarray) -> np.ndarray:
+    from scipy.special import softmax
+
     return softmax(logits.astype(np.float64), axis=1).max(axis=1)
 
 

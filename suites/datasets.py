@@ -9,6 +9,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -188,17 +189,31 @@ def _check_split(name: str, split: Split) -> None:
         )
 
 
+def _digits_of_sklearn() -> np.ndarray:
+    """Return 64 pixels from 0 to 16 and the label of each digit, (1797, 65), float64.
+
+    They are read from scikit-learn's file: to import it takes most of a second.
+    """
+    found = find_spec("sklearn")
+    if found is not None and found.origin is not None:
+        file = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return np.column_stack((bunch.data, bunch.target))
+
+
 @DATASETS.register
 def digits(train: bool, root: Path) -> Split:
     """scikit-learn's 1,797 handwritten digits, 8x8 resized to 32x32, three equal channels.
 
     Every fifth image of each class is a test image: 1,442 for training, 355 for testing.
     """
-    from sklearn.datasets import load_digits  # half a second that no other data set should pay
-
-    bunch = load_digits()
-    labels = torch.from_numpy(bunch.target).long()
-    gray = torch.from_numpy(bunch.images)[:, None] * (255 / 16)  # (N, 1, 8, 8), 0..255
+    table = torch.from_numpy(_digits_of_sklearn())
+    labels = table[:, 64].long()
+    gray = table[:, :64].reshape(-1, 1, 8, 8) * (255 / 16)  # 0..255
     large = torch.nn.functional.interpolate(gray, (32, 32), mode="bilinear").round()
     position = torch.zeros_like(labels)
     for k in range(10):

@@ -21,7 +21,6 @@ areas under two or more correlated receiver operating characteristic curves, Bio
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy.special import logsumexp
 
 from harness.suites.calibration import by_block
 
@@ -34,6 +33,8 @@ def max_softmax(logits: np.ndarray) -> np.ndarray:
 
     They are ordered as it is, and unlike it not rounded to 1 where a network is sure.
     """
+    from scipy.special import logsumexp
+
     ordered = np.sort(logits.astype(np.float64), axis=1)
     if ordered.shape[1] == 1:
         return np.zeros(len(ordered))
@@ -42,6 +43,8 @@ def max_softmax(logits: np.ndarray) -> np.ndarray:
 
 def energy(logits: np.ndarray) -> np.ndarray:
     """Return log sum exp (N,) of logits (N, K): minus the energy at temperature 1."""
+    from scipy.special import logsumexp
+
     return logsumexp(logits.astype(np.float64), axis=1)
 
 

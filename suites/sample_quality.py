@@ -9,7 +9,6 @@ same numbers of training images, drawn anew by class: that is what the best samp
 """
 
 import numpy as np
-from scipy.special import stdtrit
 
 NEIGHBORS = 3  # Kynkäänniemi et al. 2019
 BLOCKS = 20
@@ -73,6 +72,8 @@ def mmd2(x: np.ndarray, y: np.ndarray, blocks: int = BLOCKS) -> tuple[float, flo
     without = (total - 2 * sums.sum(axis=1) + np.diag(sums)) / (left * (left - 1))
     value = float(total / (n * (n - 1)))
     spread = np.sqrt((blocks - 1) / blocks * np.square(without - without.mean()).sum())
+    from scipy.special import stdtrit
+
     half = float(stdtrit(blocks - 1, 0.975) * spread)
     return value, value - half, value + half
 

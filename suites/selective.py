@@ -20,7 +20,6 @@ Estimation for Deep Neural Classifiers, ICLR 2019, https://arxiv.org/abs/1805.08
 """
 
 import numpy as np
-from scipy.special import log_softmax
 
 from harness.suites.calibration import by_block
 
@@ -29,6 +28,8 @@ COVERAGE = 0.8
 
 @by_block
 def _confidence(logits: np.ndarray) -> np.ndarray:
+    from scipy.special import log_softmax
+
     return log_softmax(logits.astype(np.float64), axis=1).max(axis=1)
 
 

@@ -2,7 +2,7 @@ import csv
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from harness.storage.packed_outcomes import Packing
 from harness.storage.results import COLUMNS, KEY, cells_root, csv_path, run_key, write
 from harness.suites.base import Cell
 from harness.suites.catalog import CORRUPTIONS, DATASETS, SUITES
+from tests.side_by_side import Keep, Rounds, write_rounds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,8 +43,10 @@ def machine(device: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def keep(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]:
+def keep(request: pytest.FixtureRequest) -> Iterator[Keep]:
     """A function that prints a table and, by `--tables FOLDER`, keeps it as MODULE-DEVICE.md.
+
+    Rounds that it is given go to MODULE-DEVICE.json beside it.
 
     The module says in TITLE what its tables are of, and in READING how they are read.
     `tox -e gpu` makes those of a CUDA device.
@@ -53,7 +56,7 @@ def keep(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]
     before, threads = torch.get_num_threads(), request.config.getoption("--threads")
     torch.set_num_threads(threads)
 
-    def keep_table(text: str, device: str) -> None:
+    def keep_table(text: str, device: str, rounds: Mapping[str, Rounds] | None = None) -> None:
         print(f"\n{text}\n")
         if not folder:
             return
@@ -61,6 +64,7 @@ def keep(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]
         path.parent.mkdir(parents=True, exist_ok=True)
         if device not in begun:
             begun.add(device)
+            path.with_suffix(".json").unlink(missing_ok=True)
             marks = "gpu" if device == "cuda" else "not gpu"
             path.write_text(
                 f"# {module.TITLE}, {device}\n\n{machine(device)}.\n{module.READING}\nMade by\n\n"
@@ -69,6 +73,9 @@ def keep(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]
             )
         with path.open("a") as file:
             file.write(f"{text}\n\n")
+        if rounds is not None:
+            told = {"device": machine(device), "threads": threads}
+            write_rounds(path.with_suffix(".json"), told, rounds)
 
     yield keep_table
     torch.set_num_threads(before)

@@ -1,6 +1,6 @@
 """Images per second of each attack beside the authors' code, on one thread.
 
-    pytest tests/test_bench_attacks.py --benchmark-only -s
+    pytest tests/test_bench_attacks.py --benchmark-only -s --tables results/benchmarks
 
 A fifth of the published budgets (20 iterations, 1,000 queries), on 200 images of digits, 3 x 8 x 8,
 and the small network of `conftest`; about a fourth of them is broken. The answers are compared
@@ -22,8 +22,14 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from harness.suites.attacks import ATTACKS
+from tests.side_by_side import Keep, median_ratio
 
 pytestmark = pytest.mark.bench
+TITLE = "Attacks"
+READING = (
+    "CPU time on one thread, the small network of the tests; `ratio` is the median of turns side\n"
+    "by side, and `robust` the share of images that stay right: answers are compared first."
+)
 TURNS = 3
 BUDGETS = {
     "apgd_ce": {"iterations": 20},
@@ -60,7 +66,7 @@ def timed(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 
 @pytest.mark.parametrize("norm", EPS)
-def test_attacks(norm: str, network: nn.Module, benchmark: Any) -> None:
+def test_attacks(norm: str, network: nn.Module, keep: Keep, benchmark: Any) -> None:
     x, y = load_digits(return_X_y=True)
     _, x, _, y = train_test_split(x / 16, y, test_size=355, random_state=0, stratify=y)
     images = torch.tensor(x[:IMAGES]).float().view(-1, 1, 8, 8).expand(-1, 3, -1, -1).contiguous()
@@ -69,7 +75,10 @@ def test_attacks(norm: str, network: nn.Module, benchmark: Any) -> None:
     def left(found: Tensor) -> float:
         return float((network(found).argmax(1) == labels).float().mean())
 
-    lines = [f"{'images per second':20s} {'here':>8s} {'authors':>8s} {'ratio':>6s}  shares left"]
+    lines = [f"**{norm}**, {IMAGES} images, n = {TURNS}", ""]
+    lines.append("| images per second | here | authors | ratio | robust here | robust, authors |")
+    lines.append("|---|---|---|---|---|---|")
+    rounds = {}
     for name, budget in BUDGETS.items():
         attack, other = ATTACKS[name], theirs(network, name, norm)
 
@@ -86,14 +95,12 @@ def test_attacks(norm: str, network: nn.Module, benchmark: Any) -> None:
         shares = left(mine), left(found)
         assert shares[0] <= shares[1] + 0.02
         assert shares[1] - shares[0] <= APART.get(name, 0.02)
-        pairs = zip(seconds["ours"], seconds["theirs"], strict=True)
-        ratio = statistics.median(b / a for a, b in pairs)
+        ratio = median_ratio(seconds["theirs"], seconds["ours"])
         rates = [IMAGES / statistics.median(seconds[side]) for side in seconds]
         lines.append(
-            f"{norm + ' ' + name:20s} {rates[0]:8.1f} {rates[1]:8.1f} {ratio:6.2f}  "
-            f"{shares[0]:.3f} {shares[1]:.3f}"
+            f"| {name} | {rates[0]:.1f} | {rates[1]:.1f} | {ratio:.2f} | {shares[0]:.3f} "
+            f"| {shares[1]:.3f} |"
         )
-    text = "\n".join(lines)
-    print(f"\n{text}\none thread, torch {torch.__version__}, {IMAGES} images, {TURNS} turns")
-    benchmark.extra_info["table"] = text
+        rounds[f"{name}, {norm}"] = seconds
+    keep("\n".join(lines), "cpu", rounds)
     benchmark.pedantic(ours, rounds=1)

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from harness.suites.catalog import COMMON, CORRUPTIONS
 from harness.suites.corruptions import corrupt, external
 from harness.suites.corruptions.contract import CONSTANTS, SMALL
+from tests.side_by_side import Keep
 
 TITLE = "Corruptions"
 READING = (
@@ -117,17 +118,18 @@ def turns(name: str, images: Tensor, sets: tuple[str, ...]) -> dict[str, list[fl
 
 
 @pytest.mark.parametrize("size", list(LEAST))
-def test_corruptions(
-    benchmark: Any, pictures: Tensor, keep: Callable[[str, str], None], size: int
-) -> None:
+def test_corruptions(benchmark: Any, pictures: Tensor, keep: Keep, size: int) -> None:
     torch.set_num_threads(1)
     sets = CONSTANTS if size <= SMALL else ("imagenet_c",)
     images = enlarged(pictures, size, max(4, PIXELS // size**2))
     sums = dict.fromkeys(("package", *sets), 0.0)
-    lines, slower = [], []
+    lines, slower, rounds = [], [], {}
     for name in COMMON:
         checked(name, enlarged(pictures, size, 64 if size <= SMALL else 24))
         times = turns(name, images, sets)
+        for constants in sets:
+            group = f"{name}, {constants}, {size} x {size}"
+            rounds[group] = {"ours": times[constants], "package": times["package"]}
         cells = []
         for side in sums:
             sums[side] += statistics.median(times[side])
@@ -146,16 +148,14 @@ def test_corruptions(
     heads = [f"{side} us | quartiles us" for side in sums] + [f"times {c}" for c in sets]
     head = f"| corruption | {' | '.join(heads)} |\n|{'---|' * (1 + 2 * len(sums) + len(sets))}"
     keep(f"**{size} x {size}**, {len(images)} images, {TURNS} turns; the last ratio is that of the "
-         "harmonic means\n\n" + "\n".join([head, *lines]), "cpu")  # fmt: skip
+         "harmonic means\n\n" + "\n".join([head, *lines]), "cpu", rounds)  # fmt: skip
     benchmark.pedantic(corrupt, (images, "gaussian_noise", SEVERITY), rounds=3)
     if size <= SMALL:
         assert not slower
     assert min(ratios) > LEAST[size]
 
 
-def test_memory_grows_with_the_batch_by_input_and_output_alone(
-    benchmark: Any, keep: Callable[[str, str], None]
-) -> None:
+def test_memory_grows_with_the_batch_by_input_and_output_alone(benchmark: Any, keep: Keep) -> None:
     peaks = []
     for batch in BATCHES:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

@@ -20,14 +20,17 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from harness.models.ops import heat, perona_malik
+from tests.side_by_side import Keep
 
 DT, NUM_STEPS, KAPPA = 0.2, 10, 0.7
 TITLE = "Diffusion operators"
 READING = (
     "Time of a call (of one CPU thread: CPU time, which other programs disturb less), compilation "
-    "left out;\n`times ours` is the median ratio of turns side by side."
+    "left out;\n`times ours` is the median ratio of turns side by side; `peak` is what PyTorch "
+    "holds at most in a call,\nthe result included and the input not (medpy holds its own)."
 )
 TURNS = 7
 GROUP = {"cpu": 0.2, "cuda": 1e-2}  # seconds that the calls of a turn take at least
@@ -153,8 +156,31 @@ def compete(contenders: dict[str, Callable], u: Tensor) -> dict[str, list[float]
     return times
 
 
+def peak(f: Callable, u: Tensor) -> float:
+    """Return the most MiB that PyTorch holds during a call, beside what it held before."""
+    if u.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        f(u)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        f(u)
+    held = most = 0
+    events: Any = found.profiler.kineto_results.events()
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most / 2**20
+
+
 def table(
-    title: str, times: dict[str, list[float]], u: Tensor, passes: int, kernel: list[float]
+    title: str,
+    times: dict[str, list[float]],
+    memory: dict[str, float],
+    u: Tensor,
+    passes: int,
+    kernel: list[float],
 ) -> str:
     out, inputs = torch.empty_like(u), several(u)
     floor = passes * statistics.median(seconds(out.copy_, inputs, 9) for _ in range(TURNS))
@@ -163,21 +189,21 @@ def table(
         f"**{title}**, {tuple(u.shape)}, {str(u.dtype).removeprefix('torch.')}, K = {NUM_STEPS}, "
         f"n = {TURNS}; floor (memory) {floor * 1e3:.3g} ms",
         "",
-        "| contender | median ms | quartiles ms | of the floor | times ours |",
-        "|---|---|---|---|---|",
+        "| contender | median ms | quartiles ms | of the floor | times ours | peak MiB |",
+        "|---|---|---|---|---|---|",
     ]
     for name, t in times.items():
         low, middle, high = (q * 1e3 for q in statistics.quantiles(t, n=4))
         ratio = statistics.median(b / a for a, b in zip(ours, t, strict=True))
         lines.append(
             f"| {name} | {middle:.4g} | {low:.4g}-{high:.4g} | {floor * 1e5 / middle:.2g} % "
-            f"| {ratio:.3g} |"
+            f"| {ratio:.3g} | {memory[name] or math.nan:.3g} |".replace("nan", "")
         )
     if kernel:
         low, middle, high = (q * 1e3 for q in statistics.quantiles(kernel, n=4))
         lines.append(
             f"| {next(iter(times))}, kernels alone | {middle:.4g} | {low:.4g}-{high:.4g} | "
-            f"{floor * 1e5 / middle:.2g} % | |"
+            f"{floor * 1e5 / middle:.2g} % | | |"
         )
     return "\n".join(lines)
 
@@ -199,7 +225,7 @@ def contenders_of(
 
 def race(
     benchmark: Any,
-    keep: Callable[[str, str], None],
+    keep: Keep,
     contenders: dict[str, Callable],
     u: Tensor,
     title: str,
@@ -210,8 +236,10 @@ def race(
     for other in others:
         torch.testing.assert_close(ours(u), other(u), rtol=0, atol=atol)
     kernel = alone(ours, several(u)) if u.is_cuda else []
-    text = table(title, compete(contenders, u), u, passes, kernel)
-    keep(text, u.device.type)
+    times = compete(contenders, u)
+    memory = {name: peak(f, u) for name, f in contenders.items()}
+    text = table(title, times, memory, u, passes, kernel)
+    keep(text, u.device.type, {f"{title}, {tuple(u.shape)}, {u.dtype}": times})
     benchmark.extra_info["table"] = text
     benchmark.pedantic(ours, (u,), rounds=5)
 
@@ -227,7 +255,7 @@ def noise(*shape: int) -> Tensor:
 @pytest.mark.filterwarnings("ignore")  # of compilers
 def test_operators(
     benchmark: Any,
-    keep: Callable[[str, str], None],
+    keep: Keep,
     operator: str,
     direction: Any,
     side: int,
@@ -242,9 +270,7 @@ def test_operators(
 
 
 @devices
-def test_the_planes_of_attention(
-    benchmark: Any, keep: Callable[[str, str], None], device: Any
-) -> Any:
+def test_the_planes_of_attention(benchmark: Any, keep: Keep, device: Any) -> Any:
     u = noise(64 * 64, 4, 8, 8).to(device)
     lam = torch.linspace(0.1, 0.2, 4, device=device)
 
@@ -264,13 +290,13 @@ def test_the_planes_of_attention(
 
 
 @pytest.mark.gpu
-def test_half_precision(benchmark: Any, keep: Callable[[str, str], None]) -> None:
+def test_half_precision(benchmark: Any, keep: Keep) -> None:
     u = noise(256, 64, 32, 32).to("cuda", torch.bfloat16)
     contenders = {"heat": ours_heat, "depthwise conv2d": conv_loop}
     race(benchmark, keep, contenders, u, "heat, forward", 1)
 
 
-def test_medpy(benchmark: Any, keep: Callable[[str, str], None]) -> None:
+def test_medpy(benchmark: Any, keep: Keep) -> None:
     pytest.importorskip("medpy")
     contenders = {"perona_malik": ours_perona_malik, "medpy on the CPU": medpy_loop}
     race(benchmark, keep, contenders, noise(4, 64, 32, 32), "perona_malik, forward", 1)

@@ -32,6 +32,7 @@ from harness.running.step import Replayed, Step
 from harness.running.train import held_accuracy, train
 from harness.storage.files import data_folder
 from harness.suites.datasets import Split, load
+from tests.side_by_side import Keep
 
 pytestmark = pytest.mark.bench
 CPU = torch.device("cpu")
@@ -92,9 +93,7 @@ def plain(model: nn.Module, pictures: Dataset, split: Split, workers: int) -> tu
 
 
 @pytest.mark.parametrize("name, width", [("resnet18", 16), ("resnet18", 32)])
-def test_against_a_plain_loop(
-    name: str, width: int, benchmark: Any, keep: Callable[[str, str], None]
-) -> None:
+def test_against_a_plain_loop(name: str, width: int, benchmark: Any, keep: Keep) -> None:
     split = images()
     size = split.image_size
     augmented = [transforms.RandomCrop(size, size // 8)]
@@ -137,7 +136,8 @@ def test_against_a_plain_loop(
         ratios = sorted(a / b for a, b in zip(speeds["harness"][1:], found[1:], strict=True))
         times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
         lines.append(f"| {key} | {statistics.median(found[1:]):.0f} | {times} |")
-    keep("\n".join(lines), "cpu")
+    rounds = {key: [COUNT / speed for speed in found[1:]] for key, found in speeds.items()}
+    keep("\n".join(lines), "cpu", {f"an epoch of {name}, width {width}": rounds})
 
 
 @pytest.mark.gpu

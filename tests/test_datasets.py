@@ -1,5 +1,7 @@
 import hashlib
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +115,21 @@ def test_the_labelled_part_of_stl10_is_enough(
     (folder / "test_X.bin").write_bytes(b"")
     with pytest.raises(ValueError, match="incomplete or damaged"):
         load("stl10", train=False, root=tmp_path)
+
+
+def test_a_first_prediction_waits_for_no_library_that_it_does_not_need() -> None:
+    code = (
+        "import sys, harness.running.items; from pathlib import Path; "
+        "from harness.suites.datasets import load; load('digits', train=False, root=Path()); "
+        "print([m for m in ('pandas', 'sklearn', 'matplotlib', 'scipy.special') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_digits_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = load("digits", train=True, root=Path())
+    monkeypatch.setattr("harness.suites.datasets.find_spec", lambda name: None)
+    again = load("digits", train=True, root=Path())
+    assert torch.equal(read.images, again.images) and torch.equal(read.labels, again.labels)

@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from harness.models.ops.solvers import ADAPTIVE, FIXED, FixedGrid, Leapfrog, channel, solver
+from harness.models.ops.solvers.sums import LoopSums, Room, TorchSums, can_loop, sums_of
 from harness.models.ops.solvers.tableau import Tableau
 from harness.models.parity import Torchdiffeq
 
@@ -334,6 +335,50 @@ class TestAdaptive:
         assert found.spent.tolist() == [False, True]
         assert found.u[0].item() == pytest.approx(0.1 * math.e, rel=1e-4)
         assert torch.isfinite(found.u).all() and found.u[1] <= 2.01
+
+    @pytest.mark.parametrize("name", ADAPTIVE_NAMES)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_compiled_loops_change_no_bit(
+        self, name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("numba")
+        if not can_loop(dtype):
+            pytest.skip("no loops on this processor")
+        g = torch.Generator().manual_seed(0)
+        u0 = torch.randn(37, 461, generator=g, dtype=dtype)  # no multiple of any vector's length
+        rate = torch.logspace(-1, 1, 37, dtype=dtype)[:, None]
+        kinds = set[type]()
+
+        def f(t: Any, u: Tensor) -> Tensor:
+            kinds.add(sums_of(u, t, Room(u, 7)).__class__)
+            slope = rate[-len(u) :] * (torch.sin(3 * u) - u * t[:, None])
+            return slope.mT.contiguous().mT  # not in the order of its memory
+
+        solve, found = solver(name, rtol=1e-3, atol=1e-3, max_nfe=70), []
+        for choice in ("", "reference"):
+            monkeypatch.setenv("HARNESS_OPS", choice)
+            with torch.no_grad():
+                found.append(solve(f, u0))
+        assert kinds == {LoopSums, TorchSums}
+        assert found[0].rejected.any() and found[0].spent.any() and not found[0].spent.all()
+        for field in ("u", "nfe", "accepted", "rejected", "spent"):
+            assert torch.equal(getattr(found[0], field), getattr(found[1], field))
+        assert torch.equal(solve(f, u0.requires_grad_()).u.detach(), found[0].u)
+
+    def test_one_wait_for_the_device_a_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        waits = []
+        for name in ("tolist", "item", "__bool__", "__float__", "__int__", "nonzero"):
+            own = getattr(Tensor, name)
+
+            def waiting(x: Tensor, *a: Any, own: Any = own, name: str = name) -> Any:
+                waits.append(name)
+                return own(x, *a)
+
+            monkeypatch.setattr(Tensor, name, waiting)
+        u0 = torch.ones(4, 2)
+        found = solver("dopri5", rtol=1e-5, atol=1e-5)(lambda t, u: 3 * u, u0)
+        waited = list(waits)
+        assert waited == ["tolist"] * int(found.accepted[0] + found.rejected[0])
 
     def test_an_empty_batch_is_no_accident(self) -> None:
         found = solver("dopri5")(lambda t, u: -u, torch.zeros(0, 3))

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from harness.refusal import Failure, Refusal, unknown
 from harness.storage import packed_outcomes
 from harness.storage.files import NO_DATASETS, PUBLISHED, canonical, list_folder, safe, write_bytes
@@ -25,6 +23,8 @@ from harness.storage.spelling import name_of_images
 from harness.storage.vouching import KEY, check_provenance, read_provenance
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.suites.base import Measurement  # PyTorch, which reading does not need
 
 COLUMNS = (
@@ -85,6 +85,8 @@ def write(
         )
         for m in measurements
     ]
+    import pandas as pd  # half a second, which no prediction need wait for
+
     content = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
     digests = {"csv": hashlib.sha256(content).hexdigest()}
     packed = path.with_suffix(packed_outcomes.SUFFIX)
@@ -129,7 +131,7 @@ def _beside(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def read(results: Path, *, whole: bool = False) -> pd.DataFrame:
+def read(results: Path, *, whole: bool = False) -> "pd.DataFrame":
     """Return all measurements below `results`, in long form; empty where there are none.
 
     Args:
@@ -139,6 +141,8 @@ def read(results: Path, *, whole: bool = False) -> pd.DataFrame:
         Refusal: A file is damaged, edited or not the one that was written there, or two runs on one
             data set are of different images.
     """
+    import pandas as pd
+
     if (results / PUBLISHED).is_file():
         verify(results)
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
@@ -235,7 +239,7 @@ def select(
     models: Sequence[str],
     *,
     whole: bool = False,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Return the measurements of these suites, data sets and models; of all for an empty list.
 
     Args:
@@ -264,7 +268,7 @@ def select(
     return frame
 
 
-def order_models(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
+def order_models(frame: "pd.DataFrame", models: Iterable[str]) -> "pd.DataFrame":
     """Return `frame` with its models in the order of `models`, those not in it last."""
     place = {name: i for i, name in enumerate(models)}
     rank = frame["model"].map(lambda name: place.get(name, len(place)))

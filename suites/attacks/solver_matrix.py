@@ -86,12 +86,10 @@ class _Recorded(_Solve):
         self.steps = self.u.new_zeros((0, len(self.u)))
 
     def attempt(self) -> None:
-        which, before, count = self.which, self.accepted.clone(), len(self.accepted)
-        remaining = self.t1 - self.t
-        dt = torch.where(self.dt >= remaining, remaining, self.dt)
+        which = self.which
         super().attempt()
-        row = dt.new_zeros(count)
-        row[which] = dt * (self.accepted > before)[which]
+        row = self.steps.new_zeros(self.steps.shape[1])
+        row[which] = self.tried * self.good
         self.steps = torch.cat((self.steps, row[None]))
 
 

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from harness.models.ops.solvers.solution import Solution, VectorField, state, widen
+from harness.models.ops.solvers.sums import Room, sums_of
 from harness.models.ops.solvers.tableau import Tableau
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
@@ -92,37 +93,42 @@ class Adaptive:
 class _Solve:
     """One solve: the samples still at work, and what became of the others.
 
-    Of M samples at work: `u` (M, ...), `slope` f(t, u), `t`, `dt`, `which` (M,), their places in
-    the batch.
+    Of M samples at work: `u` (M, ...), `slope` f(t, u), `t`, `dt`, `accepted`, `effort` (M,), and
+    `which` (M,), their places in the batch. All of them have tried `attempts` steps; `tried` (M,)
+    were the sizes of the last one and `good` (M,) says where it was accepted.
     """
 
     def __init__(self, method: Adaptive, f: VectorField, u: Tensor, t0: float, t1: float) -> None:
-        self.method, self.f, self.t1 = method, f, t1
+        self.method, self.f, self.t0, self.t1 = method, f, t0, t1
         self.smallest = 1e-6 * (t1 - t0)  # of a step; below, a sample counts as stuck
         n, device = len(u), u.device
         self.u, self.which = u, torch.arange(n, device=device)
         self.t = torch.full((n,), t0, dtype=u.dtype, device=device)
-        self.nfe, self.accepted, self.rejected = (
-            torch.zeros(n, dtype=torch.int64, device=device) for _ in range(3)
-        )
-        self.spent = torch.zeros(n, dtype=torch.bool, device=device)
-        self.effort = torch.full((n,), 2.0, dtype=u.dtype, device=device)
-        self.calls = 0
-        self.arrived: list[tuple[Tensor, Tensor]] = []
+        self.tried, self.good = torch.zeros_like(self.t), torch.zeros_like(self.which).bool()
+        self.accepted = torch.zeros_like(self.which)
+        self.effort = torch.full_like(self.t, 2.0)
+        self.times = torch.tensor(method.tableau.c[1:], dtype=u.dtype, device=device)[:, None]
+        self.room = Room(u, method.tableau.stages)
+        self.calls = self.attempts = 0
+        self.left: list[tuple[Tensor, ...]] = []
 
     def run(self) -> Solution:
         if len(self.u):
             self.start()
         while len(self.u):
             self.attempt()
-        u, which = self.u, self.which
-        if self.arrived:
-            u = torch.cat([u for u, _ in self.arrived])
-            which = torch.cat([w for _, w in self.arrived])
-        order = torch.empty_like(which)
-        order[which] = torch.arange(len(which), device=which.device)
-        counts = self.nfe, self.accepted, self.rejected, self.spent, self.calls
-        return Solution(u[order], *counts, self.effort)
+        self.room.leave()
+        if not self.left:  # of an empty batch
+            none = self.accepted
+            return Solution(self.u, none, none, none, self.good, calls=0, effort=self.effort)
+        which, *rest = (x[0] if len(x) == 1 else torch.cat(x) for x in zip(*self.left, strict=True))
+        if len(self.left) > 1:
+            order = torch.empty_like(which)
+            order[which] = torch.arange(len(which), device=which.device)
+            rest = [x[order] for x in rest]
+        u, accepted, attempts, spent, effort = rest
+        nfe = 2 + (self.method.tableau.stages - 1) * attempts
+        return Solution(u, nfe, accepted, attempts - accepted, spent, self.calls, effort)
 
     def evaluate(self, t: Tensor, u: Tensor) -> Tensor:
         self.calls += 1
@@ -133,54 +139,53 @@ class _Solve:
         return x.view(-1, *[1] * (self.u.ndim - 1))
 
     def norm(self, x: Tensor) -> Tensor:
-        """Return the root mean square over each sample's own entries, (M,)."""
-        return x.flatten(1).square().mean(1).sqrt()
+        """Return the root mean square over each sample's own entries, (M,); `x` is used up."""
+        return x.flatten(1).square_().mean(1).sqrt()
 
     def start(self) -> None:
         """Evaluate the first slope, and choose first step sizes (Hairer et al., II.4)."""
         self.slope = self.evaluate(self.t, self.u)
         with torch.no_grad():
             u, slope = self.u.detach(), self.slope.detach()
-            scale = self.method.atol + self.method.rtol * u.abs()
-            d0, d1 = self.norm(u / scale), self.norm(slope / scale)
+            scale = u.abs().mul_(self.method.rtol).add_(self.method.atol)
+            spare = torch.empty_like(scale)
+            d0 = self.norm(torch.div(u, scale, out=spare))
+            d1 = self.norm(torch.div(slope, scale, out=spare))
             tiny = (d0 < 1e-5) | (d1 < 1e-5)
             h0 = torch.where(tiny, 1e-6, 0.01 * d0 / d1.clamp(min=1e-30))
-            h0 = h0.clamp(max=self.t1 - float(self.t[0]))
-            probe = self.evaluate(self.t + h0, u + self.per_sample(h0) * slope)
-            d2 = self.norm((probe - slope) / scale) / h0
+            h0 = h0.clamp(max=self.t1 - self.t0)
+            probe = self.evaluate(self.t + h0, (self.per_sample(h0) * slope).add_(u))
+            d2 = self.norm(torch.sub(probe, slope, out=spare).div_(scale)) / h0
             largest = torch.maximum(d1, d2)
             h1 = (0.01 / largest.clamp(min=1e-30)) ** (1 / self.method.tableau.controller)
             # A field that is nothing is followed in one step; the error says if that was wrong.
             first = torch.where(largest <= 1e-15, torch.inf, torch.minimum(100 * h0, h1))
             self.dt = round_down(first.nan_to_num(nan=self.smallest * 10, posinf=torch.inf))
-        self.nfe += 2
 
     def attempt(self) -> None:
-        """Try one step with every sample at work."""
+        """Try one step with every sample at work; one wait for the device says how it went."""
         method, tableau = self.method, self.method.tableau
         remaining = self.t1 - self.t
         last = self.dt >= remaining
         dt = torch.where(last, remaining, self.dt)
-        u_new, slope_new, error = self.stages(dt)
-        self.nfe[self.which] += tableau.stages - 1
-        bound = torch.maximum(self.u.detach().abs(), u_new.detach().abs())
-        ratio = error / bound.mul_(method.rtol).add_(method.atol)
+        u_new, slope_new, square = self.stages(dt)
+        self.attempts += 1
+        nfe = 2 + (tableau.stages - 1) * self.attempts
         with torch.no_grad():
-            e = self.norm(ratio)
+            e = square.detach().sqrt()
             good = e <= 1  # not where e is no number
             factor = SAFETY * e.clamp(min=1e-10) ** (-1 / tableau.controller)
             factor = factor.nan_to_num(nan=SHRINK).clamp(SHRINK, GROW)
-            self.dt = round_down(dt * factor)
-            self.accepted[self.which] += good
-            self.rejected[self.which] += ~good
+            self.tried, self.good, self.dt = dt, good, round_down(dt * factor)
+            self.accepted = self.accepted + good
             self.t = torch.where(good, torch.where(last, self.t1, self.t + dt), self.t)
             there = good & last
-            stuck = ~good & (self.dt < self.smallest)
-            poor = self.nfe[self.which] + tableau.stages - 1 > method.max_nfe
-            leave = there | stuck | poor
-            self.spent[self.which[leave & ~there]] = True
-            all_good, any_leave = good.all(), leave.any()
-        self.add_effort(ratio, good)
+            leave = there | (~good & (self.dt < self.smallest))
+            if nfe + tableau.stages - 1 > method.max_nfe:
+                leave = torch.ones_like(leave)
+            said = torch.stack((good.all(), leave.any(), leave.all()))
+            all_good, any_leave, all_leave = said.tolist()
+        self.add_effort(square, good)
         if all_good:
             self.u, self.slope = u_new, slope_new
         else:
@@ -188,33 +193,38 @@ class _Solve:
             self.u = torch.where(taken, u_new, self.u)
             self.slope = torch.where(taken, slope_new, self.slope)
         if any_leave:
-            out, stay = leave.nonzero()[:, 0], (~leave).nonzero()[:, 0]
-            self.arrived.append((self.u[out], self.which[out]))
-            self.u, self.slope, self.which = self.u[stay], self.slope[stay], self.which[stay]
-            self.t, self.dt = self.t[stay], self.dt[stay]
+            self.split(None if all_leave else leave, ~there)
 
-    def add_effort(self, ratio: Tensor, good: Tensor) -> None:
+    def split(self, leave: Tensor | None, spent: Tensor) -> None:
+        """Let samples leave the work, None for all of them, so that they cost nothing any more."""
+        tried = torch.full_like(self.accepted, self.attempts)
+        found = self.which, self.u, self.accepted, tried, spent, self.effort
+        if leave is None:
+            self.left.append(found)
+            self.u = self.u[:0]
+            return
+        out, stay = leave.nonzero()[:, 0], (~leave).nonzero()[:, 0]
+        self.left.append(tuple(x[out] for x in found))
+        self.u, self.slope, self.which = self.u[stay], self.slope[stay], self.which[stay]
+        self.t, self.dt = self.t[stay], self.dt[stay]
+        self.accepted, self.effort = self.accepted[stay], self.effort[stay]
+
+    def add_effort(self, square: Tensor, good: Tensor) -> None:
         """Count accepted steps, in units of the next step that the controller answers with."""
         tableau = self.method.tableau
-        square = ratio.flatten(1).square().mean(1).clamp(min=1e-20)  # a root has no slope at 0
+        square = square.clamp(min=1e-20)  # a root has no slope at 0
         steps = square ** (0.5 / tableau.controller) / SAFETY
         steps = torch.where(good, steps.clamp(1 / GROW, 1 / SHRINK), 0.0)
-        self.effort = self.effort.index_add(0, self.which, (tableau.stages - 1) * steps)
+        self.effort = self.effort + (tableau.stages - 1) * steps
 
     def stages(self, dt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return u, f(t + dt, u) and the error estimate of one step of sizes dt (M,)."""
-        tableau, h = self.method.tableau, self.per_sample(dt)
-        kept = [self.slope * h]  # dt k_i, so that every combination is a sum
-        u, slope = self.u, self.slope
-        for row, c in zip(tableau.a[1:], tableau.c[1:], strict=True):
-            u = self.u
-            for weight, k in zip(row, kept, strict=True):
-                if weight:
-                    u = torch.add(u, k, alpha=weight)
-            slope = self.evaluate(self.t + c * dt, u)
-            kept.append(slope * h)
-        error = torch.zeros_like(u)
-        for weight, k in zip(tableau.e, kept, strict=True):
-            if weight:
-                error.add_(k, alpha=weight)
-        return u, slope, error
+        """Return u, f(t + dt, u) and the mean square of the scaled error of one step, dt (M,)."""
+        method, tableau = self.method, self.method.tableau
+        sums, slope = sums_of(self.u, dt, self.room), self.slope
+        for row, t in zip(tableau.a[1:], (self.t + self.times * dt).unbind(), strict=True):
+            sums.add(slope)
+            u = slope = self.u  # the stage before is free, also for the next evaluation
+            u = sums.state(row)
+            slope = self.evaluate(t, u)
+        sums.add(slope)
+        return u, slope, sums.mean_square(tableau.e, u, method.rtol, method.atol)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+import pandas as pd
 
 DRAWS = 4000
 LEAST = 5  # kinds that an interval needs
@@ -50,6 +50,6 @@ def rank_agreement(a: np.ndarray, b: np.ndarray, kinds: Sequence[str]) -> Agreem
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's correlation of the ranks, ties with their mean rank; NaN where one is constant."""
-    ranks = [rankdata(x) - (len(x) + 1) / 2 for x in (a, b)]
+    ranks = [pd.Series(x).rank().to_numpy() - (len(x) + 1) / 2 for x in (a, b)]
     size = math.sqrt(float((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
     return float((ranks[0] * ranks[1]).sum()) / size if size else math.nan

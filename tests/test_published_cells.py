@@ -21,6 +21,7 @@ from harness.suites.published_cells import NETWORKS, PREACT, WRN, Network
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINE = ROOT / "results" / "published" / "baseline"
+FULL_WIDTH = ROOT / "results" / "published" / "full_width"
 QUIET = Progress(Console(stderr=True), "quiet")
 
 
@@ -89,6 +90,32 @@ def test_the_difference_is_that_of_the_cells() -> None:
         fog = one.cells[one.cells["condition"] == "fog"].sort_values("level")
         assert fog["ours"].tolist() == pytest.approx(rows.sort_values("level")["value"].tolist())
         assert fog["published"].tolist() == list(one.network.cells["fog"])
+
+
+def test_the_network_of_full_width_is_as_its_readme_says() -> None:
+    text = (FULL_WIDTH / "README.md").read_text()
+    found = match_published(FULL_WIDTH, [], [], QUIET)
+    assert [one.network for one in found] == list(NETWORKS)
+    for one in found:
+        assert len(one.cells) == 75 and one.images == 10_000
+        severities = one.cells.groupby("level")["ours"].mean()
+        ours = " | ".join(f"{100 * x:.1f}" for x in (one.clean, *severities, severities.mean()))
+        assert f"| ResNet-18 of the package | {ours} |" in text
+        gap = f"{100 * one.value:+.1f} | {100 * one.low:+.1f} to {100 * one.high:+.1f}"
+        rho = f"{one.agreement.rho:.3f} | {one.agreement.low:.3f}-{one.agreement.high:.3f}"
+        worst = [
+            f"{r.condition} {r.level} ({100 * r.difference:+.1f})"
+            for r in one.cells.head(3).itertuples()
+        ]
+        assert f"| {one.network.name} | {gap} | {rho} | {', '.join(worst)} |" in text
+
+
+def test_the_front_page_says_how_near_published_numbers_are() -> None:
+    (wide,) = (one for one in match_published(FULL_WIDTH, [], [], QUIET) if one.network == WRN)
+    gap, low, high = (f"{100 * x:+.1f}" for x in (wide.value, wide.low, wide.high))
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{gap} points [{low}, {high}] of a [published network]" in text
+    assert f"over 75 cells of corruptions, rank correlation {wide.agreement.rho:.2f}." in text
 
 
 def test_the_command_names_the_worst_cells_and_draws_all(tmp_path: Path) -> None:

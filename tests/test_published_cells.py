@@ -104,8 +104,8 @@ def test_the_network_of_full_width_is_as_its_readme_says() -> None:
         gap = f"{100 * one.value:+.1f} | {100 * one.low:+.1f} to {100 * one.high:+.1f}"
         rho = f"{one.agreement.rho:.3f} | {one.agreement.low:.3f}-{one.agreement.high:.3f}"
         worst = [
-            f"{r.condition} {r.level} ({100 * r.difference:+.1f})"
-            for r in one.cells.head(3).itertuples()
+            f"{row['condition']} {row['level']} ({100 * row['difference']:+.1f})"
+            for row in one.cells.head(3).to_dict("records")
         ]
         assert f"| {one.network.name} | {gap} | {rho} | {', '.join(worst)} |" in text
 

@@ -67,6 +67,18 @@ class Reported:
         """Where it can be read."""
         return self.source.link if isinstance(self.source, Paper) else self.source
 
+    def record(self) -> dict[str, str | int | float]:
+        """Return it as tables and JSON have it: who reports it as `source`, where as `link`."""
+        return {
+            "dataset": self.dataset,
+            "group": self.group,
+            "top": self.top,
+            "accuracy": self.accuracy,
+            "scale": self.scale,
+            "source": self.short,
+            "link": self.link,
+        }
+
 
 def _error(percent: float) -> float:
     """The accuracy of an error in per cent."""

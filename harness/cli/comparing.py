@@ -112,7 +112,7 @@ def compare_published(
     json: bool,
 ) -> None:
     """Print models of a side beside published networks; write their cells and a figure."""
-    from harness.comparison.compare import refuse_inputs, write_report
+    from harness.comparison.compare import refuse_inputs, split_names, write_report
     from harness.comparison.published import as_frame, match_published, sentences, sources
     from harness.plots.published import published_figure
     from harness.plots.style import check_format, save
@@ -135,13 +135,6 @@ def compare_published(
     if figure is not None:
         save(published_figure(frame), figure, sources(figure, path, found))
     print_lines([file for file in (csv, figure) if file is not None], apart=json)
-
-
-def split_names(models: str) -> list[str]:
-    """Return names between commas; a name may have commas in its brackets."""
-    import re
-
-    return [name.strip() for name in re.split(r",(?![^(]*\))", models) if name.strip()]
 
 
 @app.command(

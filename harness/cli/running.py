@@ -118,7 +118,7 @@ def run(
     """Evaluate models with suites; write results/DATASET/SUITE/MODEL/seedN.csv and a figure."""
     given = locals() | {"may_train": training is not False, "own_weights": training is not True}
     from harness.present.forecast import forecast_sheet
-    from harness.running.everyone import plan_all
+    from harness.running.all_models import plan_all
     from harness.running.forecast import forecast
     from harness.running.items import evaluate
     from harness.running.workers import number_of_workers
@@ -194,7 +194,7 @@ def train(
     """Train models; write results/checkpoints/DATASET/MODEL/seedN.safetensors."""
     given = locals()
     from harness.running import items as work
-    from harness.running.everyone import plan_all
+    from harness.running.all_models import plan_all
     from harness.running.workers import number_of_workers
 
     part, count = opt.find_part(shard), number_of_workers(workers, device)

@@ -28,6 +28,11 @@ def split(models: str, of_a: Sequence[str], of_b: Sequence[str]) -> list[str]:
         pair = [",".join(part).strip() for part in (words[:i], words[i:])]
         if pair[0] in of_a and pair[1] in of_b:
             return pair
+    return split_names(models)
+
+
+def split_names(models: str) -> list[str]:
+    """Return the names between commas; those in brackets are a name's own."""
     return [name.strip() for name in re.split(r",(?![^(]*\))", models) if name.strip()]
 
 

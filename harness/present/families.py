@@ -89,18 +89,7 @@ def _row(row: Row, scales: Mapping[tuple[str, str, str], str]) -> Row:
     return row | {
         "family": family_of(row["model"]),
         "scale": scales.get(names, ""),
-        "published": [
-            {
-                "dataset": r.dataset,
-                "group": r.group,
-                "top": r.top,
-                "accuracy": r.accuracy,
-                "scale": r.scale,
-                "source": r.short,
-                "link": r.link,
-            }
-            for r in reported
-        ],
+        "published": [one.record() for one in reported],
     }
 
 

@@ -60,17 +60,7 @@ def _record(name: str, entry: Entry) -> Row:
         "matched": list(entry.matched),
         "capabilities": list(entry.capabilities),
         "transductive": entry.transductive,
-        "reported": [
-            {
-                "dataset": r.dataset,
-                "group": r.group,
-                "top": r.top,
-                "accuracy": r.accuracy,
-                "scale": r.scale,
-                "source": r.link,
-            }
-            for r in entry.reported
-        ],
+        "reported": [one.record() for one in entry.reported],
     }
 
 

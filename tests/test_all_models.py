@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.models.catalog import CATALOG
 from harness.refusal import Refusal
-from harness.running.everyone import group
+from harness.running.all_models import group
 from harness.running.options import Options
 
 

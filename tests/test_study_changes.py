@@ -80,7 +80,7 @@ def test_more_seeds_are_asked_for_where_nothing_can_be_told() -> None:
 
 def test_what_no_accuracy_can_give_is_said() -> None:
     found = numbers(sample(0.985, 0.012), plain=sample(0.985), null=sample(0.985))
-    assert "No accuracy is high enough" in say_change(0, judged(found), 1, found)
+    assert "Even 100 % would not be" in say_change(0, judged(found), 1, found)
     guess = numbers(sample(0.1), plain=sample(0.1), null=sample(0.1))
     assert say_change(0, judged(guess), 1, guess).startswith("Nothing, as long as `plain` is not")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from harness.cli import main
 from harness.refusal import Refusal
+from harness.study import scale
 from harness.study.design import Preset, Quantity
 from harness.study.design_files import read_design
 from harness.study.run import names_of
@@ -165,7 +167,7 @@ def pictures(folder: Path) -> None:
 
 
 def test_a_newcomers_study_from_the_file_to_the_answer(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures(tmp_path / "pictures")
     (tmp_path / "my_net.py").write_text(NET)
@@ -186,8 +188,24 @@ def test_a_newcomers_study_from_the_file_to_the_answer(
     code, out, _ = command(capsys, *asked, "--seeds", "3", "--question", "1")
     assert code == 0 and "changed after its first run" in out
     assert "with 2 and then 3 seeds" in out
-    study = read_study(root / "pictures" / "study-my.json")
+    path = root / "pictures" / "study-my.json"
+    study = read_study(path)
     assert study.looks == (2, 3) and [a.number for a in study.questions] == ["1", "2"]
+    # The runs alone are enough, as in a clone: no weights, cells or pictures.
+    for gone in (root / "checkpoints", root / "cells", tmp_path / "pictures"):
+        shutil.rmtree(gone)
+    code, _, err = command(capsys, *asked, "--no-run", "--seeds", "3", "--question", "1")
+    assert code == 0 and "training" not in err, err
+    again = read_study(path)
+    assert (again.scale, again.runs, again.notes) == (study.scale, study.runs, study.notes)
+    for was, now in zip(study.questions, again.questions, strict=True):
+        assert (now.verdict, now.effects) == (was.verdict, was.effects)
+    # Answers say whose runs are of another source code.
+    monkeypatch.setattr(scale, "code_of", lambda suite: {"harness.suites.clean": "other"})
+    code, out, err = command(capsys, *asked, "--no-run", "--seeds", "3", "--question", "1")
+    told = " ".join(out.split())
+    assert code == 0, err
+    assert "12 of 12 runs were made by other source code than there is now (idea, seed" in told
 
 
 def test_one_command_runs_answers_and_goes_on(
@@ -196,7 +214,7 @@ def test_one_command_runs_answers_and_goes_on(
     small = ("--question", "2a", "--seeds", "1", "--width", "8", "--epochs", "1", "--limit", "20")
     asked = ("study", *small, "--workers", "1", "--results", str(tmp_path))
     code, _, err = command(capsys, *asked, "--no-run")
-    assert code == 2 and "harness train" in err
+    assert code == 2 and "without `--no-run`" in err
     code, out, err = command(capsys, *asked)
     assert code == 0, err
     assert "2a  Does training with" in out and "untrained" in err
@@ -212,6 +230,13 @@ def test_one_command_runs_answers_and_goes_on(
     assert code == 0 and "training" not in err and path.read_bytes() == before
     code, out, err = command(capsys, "study", "plan", *small, "--results", str(tmp_path))
     assert code == 0, err
+    # Attention is not in the bits of a run: without its cells there is no interval, and no claim.
+    shutil.rmtree(tmp_path / "cells")
+    code, out, err = command(capsys, *asked, "--no-run")
+    assert code == 0, err
+    assert "cannot tell" in out and "Without an interval nothing is claimed" in " ".join(
+        out.split()
+    )
 
 
 def test_several_processes_give_the_same(

@@ -38,7 +38,11 @@ Count = Annotated[int | None, opt.what("Number of seeds, in place of the preset'
 Numbers = Annotated[list[str], opt.what("1, 2a, 2b, ... \\[the preset's]; repeats.", "--question")]
 MayRun = Annotated[
     bool,
-    opt.training("Train and evaluate what is missing.", "--run/--no-run", "--train/--no-train"),
+    opt.training(
+        "Train and evaluate what is missing; else only answer.",
+        "--run/--no-run",
+        "--train/--no-train",
+    ),
 ]
 Stored = Annotated[bool, opt.output("Print the answers that are stored; run nothing.", "--show")]
 
@@ -167,7 +171,7 @@ def answer(
         return None
     family = design.select([*scale.questions, *numbers] if scale.questions else [], scale.rivals)
     made = making.Making(design, family, dataset, given["seeds"], options, noted)
-    study = made.answer(work[0].plan(options), numbers, path, progress)
+    study = made.answer(numbers, path, progress)
     write_study(path, study)
     if not options.limit:  # a subset of the images enters no table
         boards.write(options.root, progress)
@@ -194,7 +198,7 @@ def print_plan(
     spec, seeds = given["dataset"], given["seeds"]
     (first, *_) = run.list_networks(asked, spec, seeds, options)
     made = making.Making(design, asked, dataset_name(spec), seeds, options, {})
-    found = made.power(first.plan(options), spec, progress)
+    found = made.power(len(first.plan(options).split.classes), spec, progress)
     plans = {one.question.number: one.noted(seeds) for one in found if one.seeds}
     if plans:
         history.note_plan(design, plans, options.root, dataset_name(spec))

@@ -73,6 +73,8 @@ def describe_run(
         "version": cell.version,
         "images": options.limit or len(job.split),
         "limit": options.limit,
+        "test_images": len(job.split),
+        "classes": len(job.split.classes),
         "arguments": cell.arguments,
         "weights": cell.weights,
         "origin": job.origin,

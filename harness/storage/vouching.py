@@ -15,6 +15,7 @@ KEY = ("dataset", "suite", "model", "seed")  # of a run
 
 OPTIONAL: dict[str, type] = {"behavior": list, "metrics": list}
 OPTIONAL |= dict.fromkeys(("training", "environment", "code", "origin", "labels"), dict)
+OPTIONAL |= dict.fromkeys(("classes", "test_images"), int)
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

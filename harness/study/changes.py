@@ -32,12 +32,13 @@ def say_power(finding: Finding, planned: Mapping[str, Any]) -> str:
         return ""
     chances = [e.power(_margin(finding, e)) for e in deciding]
     known = [p for p in chances if math.isfinite(p)]
-    said = [
+    told = _planned(deciding[0], planned)
+    if not known:
+        return told
+    return (
         f"The chance of finding a difference of {finding.margin} was {100 * min(known):.0f} % with "
-        f"the variance measured."
-    ] * bool(known)
-    said.append(_planned(deciding[0], planned))
-    return " ".join(said)
+        f"the variance measured. {told}"
+    )
 
 
 def _planned(effect: Effect, planned: Mapping[str, Any]) -> str:
@@ -90,7 +91,7 @@ def _shift(place: int, made: Sequence[tuple[Finding, str]], total: int) -> str:
         return "" if yes else "No difference would be a yes at this variance."
     hardest, there = max(_moved(finding, by), key=lambda pair: _doubt(finding, *pair))
     if METRICS[hardest.quantity.metric].is_rate and hardest.other + there.value > 1:
-        return f"No accuracy is high enough for a yes over {hardest.against} at this variance."
+        return f"Even 100 % would not be a sure yes over {hardest.against} at this variance."
     metric, against = hardest.quantity.metric, _against(hardest)
     now, then = (signed(metric, round(e.value, 6)) for e in (hardest, there))
     if yes:

@@ -161,7 +161,7 @@ class Numbers:
     Args:
         trained: Samples of trained networks, with their outcomes by seed; `untrained` likewise.
         table: Long table of the trained ones.
-        classes: How many the data set has.
+        classes: How many the data set has; 0 where that is not known.
         seeds: How many every model must have.
         planned: Seeds at the first answer, where there are more now; 0 where none were added.
     """

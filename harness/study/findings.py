@@ -1,5 +1,6 @@
 """What was found on one question: its claims, its effects, and the words for each verdict."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,11 @@ from harness.study.design import Question
 from harness.study.effects import Effect, Numbers, beats, found, phrase, scale
 from harness.study.stored import StoredAnswer
 from harness.suites.adversarial_metrics import ROBUST_ACCURACY
+
+NO_INTERVAL = (
+    "Without an interval nothing is claimed: it needs the value of each image, in `cells/`, which "
+    "this folder does not hold for all of these networks."
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Finding:
         empty = [f"Not decided: {reason}." for reason in dict.fromkeys(self.claims.empty.values())]
         (alone,) = judge([self.claims], 1)
         doubt = f"Asked alone it would be `{alone}`, which does not stand among all claims."
+        if any(math.isnan(effect.low) for effect in deciding):
+            empty.append(NO_INTERVAL)
         parts = [f"{said}{behind}.", doubt if alone != verdict else "", *empty, *self.facts]
         return " ".join(filter(None, parts))
 
@@ -95,7 +103,7 @@ def floor(question: Question, numbers: Numbers) -> dict[Claim, str]:
     Networks that know nothing are all alike.
     """
     quantity, name = question.decides, question.baseline
-    if quantity.metric != "accuracy" or not name:
+    if quantity.metric != "accuracy" or not name or not numbers.classes:
         return {}
     least = numbers.sample(quantity, name).low
     if least > 1 / numbers.classes + question.margin:

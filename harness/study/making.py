@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.progress import Progress
-from harness.running.jobs import Job
 from harness.running.options import Options
 from harness.storage.provenance import command_line, commit
 from harness.study import history
@@ -16,7 +15,8 @@ from harness.study.design import Design, Question
 from harness.study.effects import Numbers
 from harness.study.power import Power, power_of
 from harness.study.reading import read_numbers, runs_of
-from harness.study.run import label, names_of
+from harness.study.run import names_of, untrained_options
+from harness.study.scale import Runs
 from harness.study.stored import StoredAnswer, Study, hash_runs
 
 
@@ -42,24 +42,29 @@ class Making:
         names = names_of(questions)
         return [question.named(names) for question in questions]
 
-    def numbers(self, first: Job, planned: int, progress: Progress, seeds: int = 0) -> Numbers:
-        """Return what was measured; `seeds` as of `Numbers`, where fewer are enough."""
+    def runs(self, numbers: Sequence[str]) -> Runs:
+        """Return the runs behind the questions of these numbers."""
+        asked = [question for question in self.family if question.number in numbers]
+        roots = self.options.root, untrained_options(self.options).root
+        return Runs(asked, names_of(asked), self.dataset, self.seeds, *roots)
+
+    def numbers(self, classes: int, planned: int, progress: Progress, seeds: int = 0) -> Numbers:
+        """Return what was measured; all as of `Numbers`, but that fewer `seeds` may be enough."""
         found = read_numbers(
             self.named(self.family),
             self.options,
             self.dataset,
             self.seeds,
-            len(first.split.classes),
+            classes,
             planned,
             progress,
         )
         return replace(found, seeds=seeds or self.seeds)
 
-    def answer(self, first: Job, wanted: Sequence[str], path: Path, progress: Progress) -> Study:
+    def answer(self, wanted: Sequence[str], path: Path, progress: Progress) -> Study:
         """Return the answers to all questions of the family that were measured.
 
         Args:
-            first: Any network of the study, planned with its weights.
             wanted: Numbers of the questions that must have an answer.
             path: Where the answers will be, and were before.
 
@@ -67,7 +72,8 @@ class Making:
             Refusal: A number that these need is missing.
         """
         looks = history.looks_with(path, self.seeds)
-        numbers = self.numbers(first, history.planned_seeds(looks), progress)
+        scale = self.runs(wanted).scale()
+        numbers = self.numbers(scale.classes, history.planned_seeds(looks), progress)
         made: list[StoredAnswer] = []
         found = find_all(self.named(self.family), numbers, wanted)
         judged = verdicts(found)
@@ -83,12 +89,14 @@ class Making:
             power = say_power(finding, planned)
             change = say_change(place, judged, len(found), numbers)
             made.append(replace(answer, checks=said, power=power, change=change))
-        return self._study(first, made, looks)
+        return self._study(scale.describe(self.dataset, self.seeds), made, looks)
 
-    def _study(self, first: Job, made: Sequence[StoredAnswer], looks: tuple[int, ...]) -> Study:
+    def _study(self, scale: str, made: Sequence[StoredAnswer], looks: tuple[int, ...]) -> Study:
         head, changed = commit()
+        notes = history.notes(self.design, self.noted, looks)
+        notes += tuple(self.runs([answer.number for answer in made]).say_other_code())
         return Study(
-            scale=label(first, self.options, self.seeds),
+            scale=scale,
             dataset=self.dataset,
             command=command_line(),
             commit=f"{head}, changed" if head and changed else head or "",
@@ -96,17 +104,18 @@ class Making:
             runs=hash_runs(self.options.results, made),
             study=self.design.name,
             design={q.number: self.design.digests[q.number] for q in self.family},
-            notes=history.notes(self.design, self.noted, looks),
+            notes=notes,
             looks=looks,
         )
 
-    def power(self, first: Job, spec: str, progress: Progress) -> list[Power]:
+    def power(self, classes: int, spec: str, progress: Progress) -> list[Power]:
         """Return what each question needs for 80 % power at its margin.
 
         Args:
+            classes: How many the data set has.
             spec: The data set as it was asked for.
         """
-        numbers = self.numbers(first, 0, progress, seeds=1)
+        numbers = self.numbers(classes, 0, progress, seeds=1)
         return [
             power_of(question, asked, numbers, spec, self.options, self.seeds)
             for asked, question in zip(self.family, self.named(self.family), strict=True)

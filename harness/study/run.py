@@ -67,7 +67,9 @@ def names_of(questions: Sequence[Question]) -> dict[str, str]:
 def list_networks(
     questions: Sequence[Question], dataset: str, seeds: int, options: Options, check: bool = False
 ) -> list[Network]:
-    """List the networks, each seed of all models before the next, and check the first seed of each.
+    """List the networks, each seed of all models before the next.
+
+    Where they may be trained, the first seed of each is checked.
 
     Args:
         check: Whether all networks are needed untrained as well.
@@ -84,7 +86,7 @@ def list_networks(
         for need in needs
     ]
     for one in work:
-        if one.seed == 0:
+        if one.seed == 0 and options.may_train:
             one.plan(options)
     return work
 
@@ -142,15 +144,3 @@ def say_shard(shard: Shard, part: int, total: int) -> str:
         "done, put their folders together with `harness merge`, if they are several, and answer "
         "with `harness study --no-run`."
     )
-
-
-def label(first: Job, options: Options, seeds: int) -> str:
-    """Return the scale of a study in words, "digits, 3 seeds, width 16, ..."."""
-    training = first.weights.description.get("recipe", {})
-    epochs = options.epochs or training.get("epochs")
-    images = options.limit or len(first.split)
-    parts = [first.dataset, f"{seeds} seed{'s' * (seeds > 1)}"]
-    parts += [] if first.width is None else [f"width {first.width}"]
-    parts += [f"{epochs} epoch{'s' * (epochs > 1)}"] if epochs else []
-    total = f" of {len(first.split):,}" if options.limit else ""
-    return f"{', '.join(parts)}, {images:,}{total} test images"

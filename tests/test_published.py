@@ -103,6 +103,10 @@ def test_nothing_is_written_there(published: Path, tmp_path: Path) -> None:
         result = harness(*command, "--results", published)
         assert result.exit_code == 2, command
         assert "published results" in result.stderr and "only read" in result.stderr, command
+    for command in ("plot", "report"):
+        result = harness(command, "--results", published, "--to", tmp_path / "drawn")
+        assert result.exit_code == 0, result.stderr
+        assert all(tmp_path / "drawn" in Path(line).parents for line in result.stdout.split())
     assert snapshot(published) == before
 
 

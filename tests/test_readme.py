@@ -20,6 +20,7 @@ from harness.analysis.leaderboard import KEY, leaderboard
 from harness.cli import app
 from harness.comparison.wording import bounds, signed
 from harness.models.catalog import CATALOG
+from harness.report.pictures import pictures
 from harness.storage.results import read
 from harness.study.claims import say
 from harness.study.design_files import built_in
@@ -347,3 +348,8 @@ def test_the_margins_of_the_example_are_read(tmp_path: Path) -> None:
     (tmp_path / "check.toml").write_text(text[text.index("check.toml") :].split("`")[2])
     margins = read_margins([], tmp_path / "check.toml")
     assert sorted(margins.values()) == [0.01, 0.05]
+
+
+def test_every_published_picture_is_of_the_published_results() -> None:
+    found = pictures(PUBLISHED, (), budget=10**9)
+    assert found.shown and not found.stale and not found.too_large

@@ -83,6 +83,9 @@ Data = Annotated[
     what("Folder of data files \\[HARNESS_DATA, or ~/.cache/harness/data]."),
 ]
 Results = Annotated[Path, output("Folder that everything is written below.")]
+DrawnTo = Annotated[
+    Path | None, output("Folder to write below \\[that of the results].", "--to", "-o")
+]
 Checkpoints = Annotated[
     Path | None,
     output("Folder of weights and training states \\[checkpoints, in the results]."),

@@ -131,6 +131,7 @@ def plot(
     ] = None,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
+    to: opt.DrawnTo = None,
 ) -> None:
     """Draw the figures of suites and answers; write results/figures/DATASET-SUITE.png, ..."""
     from harness.plots.figures import draw
@@ -157,10 +158,10 @@ def plot(
         format=format,
         size=inches,
         figures=drawers,
-        out=results,
+        out=to or results,
     )
     if not suites and not models:
-        paths += draw_answers(folder, sets, format=format, size=inches, out=results)
+        paths += draw_answers(folder, sets, format=format, size=inches, out=to or results)
     if not paths:
         raise Refusal(
             f"There is nothing to draw in {results}. Run `harness run --suite robustness "

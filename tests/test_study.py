@@ -167,6 +167,28 @@ def test_a_gain_is_one_over_the_baseline_and_every_null(
     assert "3 seeds, 20,000 images" in sentence and "would have been found" in sentence
 
 
+@pytest.mark.parametrize(
+    "idea, plain, blur, expected",
+    [
+        (0.90, 0.85, 0.84, UNCLEAR),  # the other null might gain as much
+        (0.90, 0.85, 0.93, NO),  # whatever it gains
+        (0.80, 0.85, 0.70, WORSE),
+    ],
+)
+def test_before_all_nulls_are_measured_there_is_no_yes(
+    idea: float, plain: float, blur: float, expected: str
+) -> None:
+    wider = replace(GAIN, nulls=("blur", "median"), rivals=("augmix",))
+    found = accurate(wider, n=20_000, idea=idea, plain=plain, blur=blur)
+    said, finding = verdict(wider, found)
+    assert said == expected, finding.sentence(said)
+    assert "Not decided: a yes needs median too, not measured yet." in finding.sentence(said)
+    assert {effect.against for effect in finding.effects} == {"plain", "blur"}
+    assert find_all([wider], found, []) == [None], "only where it is asked for"
+    (asked,) = find_all([wider], found, ["1"])
+    assert asked is not None and asked.claims == finding.claims
+
+
 def test_a_small_gain_is_yes_by_less_than_a_point() -> None:
     base = hits(0.85, n=20_000)
     better = base.copy()
@@ -430,9 +452,8 @@ def test_answers_say_whether_their_source_was_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: tuple, said: str
 ) -> None:
     monkeypatch.setattr(making, "commit", lambda: found)
-    monkeypatch.setattr(making, "label", lambda *_: "")
     made = making.Making(DESIGN, (), "d", 1, Options(tmp_path, tmp_path), {})
-    assert made._study(None, (), (1,)).commit == said
+    assert made._study("", (), (1,)).commit == said
 
 
 def test_a_network_that_fails_leaves_the_others_done(

@@ -36,17 +36,20 @@ def find_all(
     """Return what was found on each question, None where something was not measured.
 
     Args:
-        wanted: Numbers of the questions that must have an answer.
+        wanted: Numbers of the questions that must have an answer, of a gain also before all nulls
+            are measured.
 
     Raises:
         Refusal: What one of these needs is missing.
     """
     made: list[Finding | None] = []
     for question in questions:
+        asked = question.number in wanted
         try:
-            made.append(find(question, numbers))
+            whole = asked or not numbers.missing(question.decides, question.against)
+            made.append(find(question, numbers) if whole else None)
         except Refusal:
-            if question.number in wanted:
+            if asked:
                 raise
             made.append(None)
     return made

@@ -181,17 +181,26 @@ class Numbers:
             Refusal: It was not measured.
         """
         suite, metric, group, variant = quantity
-        key = Key(self.dataset, suite, metric, variant, group, model)
-        found = self.untrained if untrained else self.trained
-        there = found[key].seeds if key in found else 0
-        if there < self.seeds:
+        if (there := self._seeds_of(quantity, model, untrained)) < self.seeds:
             bare = "untrained " * untrained
             raise Refusal(
                 f"There is no {metric}{f' ({variant})' * bool(variant)} of {bare}`{model}` "
                 f"{describe_group(group)} on {self.dataset}, suite {suite}, of {self.seeds} seeds "
                 f"({there} are there). Run `harness study` without `--no-run`."
             )
-        return found[key]
+        return (self.untrained if untrained else self.trained)[self._key(quantity, model)]
+
+    def _key(self, quantity: Quantity, model: str) -> Key:
+        suite, metric, group, variant = quantity
+        return Key(self.dataset, suite, metric, variant, group, model)
+
+    def _seeds_of(self, quantity: Quantity, model: str, untrained: bool = False) -> int:
+        found = (self.untrained if untrained else self.trained).get(self._key(quantity, model))
+        return found.seeds if found else 0
+
+    def missing(self, quantity: Quantity, models: Sequence[str]) -> list[str]:
+        """Return the models that were not measured."""
+        return [name for name in models if self._seeds_of(quantity, name) < self.seeds]
 
     def effect(self, quantity: Quantity, model: str, against: str, decides: bool) -> Effect:
         """Return the difference of two models."""

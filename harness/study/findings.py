@@ -92,8 +92,11 @@ def others(question: Question, numbers: Numbers, against: Sequence[str]) -> list
     made = [
         numbers.effect(w, question.model, name, False) for w in question.also for name in against
     ]
+    late = numbers.missing(question.decides, question.rivals)
     return made + [
-        numbers.effect(question.decides, question.model, name, False) for name in question.rivals
+        numbers.effect(question.decides, question.model, name, False)
+        for name in question.rivals
+        if name not in late
     ]
 
 

@@ -1,7 +1,8 @@
 """Questions about one number of each network: a gain, a match, a sum of gains.
 
 gain    yes: better than the baseline and every null. little: a gain of the margin over one of
-        them is excluded. worse: worse than the baseline.
+        them is excluded. worse: worse than the baseline. Where nulls are not measured yet, there
+        is no yes; they count as rivals over which a gain is not excluded.
 match   yes: worse than the baseline by no more than the margin. little: and yet worse.
         worse: worse by more than the margin.
 sum     yes: a gain over the baseline that is short of the sum of what the parts gain by no more
@@ -34,14 +35,18 @@ from harness.suites.metrics import METRICS
 def gain(question: Question, numbers: Numbers) -> Finding:
     """Is the model better than the baseline and every null?"""
     quantity, m = question.decides, question.margin
-    deciding = [numbers.effect(quantity, question.model, r, True) for r in question.against]
+    missing = numbers.missing(quantity, question.nulls)
+    rivals = [name for name in question.against if name not in missing]
+    deciding = [numbers.effect(quantity, question.model, name, True) for name in rivals]
     baseline = deciding[0]
     empty = dict(floor(question, numbers))
+    if missing:
+        empty.setdefault("yes", f"a yes needs {' and '.join(missing)} too, not measured yet")
     within = [e for e in deciding if not _at_ceiling(e, m)]
     if not within:
         best = 100 * max(e.other for e in deciding)
         empty.setdefault("little", f"nothing can gain {margin_of(question)} on {best:.1f} %")
-    p_little = holm([e.p_below(m) for e in within]) if within else [1.0]
+    p_little = holm([e.p_below(m) for e in within] + [1.0] * len(missing)) if within else [1.0]
 
     def claims(by: float) -> Claims:
         moved = [e.moved(by) for e in deciding]
@@ -49,7 +54,7 @@ def gain(question: Question, numbers: Numbers) -> Finding:
         return Claims(
             {
                 "yes": max(e.p_above(0) for e in moved),
-                "little": float(min(holm(inside))) if inside else 1.0,
+                "little": float(min(holm(inside + [1.0] * len(missing)))) if inside else 1.0,
                 "worse": moved[0].p_below(0),
             },
             empty=empty,
@@ -68,7 +73,7 @@ def gain(question: Question, numbers: Numbers) -> Finding:
         UNCLEAR: f"{what}: {effects}. Inconclusive: not shown to be better than every rival, and a "
         f"gain of {margin_of(question)} cannot be ruled out",
     }
-    shown, facts = others(question, numbers, question.against), doubts(deciding)
+    shown, facts = others(question, numbers, rivals), doubts(deciding)
     facts = (*facts, *unbelieved(question, numbers))
     effects_found = (*deciding, *shown)
     return Finding(question, claims(0), effects_found, words, facts, margin_of(question), claims)

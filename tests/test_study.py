@@ -20,6 +20,7 @@ from harness.storage.results import COLUMNS
 from harness.study import history, making
 from harness.study import run as study_run
 from harness.study.answers import find, find_all, verdicts
+from harness.study.changes import say_change
 from harness.study.checks import of_clone, of_shuffled, of_untrained
 from harness.study.claims import NO, SLIGHT, UNCLEAR, WORSE, YES, Claims, judge, say
 from harness.study.design import Quantity, Question, needs_of
@@ -182,7 +183,9 @@ def test_before_all_nulls_are_measured_there_is_no_yes(
     found = accurate(wider, n=20_000, idea=idea, plain=plain, blur=blur)
     said, finding = verdict(wider, found)
     assert said == expected, finding.sentence(said)
-    assert "Not decided: a yes needs median too, not measured yet." in finding.sentence(said)
+    reason = "median, which a yes needs, is not measured yet"
+    assert f"Not decided: {reason}." in finding.sentence(said)
+    assert say_change(0, [(finding, said)], 1, found) == f"Nothing, as long as {reason}."
     assert {effect.against for effect in finding.effects} == {"plain", "blur"}
     assert find_all([wider], found, []) == [None], "only where it is asked for"
     (asked,) = find_all([wider], found, ["1"])

@@ -41,7 +41,9 @@ def gain(question: Question, numbers: Numbers) -> Finding:
     baseline = deciding[0]
     empty = dict(floor(question, numbers))
     if missing:
-        empty.setdefault("yes", f"a yes needs {' and '.join(missing)} too, not measured yet")
+        verb = "are" if len(missing) > 1 else "is"
+        reason = f"{' and '.join(missing)}, which a yes needs, {verb} not measured yet"
+        empty.setdefault("yes", reason)
     within = [e for e in deciding if not _at_ceiling(e, m)]
     if not within:
         best = 100 * max(e.other for e in deciding)

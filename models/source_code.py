@@ -37,10 +37,14 @@ DECLARATIONS = frozenset(
         "models.source_code",
         "models.user_code",
         "suites",
+        "suites.attention_metrics",
         "suites.base",
         "suites.catalog",
         "suites.lookup",
         "suites.metrics",
+        "suites.nfe_metrics",
+        "suites.ood_metrics",
+        "suites.stability_metrics",
     )
 )
 DESCRIBING = ("card", "MODELS.register", "SUITES.register", "DATASETS.register")  # decorators

@@ -42,6 +42,7 @@ import torch
 from torch import Tensor
 
 from harness.models.base import AttentionMap, Redirectable
+from harness.suites.attention_metrics import CONSTANT, GAIN, INSTABILITY, MAP_STATISTICS, TAU, ZERO
 from harness.suites.base import (
     Arrays,
     Batch,
@@ -56,18 +57,7 @@ from harness.suites.catalog import SUITES
 from harness.suites.grad_cam import grad_cam
 from harness.suites.map_statistics import entropy, ranks, spearman_of_ranks, statistics
 from harness.suites.metric import Metric, array_name, variant
-from harness.suites.metrics import (
-    ACCURACY,
-    CONSTANT,
-    GAIN,
-    INSTABILITY,
-    MAP_STATISTICS,
-    NLL,
-    SCORES,
-    TAU,
-    ZERO,
-    metric_of,
-)
+from harness.suites.metrics import ACCURACY, NLL, SCORES, metric_of
 from harness.suites.observe import classification, logits, means
 from harness.suites.robustness import constants_of, made_with, select_corruptions
 from harness.suites.temperatures import level, match, rows

@@ -65,7 +65,7 @@ from harness.suites.generation_metrics import (
     compared,
 )
 from harness.suites.image_features import describe, reference_of
-from harness.suites.metrics import NFE
+from harness.suites.nfe_metrics import NFE
 from harness.suites.observe import means
 
 DENOISER = (

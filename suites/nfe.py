@@ -43,19 +43,17 @@ from harness.suites.base import Arrays, Batch, Cell, Measurement, Setting, Subje
 from harness.suites.catalog import SEVERITIES, SUITES
 from harness.suites.corruptions.noise import gaussian_noise
 from harness.suites.metric import variant
-from harness.suites.metrics import (
-    ACCURACY,
+from harness.suites.metrics import ACCURACY, NLL, hits
+from harness.suites.nfe_metrics import (
     EVALUATIONS,
     MACS,
     NFE,
     NFE_AUROC,
     NFE_GAMMA,
     NFE_TIE,
-    NLL,
     SECONDS,
     STOPPED,
     TRAINED_WITH,
-    hits,
 )
 from harness.suites.observe import logits
 from harness.suites.ranks import auroc_by_image, gamma_by_image, interval, largest_tie

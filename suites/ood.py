@@ -32,9 +32,9 @@ from harness.suites.base import (
 )
 from harness.suites.catalog import SUITES
 from harness.suites.detection import MEASURES, SCORES, scores
-from harness.suites.metrics import OOD_AUPR, OOD_AUROC, OOD_FPR95
 from harness.suites.metrics import SCORES as OF_LOGITS
 from harness.suites.observe import classification, logits
+from harness.suites.ood_metrics import OOD_AUPR, OOD_AUROC, OOD_FPR95
 from harness.suites.out_sets import OPTION, OutSet
 
 METRICS = (OOD_AUROC, OOD_AUPR, OOD_FPR95)

@@ -44,17 +44,16 @@ from harness.suites.base import (
 from harness.suites.catalog import SUITES
 from harness.suites.jacobian import Linear, log_norm, spectral_norm, spectral_radius
 from harness.suites.metric import array_name, variant
-from harness.suites.metrics import (
+from harness.suites.metrics import SCORES, metric_of
+from harness.suites.observe import classification, means
+from harness.suites.stability_metrics import (
     GRADIENT_NORM,
     GROWTH,
     LOG_NORM,
-    SCORES,
     SPECTRAL_NORM,
     SPECTRAL_RADIUS,
     STEP_RATIO,
-    metric_of,
 )
-from harness.suites.observe import classification, means
 
 RANDOM, GRADIENT = "random direction", "gradient direction"
 LENGTHS = (1e-3, 1e-2, 1e-1)  # of the change, over that of the image

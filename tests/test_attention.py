@@ -22,10 +22,11 @@ from harness.models.resnet import resnet18
 from harness.running.evaluate import Evaluated, Memory, calibrated, observe
 from harness.running.initial import initialize
 from harness.suites import attention
+from harness.suites.attention_metrics import MAP_STATISTICS
 from harness.suites.base import Batch, Cell, Setting
 from harness.suites.datasets import Split
 from harness.suites.map_statistics import entropy, ranks, statistics
-from harness.suites.metrics import MAP_STATISTICS, hits
+from harness.suites.metrics import hits
 from harness.suites.temperatures import level
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from harness.suites.attention_metrics import DISTANCE, MAP_STATISTICS
 from harness.suites.map_statistics import ranks, spearman, statistics
-from harness.suites.metrics import DISTANCE, MAP_STATISTICS
 
 # Mean distance of a uniform row, over all queries.
 UNIFORM_DISTANCE = {4: 2.0080, 8: 4.1365, 12: 6.2346, 16: 8.3261}

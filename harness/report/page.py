@@ -24,7 +24,7 @@ from harness.report.content import Content
 from harness.storage.files import PUBLISHED, safe, write_bytes
 from harness.storage.histories import read_histories
 from harness.storage.results import read_provenances, select
-from harness.suites.metrics import MAP_STATISTICS
+from harness.suites.attention_metrics import MAP_STATISTICS
 
 PATH = Path("report") / "index.html"
 LARGEST = 5_000_000  # bytes of the page

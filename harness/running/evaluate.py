@@ -25,7 +25,7 @@ from harness.suites.base import (
     unchanged,
 )
 from harness.suites.datasets import Split, as_input
-from harness.suites.metrics import STOPPED
+from harness.suites.nfe_metrics import STOPPED
 from harness.suites.observe import check_finite
 
 PROTOCOL = 2  # raised by every change of what any suite observes; a part of a cell's key

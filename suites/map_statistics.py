@@ -28,7 +28,8 @@ from torch import Tensor
 
 def entropy(a: Tensor) -> Tensor:
     """Return -sum a log a over the last dimension, in nats; 0 log 0 = 0."""
-    return torch.special.entr(a).sum(dim=-1)
+    smallest = torch.finfo(a.dtype).tiny  # whose logarithm is finite, so that 0 log 0 = 0
+    return -(a * a.clamp_min(smallest).log()).sum(dim=-1)
 
 
 def argsort(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Temperatures at which rows of attention, softmax(scores / tau), have a given mean entropy.
 
-dH / dtau = Var_alpha(scores) / tau^3 >= 0, so that there is one for each head, found by bisection.
+dH / dlog tau = Var_alpha(scores / tau) >= 0, so that there is one for each head, found by Newton's
+method.
 
 The entropy of `level` is 0.75 log K for K keys: of 64 keys, 23 share a row. A share near 1 leaves
 rows that are nearly uniform, whose statistics are proportional to the contrast of the scores; one
@@ -16,7 +17,8 @@ from harness.suites.map_statistics import entropy
 
 MATCHED = 1e-3  # relative error of the matched entropy
 WIDEST = 2.0**16  # the temperatures tried are 1 / WIDEST to WIDEST
-HALVINGS = 24
+STEPS = 40  # of Newton's method, or halvings; about six are taken
+ROUNDING = 2e-6  # relative error of the entropy at which the search ends
 LEVEL = 0.75  # entropy of a row of `level`, as a share of the largest
 FLAT = 1e-5  # deviation within rows, as a share of the largest score: rounding
 
@@ -30,21 +32,35 @@ def rows(scores: Tensor, tau: Tensor | float) -> Tensor:
 def match(scores: Tensor, wanted: Tensor) -> Tensor:
     """Return tau (heads,): mean row entropy of softmax(scores / tau) is `wanted` (heads,).
 
-    By bisection in log tau: dH / dtau = Var_alpha(scores) / tau^3 >= 0, so the root is unique. A
-    head whose entropy is right at 1, or does not depend on tau, keeps 1.
+    By Newton's method in log tau, within a bracket that halves where a step would leave it: with z
+    = scores / tau, dH / dlog tau = Var_alpha(z) >= 0, so the root is unique. A head whose entropy
+    is right at 1, or does not depend on tau, keeps 1.
     """
+    at = torch.zeros_like(wanted)  # log tau
+    low, high = at - math.log(WIDEST), at + math.log(WIDEST)
+    for _ in range(STEPS):
+        found, slope = entropy_and_slope(scores, at.exp())
+        off = found - wanted
+        close = off.abs() <= torch.where(at == 0, 0.1 * MATCHED, ROUNDING) * wanted
+        if close.all():
+            break
+        low, high = torch.where(off > 0, low, at), torch.where(off > 0, at, high)
+        step = at - off / slope
+        middle = (low + high) / 2
+        at = torch.where(close, at, torch.where((step > low) & (step < high), step, middle))
+    return at.exp()
 
-    def off(tau: Tensor) -> Tensor:
-        return entropy(rows(scores, tau)).mean((0, 2)) - wanted
 
-    low = torch.full_like(wanted, 1 / WIDEST)
-    high = torch.full_like(wanted, WIDEST)
-    same = off(torch.ones_like(wanted)).abs() <= 0.1 * MATCHED * wanted
-    for _ in range(HALVINGS):
-        middle = (low * high).sqrt()
-        above = off(middle) > 0
-        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    return torch.where(same, torch.ones_like(wanted), (low * high).sqrt())
+def entropy_and_slope(scores: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean row entropy H of softmax(scores / tau), and dH / dlog tau, each (heads,).
+
+    With l = log alpha, H = -E_alpha[l] and dH / dlog tau = Var_alpha(l), averaged over rows.
+    """
+    logs = (scores / tau[:, None, None]).log_softmax(dim=-1)
+    product = logs.exp()
+    first = product.mul_(logs).sum(dim=-1)
+    second = product.mul_(logs).sum(dim=-1)
+    return -first.mean((0, 2)), (second - first.square()).mean((0, 2))
 
 
 def level(scores: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -157,9 +157,8 @@ def _find(name: str, beside: Path) -> Path | None:
     """The file of a module of ours or of the user's; None for all others."""
     parts = name.split(".")
     if parts[0] == "harness":
-        ours = parts[1:2] in (["models"], ["suites"]) and len(parts) > 2
-        return _in(PACKAGE, parts[1:]) if ours else None
-    if parts[0] in sys.stdlib_module_names:
+        return _find_ours(tuple(parts[1:]))
+    if parts[0] in sys.stdlib_module_names or parts[0] in RECORDED:
         return None
     if (module := sys.modules.get(name)) is not None:
         path = _file_of(module)
@@ -170,7 +169,12 @@ def _find(name: str, beside: Path) -> Path | None:
     return None
 
 
-def _in(root: Path, parts: list[str]) -> Path | None:
+@functools.cache  # no module of ours comes or goes while the program runs
+def _find_ours(parts: tuple[str, ...]) -> Path | None:
+    return _in(PACKAGE, parts) if parts[:1] in (("models",), ("suites",)) and parts[1:] else None
+
+
+def _in(root: Path, parts: Sequence[str]) -> Path | None:
     """The file of a module below a folder."""
     place = root.joinpath(*parts)
     for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):

@@ -48,23 +48,35 @@ def question_figure(
     lines = max(1 + name.count("\n") for name in names)
     width, height = size or (PAGE, None)
     room = max(3, len(rows)) * (ROW + LINE * (lines - 1))
-    figure = Figure((width, height or 0.8 + room), layout="constrained")
+    figure = Figure((width, height or 0.95 + room), layout="constrained")
     axes = fill(figure, len(quantities), (1, len(quantities)), sharey=True)
     for axis, quantity in zip(axes, quantities, strict=True):
         here = shown[(shown[QUANTITY] == list(quantity)).all(axis=1)]
         _draw(axis, here, rows, margin, int(13 * width / len(quantities) / 2))
     axes[0].set_yticks(range(len(rows)), names)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
-    figure.supxlabel("difference; bars are 95 % intervals, filled points decide")
+    figure.supxlabel(_explain(effects, margin))
     figure.set_label(caption)
     return figure
 
 
+def _explain(effects: pd.DataFrame, margin: float) -> str:
+    """What the axis shows: whose differences, and how they are drawn."""
+    first = _first(effects)
+    whose = f"{first['model']} less the model at the left".replace("'", "")
+    band = "; gray: less than the margin" if math.isfinite(margin) else ""
+    said = [whose] * bool(first["against"]) + [f"95 % intervals, filled points decide{band}"]
+    return "\n".join(said)
+
+
+def _first(effects: pd.DataFrame) -> pd.Series:
+    deciding = effects[effects["decides"]]
+    return (deciding if len(deciding) else effects).iloc[0]
+
+
 def _rows(effects: pd.DataFrame) -> list[str]:
     """The name of each difference: of whom the model is ahead, or of a part what it is."""
-    deciding = effects[effects["decides"]]
-    first = (deciding if len(deciding) else effects).iloc[0]
-    names = []
+    first, names = _first(effects), []
     for e in effects.to_dict("records"):
         name = e["against"]
         if e["model"] != first["model"]:
@@ -95,4 +107,4 @@ def _draw(axis: Any, here: pd.DataFrame, rows: list[str], margin: float, letters
     axis.set_title("\n".join(lines), fontweight="bold" if decides else "normal")
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x")
-    axis.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
+    axis.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10), min_n_ticks=3))

@@ -290,4 +290,6 @@ def adversarial() -> Suite[AttackCell]:
         *SCORES, ROBUST_ACCURACY, ATTACK_SUCCESS, MINIMAL_DISTANCE, CERTIFIED, CHECKED_EPS,
         CHECKED_LEFT, GAP, *BELIEF, SOLVED,
     )  # fmt: skip
-    return Suite(2, cells, observe, measure, metrics=metrics, gradients=True, variant=variant)
+    return Suite(
+        2, cells, observe, measure, metrics=metrics, gradients=True, batches=4, variant=variant
+    )

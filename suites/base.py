@@ -211,6 +211,8 @@ class Suite(Generic[C]):
             solvers err.
         gradients: Whether it follows gradients of logits with respect to images, which it takes in
             float32.
+        batches: How many default batches it sees at once on a CPU: more than one where the images
+            of a batch leave the work one by one, or share work that does not grow with them.
         variant: Text that is added to the data set's name in tables, so that other images are never
             taken for the data set's own; "" for none.
         table: Function of the rows, a DataFrame, to a DataFrame or a `Sheet` of
@@ -229,6 +231,7 @@ class Suite(Generic[C]):
     remember: Callable[[Subject, Batch], Tensors] | None = None
     inside: bool = False
     gradients: bool = False
+    batches: int = 1
     variant: Callable[[Setting], str] = lambda setting: ""
     table: Callable[[Any], Any] | None = None
     figure: Callable[[Any], Any] | None = None

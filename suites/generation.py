@@ -257,4 +257,6 @@ def measure(cell: Cell, arrays: Arrays) -> Iterator[Measurement]:
 def generation() -> Suite[Sampled]:
     """Quality of samples against evaluations, solver by solver; error of solvers and of models."""
     metrics = (*OF_SAMPLES, NFE)
-    return Suite(1, cells, observe, measure, metrics=metrics, calibrate=calibrate, inside=True)
+    return Suite(
+        1, cells, observe, measure, metrics=metrics, calibrate=calibrate, inside=True, batches=4
+    )

@@ -56,13 +56,9 @@ def batch_size_for(device: torch.device, image_size: int) -> int:
 
 
 def batch_size_of(suite: Suite, device: torch.device, image_size: int) -> int:
-    """Return the default batch size of a suite.
-
-    Few images of a batch withstand the first attacks, and these go on together; on a CPU a suite of
-    attacks has four batches in one, and takes no more at a time than it likes.
-    """
+    """Return the default batch size of a suite."""
     size = batch_size_for(device, image_size)
-    return 4 * size if suite.gradients and device.type == "cpu" else size
+    return suite.batches * size if device.type == "cpu" else size
 
 
 def dtype_for(suite: Suite, dtype: str) -> str:

@@ -126,7 +126,7 @@ class _Exponents:
         size = max(1, BLOCK // (8 * max(1, self._images.shape[1])))
         for start in range(0, len(self._images), size):
             y = self._images[start : start + size].to(self._dtype)
-            own = torch.einsum("ij,ij->i", y, y)
+            own = torch.linalg.vector_norm(y, dim=1).square()
             squares = torch.addmm(own, self._x, y.T, alpha=-2).add_(self._square)
             yield start, start + len(y), squares.mul_(-self._rate)
 
@@ -146,9 +146,12 @@ class _Denoise(torch.autograd.Function):
                 e = e.sub_(higher).clamp_(min=LEAST[x.dtype]).exp_()
                 total = total * shrink + e.sum(1, keepdim=True)
                 mean.mul_(shrink.to(x.dtype))
-                mean.addmm_(e.to(x.dtype), _as(images[start:end], x.dtype))
+                mean.addmm_(e.to(x.dtype), images[start:end].to(x.dtype))
                 top = higher
-        mean.div_(total.to(x.dtype))
+        if images.dtype == torch.uint8:  # bytes become [-1, 1] in the mean, not one by one
+            mean.div_(127.5 * total.to(x.dtype)).sub_(1)
+        else:
+            mean.div_(total.to(x.dtype))
         ctx.save_for_backward(x, sigma, images, mean, top + total.log())
         return mean
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from PIL import Image
 
 from harness.cli import main
 from harness.refusal import Refusal
+from harness.running.finished import is_finished
+from harness.running.options import Options
+from harness.running.plan import plan
 from harness.study import scale
 from harness.study.design import Preset, Quantity
 from harness.study.design_files import read_design
@@ -192,8 +196,30 @@ def test_a_newcomers_study_from_the_file_to_the_answer(
     study = read_study(path)
     assert study.looks == (2, 3) and [a.number for a in study.questions] == ["1", "2"]
     # The runs alone are enough, as in a clone: no weights, cells or pictures.
-    for gone in (root / "checkpoints", root / "cells", tmp_path / "pictures"):
+    for gone in (root / "checkpoints", root / "cells"):
         shutil.rmtree(gone)
+    code, _, err = command(capsys, *asked, "--seeds", "3", "--question", "1")
+    assert code == 0 and "training" not in err, err
+    assert err.count("Its runs are there; its weights are not, and are not needed.") == 12
+    code, out, err = command(
+        capsys, *asked, "--seeds", "3", "--question", "1", "--dry-run", "--json"
+    )
+    assert code == 0 and json.loads(out) == [], out
+    options = Options(root, tmp_path, width=8, epochs=1)
+    spec = f"imagefolder:{tmp_path}/pictures"
+    (job,) = plan(["resnet18"], [spec], [2], ["clean"], options)
+    assert not job.trained and is_finished(job, options)
+    for other in ({"epochs": 2}, {"recipe": "untrained", "epochs": None}, {"limit": 10}):
+        assert not is_finished(job, replace(options, **other)), other
+    for changed in (replace(job, width=4), replace(job, seed=3)):
+        assert not is_finished(changed, options)
+    assert not is_finished(replace(job, source=replace(job.source, code={"a": "b"})), options)
+    run = root / "pictures" / "clean" / "resnet18" / "seed2.csv"
+    whole = run.read_bytes()
+    run.write_bytes(whole[:-9])
+    assert not is_finished(job, options), "damaged"
+    run.write_bytes(whole)
+    shutil.rmtree(tmp_path / "pictures")
     code, _, err = command(capsys, *asked, "--no-run", "--seeds", "3", "--question", "1")
     assert code == 0 and "training" not in err, err
     again = read_study(path)

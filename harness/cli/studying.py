@@ -158,8 +158,12 @@ def answer(
     shard = opt.find_part(given["shard"] if options.may_train else "1/1")
     part = opt.take_part(shard, work)
     if given["dry_run"]:
-        jobs = [(network.plan(options), network.options(options)) for network in part]
-        steps = [step for job, own in jobs for step in forecast([job], own)]
+        steps = [
+            step
+            for network, job in [(network, network.plan(options)) for network in part]
+            if not network.is_done(job, options)
+            for step in forecast([job], network.options(options))
+        ]
         print_sheets([forecast_sheet(steps)], given["json"])
         return []
     dataset, numbers = dataset_name(given["dataset"]), [q.number for q in asked]

@@ -8,6 +8,7 @@ from harness.models.lookup import source
 from harness.progress import Progress
 from harness.refusal import Failure, Refusal, user_input
 from harness.running.execute import execute
+from harness.running.finished import is_finished
 from harness.running.jobs import Job
 from harness.running.options import Options
 from harness.running.plan import plan
@@ -45,6 +46,10 @@ class Network:
         own = self.options(options)
         (job,) = plan([self.model], [self.dataset], [self.seed], self.suites, own)
         return job
+
+    def is_done(self, job: Job, options: Options) -> bool:
+        """Return whether its runs are there though its weights are not, which nobody needs then."""
+        return not job.trained and is_finished(job, self.options(options))
 
 
 def untrained_options(options: Options) -> Options:
@@ -126,6 +131,9 @@ def _kept(failed: list[Failure]) -> Iterator[None]:
 def _one(one: Network, options: Options, progress: Progress, place: str) -> None:
     job = one.plan(options)
     progress.say(f"{place}: {job.label}{', untrained' * one.untrained}.")
+    if one.is_done(job, options):
+        progress.say("Its runs are there; its weights are not, and are not needed.")
+        return
     for _ in execute([job], one.options(options), progress):
         pass
 

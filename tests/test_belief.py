@@ -294,7 +294,9 @@ def test_noise_is_believed_where_attacks_take_expected_gradients(network: nn.Mod
     found = gradients(fixed, images, labels, eps=EPS)
     found |= derivatives(exact, images.double(), labels, **common)
     found |= checks.randomness(Drawn(model, 0), images)
-    found |= checks.attacked(Drawn(model, 0), images, labels, queries=100, **few, **common)
+    found |= checks.attacked(
+        Drawn(model, 0), images, labels, queries=100, verdicts=100, **few, **common
+    )
     found |= checks.expected(Drawn(model, 0), fixed, images, labels, iterations=10, **common)
     found |= control(
         model, images, labels, called=lambda m: Drawn(m, 0), settings=few, draws=20, **common

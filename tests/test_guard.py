@@ -91,7 +91,8 @@ def test_an_unchanged_model_passes_and_a_drop_fails(clone: Path) -> None:
     assert run(train).exit_code == 0
     assert run(check).exit_code == 0, run(check).output
     near = check.replace("=0.05", f"={reach:.4f}")
-    assert near != check and run(near).exit_code == 0, run(near).output
+    # There four of five unchanged models pass, and the fifth is inconclusive, not worse.
+    assert near != check and run(near).exit_code in (0, 3), run(near).output
     # The baseline's own seeds: equal outcomes, although their runs may have other keys.
     own = re.sub(r"--seed (\d)", lambda seed: f"--seed {int(seed[1]) - 5}", train)
     assert run(own.replace("results new", "results own")).exit_code == 0

@@ -46,26 +46,27 @@ class Averaged(Padded):
         return nn.functional.pad(x, (0, 0, 0, 0, 0, self.added)) if self.added else x
 
 
-class Strided(nn.Conv2d):
-    """A 1x1 convolution of every `stride`-th pixel: the same numbers as with a stride of its own.
+class Projection(nn.Sequential):
+    """A 1x1 convolution of every `stride`-th pixel, and BN.
 
-    With that, PyTorch's gradient writes beyond its memory on CPUs without AVX-512, for fewer than 8
-    channels in channels-last order (oneDNN's convolution of stride 2, seen in PyTorch 2.14).
+    With a stride of the convolution's own, which gives the same numbers, PyTorch's gradient writes
+    beyond its memory on CPUs without AVX-512, for fewer than 8 channels in channels-last order
+    (seen in PyTorch 2.14, with oneDNN).
     """
 
     def __init__(self, inputs: int, channels: int, stride: int) -> None:
-        super().__init__(inputs, channels, 1, bias=False)
-        self.every = stride
+        super().__init__(nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x[:, :, :: self.every, :: self.every])
+        return super().forward(x[:, :, :: self.stride, :: self.stride])
 
 
 def projection(inputs: int, channels: int, stride: int) -> nn.Module:
     """Return the 1x1 convolution with BN, or the identity where the shape stays."""
     if stride == 1 and inputs == channels:
         return nn.Identity()
-    return nn.Sequential(Strided(inputs, channels, stride), nn.BatchNorm2d(channels))
+    return Projection(inputs, channels, stride)
 
 
 class Residual(nn.Module):

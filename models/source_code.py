@@ -78,6 +78,12 @@ def difference(old: Code, new: Code) -> list[str]:
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
+def in_words(changed: Sequence[str], most: int = 3) -> str:
+    """Return what `difference` gives, in words: "a, b, c and 2 more"."""
+    more = f" and {len(changed) - most} more" if len(changed) > most else ""
+    return f"{', '.join(changed[:most])}{more}"
+
+
 def settings_of(model: nn.Module) -> str:
     """Return a digest of what a network holds beside its state: numbers, texts, plain tensors.
 

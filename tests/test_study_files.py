@@ -16,7 +16,7 @@ from harness.refusal import Refusal
 from harness.running.finished import is_finished
 from harness.running.options import Options
 from harness.running.plan import plan
-from harness.study import scale
+from harness.study import runs
 from harness.study.design import Preset, Quantity
 from harness.study.design_files import read_design
 from harness.study.run import names_of
@@ -227,7 +227,7 @@ def test_a_newcomers_study_from_the_file_to_the_answer(
     for was, now in zip(study.questions, again.questions, strict=True):
         assert (now.verdict, now.effects) == (was.verdict, was.effects)
     # Answers say whose runs are of another source code.
-    monkeypatch.setattr(scale, "code_of", lambda suite: {"harness.suites.clean": "other"})
+    monkeypatch.setattr(runs, "code_of", lambda suite: {"harness.suites.clean": "other"})
     code, out, err = command(capsys, *asked, "--no-run", "--seeds", "3", "--question", "1")
     told = " ".join(out.split())
     assert code == 0, err

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.models.preprocessing import preprocessing_of
-from harness.models.source_code import difference, digest
+from harness.models.source_code import difference, digest, in_words
 from harness.refusal import Refusal, user_input
 from harness.running.behavior import declared
 from harness.running.evaluate import PROTOCOL, batch_size_of, dtype_for
@@ -26,7 +26,6 @@ from harness.suites.base import Cell
 from harness.suites.out_sets import OPTION
 
 LOG = logging.getLogger(__name__)
-NAMED = 3  # files in a sentence
 
 
 def describe_cells(
@@ -177,9 +176,7 @@ def describe_change(
     for part in ("model", "suite"):
         changed = difference(before.get("code", {}).get(part, {}), code[part])
         if changed and "code" in before:
-            more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-            files = ", ".join(changed[:NAMED]) + more
-            reasons.append(f"the source code of the {part} has changed ({files})")
+            reasons.append(f"the source code of the {part} has changed ({in_words(changed)})")
     if before.get("weights") != weights:
         reasons.append("its weights are others")
     for name, was, now in (

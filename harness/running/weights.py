@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from harness.models.lookup import Source
-from harness.models.source_code import difference
+from harness.models.source_code import difference, in_words
 from harness.refusal import Refusal, user_input
 from harness.running.initial import initialize
 from harness.running.options import Options, resolve_device
@@ -21,8 +21,6 @@ from harness.running.recipes import describe_recipe, is_fitted, recipe_for
 from harness.running.train import TRAINER
 from harness.storage import checkpoints
 from harness.suites.datasets import Split, training_fingerprint
-
-NAMED = 3  # files in a sentence
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,7 @@ def _find_change(
         return "an older version of the program trained them, which did not note the source code"
     changed = difference(description["code"], src.code)
     if changed:
-        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-        return f"the source code has changed since: {', '.join(changed[:NAMED])}{more}"
+        return f"the source code has changed since: {in_words(changed)}"
     if description.get("trainer") != TRAINER:
         return "the training loop has changed since"
     with user_input():

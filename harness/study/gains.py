@@ -42,7 +42,8 @@ def gain(question: Question, numbers: Numbers) -> Finding:
     empty = dict(floor(question, numbers))
     if missing:
         verb = "are" if len(missing) > 1 else "is"
-        reason = f"{' and '.join(missing)}, which a yes needs, {verb} not measured yet"
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        reason = f"{names}, which a yes needs, {verb} not measured yet"
         empty.setdefault("yes", reason)
     within = [e for e in deciding if not _at_ceiling(e, m)]
     if not within:

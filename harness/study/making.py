@@ -16,7 +16,7 @@ from harness.study.effects import Numbers
 from harness.study.power import Power, power_of
 from harness.study.reading import read_numbers, runs_of
 from harness.study.run import names_of, untrained_options
-from harness.study.scale import Runs
+from harness.study.runs import Runs
 from harness.study.stored import StoredAnswer, Study, hash_runs
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.models.lookup import source
-from harness.models.source_code import code_of, difference
+from harness.models.source_code import code_of, difference, in_words
 from harness.refusal import user_input
 from harness.storage import results
 from harness.study.design import Need, Question, needs_of
@@ -113,9 +113,8 @@ class Runs:
         if not other:
             return []
         first, files = other[0]
-        more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
         return [
             f"{len(other)} of {total} runs were made by other source code than there is now "
-            f"({first}: {', '.join(files[:NAMED])}{more}). `harness study` without `--no-run` "
+            f"({first}: {in_words(files, NAMED)}). `harness study` without `--no-run` "
             "makes them again."
         ]

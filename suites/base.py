@@ -94,7 +94,8 @@ class Setting:
         num_classes: Number of classes.
         corruptions: Names of corruptions, or of lists of them, in place of the suite's own choice;
             empty keeps it.
-        seed: Image seed of all random draws; the same for all models and training seeds.
+        seed: Image seed of all random draws; the same for all models, and for all training seeds
+            but in suites that have `draws_by_seed`.
         constants: "cifar10_c" or "imagenet_c"; "auto" chooses by the size of the images.
         source: Maker of the corruptions: "harness", or "imagecorruptions" for that package.
         attack_source: Maker of the attacks: "harness", or "pyautoattack" for that package.
@@ -213,6 +214,9 @@ class Suite(Generic[C]):
             float32.
         batches: How many default batches it sees at once on a CPU: more than one where the images
             of a batch leave the work one by one, or share work that does not grow with them.
+        draws_by_seed: Whether its draws are other ones for each training seed, since they are not
+            changes of the images, the same for all networks, but what is measured: noise that
+            samples start from.
         variant: Text that is added to the data set's name in tables, so that other images are never
             taken for the data set's own; "" for none.
         table: Function of the rows, a DataFrame, to a DataFrame or a `Sheet` of
@@ -232,9 +236,14 @@ class Suite(Generic[C]):
     inside: bool = False
     gradients: bool = False
     batches: int = 1
+    draws_by_seed: bool = False
     variant: Callable[[Setting], str] = lambda setting: ""
     table: Callable[[Any], Any] | None = None
     figure: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         METRICS.add(*self.metrics)
+
+    def draw_seed(self, image_seed: int, training_seed: int) -> int:
+        """Return the seed of all random draws, given those of a run."""
+        return image_seed + ((training_seed if self.draws_by_seed else 0) << 32)

@@ -4,9 +4,10 @@ A model of images gives D(x; sigma), the mean of the clean image, given a noisy 
 solutions of the probability-flow equation dx/dsigma = (x - D) / sigma from noise, or of the SDE of
 the same marginals (`euler_maruyama`), by the solvers of `harness.models.ops.samplers`. A condition
 is a solver, its level the number of evaluations (NFE), or the tolerance of an adaptive one, below
-1. Sample i belongs to test image i: its noise is that of (image seed, i), whatever the solver, and
-the class that it is asked to be of is that image's. So the test images are the real sample, with
-which the others are compared.
+1. Sample i belongs to test image i: its noise is that of (image seed, training seed, i), whatever
+the solver, and the class that it is asked to be of is that image's. So the test images are the real
+sample, with which the others are compared, and each seed has samples of its own, also of a model
+that nobody trains.
 
 Two errors are told apart. `path_rms` is that of the solver: the distance of a sample to a fine
 solution from the same noise (the condition `fine solution`: RK4 of 80 steps on the same grid); the
@@ -258,5 +259,13 @@ def generation() -> Suite[Sampled]:
     """Quality of samples against evaluations, solver by solver; error of solvers and of models."""
     metrics = (*OF_SAMPLES, NFE)
     return Suite(
-        1, cells, observe, measure, metrics=metrics, calibrate=calibrate, inside=True, batches=4
+        2,
+        cells,
+        observe,
+        measure,
+        metrics=metrics,
+        calibrate=calibrate,
+        inside=True,
+        batches=4,
+        draws_by_seed=True,
     )

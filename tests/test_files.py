@@ -44,7 +44,7 @@ def description(**changes: Any) -> Description:
     values: dict[str, Any] = dict(  # noqa: C408  a cell as the program describes it
         weights="w", settings="s", model="m", code="c", arguments={"width": 8}, data="d", limit=0,
         suite="s", version=1, suite_code="c", condition="fog", level=3, constants={}, seed=0,
-        dtype="float32", batch=0, protocol=1,
+        dtype="float32", batch=0, protocol=1, draws=0,
     )  # fmt: skip
     return Description(**(values | changes))
 
@@ -153,6 +153,7 @@ def test_a_key_depends_on_every_field(field: str) -> None:
     value = getattr(description(), field)
     other = {"k": "v"} if isinstance(value, dict) else value + (1 if value != str(value) else "x")
     assert description(**{field: other}).key != description().key
+    assert "draws" not in description(draws=None).said
 
 
 def test_a_cell_is_found_again(tmp_path: Path) -> None:

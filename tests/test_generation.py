@@ -10,14 +10,19 @@ import torch
 from torch import nn
 from typer.testing import CliRunner, Result
 
+from harness.analysis import boards
+from harness.analysis.collect import collect_samples
 from harness.analysis.numbers import COLUMNS
 from harness.cli import app
+from harness.console import Console
 from harness.models.base import capabilities
 from harness.models.ops import samplers
 from harness.plots import show_generation
 from harness.plots.generation import LOOKS, METRICS, PUBLISHED, quality_curve
 from harness.plots.show_generation import chosen, montage
+from harness.progress import Progress
 from harness.running.evaluate import Evaluated, calibrated, observe
+from harness.storage import results
 from harness.storage.arrays import read_arrays
 from harness.suites import generation, image_features
 from harness.suites.base import Arrays, Setting, Where
@@ -35,6 +40,7 @@ from harness.suites.generation import (
     draw_training,
     evaluations,
 )
+from harness.suites.generation_metrics import PATH_RMS
 
 CPU = torch.device("cpu")
 MINE = """
@@ -244,6 +250,22 @@ def test_a_run_is_stored_printed_and_drawn(here: Path) -> None:
     stored = [read_arrays(path) for path in Path("results/cells").rglob("*") if path.is_file()]
     seen = {described["condition"] for _, described in stored if "condition" in described}
     assert seen == {TEST, TRAINING, FINE, "euler", "heun", SDE, "bosh3"}
+
+
+def test_each_seed_has_samples_of_its_own_that_stand_beside_the_others(here: Path) -> None:
+    done = run("gaussian", "--seed", "0", "--seed", "1")
+    assert done.exit_code == 0, done.output
+    table = results.read(Path("results"))
+    errors = table[(table["metric"] == PATH_RMS.name) & (table["level"] == 5)]
+    assert len(errors) == 8  # two solvers, seeds and variants
+    assert errors.groupby(["condition", "variant"])["value"].nunique().eq(2).all()
+    real = table[(table["condition"] == TEST)]
+    assert real.groupby(["metric", "variant"])["value"].nunique().eq(1).all()
+    with boards.open_outcomes(Path("results"), errors, Progress(Console())) as outcomes:
+        samples = collect_samples(errors[errors["variant"] == ""], outcomes)
+    assert [(s.seeds, s.outcomes is None) for s in samples.values()] == [(2, False)] * 2
+    again = run("gaussian", "--seed", "0", "--seed", "1")
+    assert "0 conditions measured" in again.output
 
 
 def test_a_classifier_is_refused_with_one_sentence(here: Path) -> None:

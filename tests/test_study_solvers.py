@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.analysis import seeds_needed
 from harness.analysis.collect import Key
 from harness.analysis.sample import Sample, from_outcomes
 from harness.models.cards import MODELS
@@ -18,6 +19,7 @@ from harness.study.claims import NO, SLIGHT, WORSE, YES
 from harness.study.design import Quantity, Question, needs_of
 from harness.study.design_files import built_in, read_design
 from harness.study.effects import Numbers
+from harness.study.power import variance_of
 from harness.suites.generation import BUDGETS, evaluations
 from harness.suites.generation_metrics import PATH_RMS
 
@@ -94,7 +96,7 @@ def test_its_file_names_the_other_solvers(tmp_path: Path) -> None:
 
 
 def test_the_built_in_ones_compare_equal_numbers_of_evaluations_that_are_measured() -> None:
-    own = [q for q in built_in().questions if q.kind == "solver"]
+    own = built_in("solvers").questions
     assert [q.number for q in own] == ["10a", "10b"]
     for question in own:
         assert question.model in MODELS and question.decides.metric == PATH_RMS.name
@@ -104,5 +106,33 @@ def test_the_built_in_ones_compare_equal_numbers_of_evaluations_that_are_measure
             assert int(level) in {evaluations(method, budget) for budget in BUDGETS[method]}
             spent.add(level)
         assert len(spent) == 1
-    presets = [preset.questions for preset in built_in().presets.values()]
-    assert not {"10a", "10b"} & {number for numbers in presets for number in numbers}
+    assert built_in("solvers").name == "solvers" and built_in("solvers").preset.seeds == 20
+    assert not {"10a", "10b"} & {question.number for question in built_in().questions}
+
+
+def test_a_plan_says_which_solver_needs_most_seeds() -> None:
+    of = numbers(multi=0.1, euler=0.2, heun=0.12)
+    found = variance_of(QUESTION, of)
+    assert found is not None and found.against == "euler 9" and found.seeds == 3
+    multi, euler = (found_of(of, name) for name in ("multi", "euler"))
+    assert multi.outcomes is not None and euler.outcomes is not None
+    difference = multi.outcomes[0] - euler.outcomes[0]  # of the same samples, in equal seeds
+    assert found.sd_seed < 1e-9
+    assert found.sd_image == pytest.approx(difference.std(ddof=1), rel=1e-6)
+    margin = 0.1 * euler.value
+    assert found.needed == seeds_needed(found.sd_seed, found.sd_image, 400, margin, found.sd_rest)
+
+
+def found_of(of: Numbers, name: str) -> Sample:
+    return of.trained[Key("d", "generation", "path_rms", "", f"{name} 9", "exact")]
+
+
+def test_two_solvers_are_compared_sample_by_sample() -> None:
+    """Where each condition is of other images, as corruptions are, and of the same runs."""
+    of = numbers(multi=0.1, euler=0.12, heun=0.3)
+    apart = {key: replace(s, on=key.group) for key, s in of.trained.items()}
+    paired, other = (
+        find(QUESTION, replace(of, trained=trained)).effects[0] for trained in (of.trained, apart)
+    )
+    assert (paired.value, paired.low, paired.high) == (other.value, other.low, other.high)
+    assert paired.high - paired.low < 0.01

@@ -24,8 +24,8 @@ ACTIONS = ("plan", "check")
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[plan|check] [FILE.toml]",
-        help="What to do, and a study's file \\[answer; the built-in study].",
+        metavar="[plan|check] [FILE.toml|solvers]",
+        help="What to do, and a study's file, or solvers \\[answer; the built-in study].",
         show_default=False,
     ),
 ]
@@ -52,6 +52,7 @@ Stored = Annotated[bool, opt.output("Print the answers that are stored; run noth
         "harness study --dry-run",
         "harness study --question 3 --seeds 5",
         "harness study my.toml",
+        "harness study solvers",
         "harness study plan --preset cifar10",
         "harness study check",
         "harness study --show --dataset cifar10",
@@ -120,13 +121,15 @@ def study(
 def read_words(words: list[str]) -> "tuple[str, Design]":
     """Return what to do, "" to answer, and the study."""
     from harness.refusal import Refusal
-    from harness.study.design_files import built_in, read_design
+    from harness.study.design_files import BUILT_IN, built_in, read_design
 
     action = words[0] if words and words[0] in ACTIONS else ""
     files = words[bool(action) :]
     if len(files) > 1:
         raise Refusal(f"A study is one file; got {', '.join(files)}. Run them one by one.")
-    return action, read_design(Path(files[0])) if files else built_in()
+    if not files or files[0] in BUILT_IN:
+        return action, built_in(*files)
+    return action, read_design(Path(files[0]))
 
 
 def answer(

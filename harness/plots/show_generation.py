@@ -32,6 +32,7 @@ from harness.suites.generation import (
     SDE,
     Sampled,
     evaluations,
+    generation,
     make_samples,
 )
 from harness.suites.image_features import nearest_places
@@ -193,7 +194,8 @@ def draw_generation(
     if not isinstance(network, Denoising):
         raise Refusal(f"`{model}` makes no images. Samples can be drawn of {DENOISER}")
     device = resolve_device(options.device)
-    subject = Evaluated(network, device, seed=options.image_seed)
+    drawn = generation().draw_seed(options.image_seed, seed)
+    subject = Evaluated(network, device, seed=drawn)
     indices = chosen(split)
     batch = Batch(
         as_input(split.images[indices].to(device)), split.labels[indices].to(device), indices

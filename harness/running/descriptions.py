@@ -49,6 +49,7 @@ def describe_cells(
             level=cell.level,
             constants=dict(cell.constants),
             seed=evaluation.setting.seed,
+            draws=job.seed if evaluation.suite.draws_by_seed else None,
             dtype=dtype_for(evaluation.suite, options.dtype),
             batch=job.behavior.batch,
             protocol=PROTOCOL,

@@ -139,7 +139,8 @@ class Run:
     def _subject_of(self, network: nn.Module) -> Evaluated:
         options, setting = self._options, self._evaluation.setting
         dtype = dtype_for(self._evaluation.suite, options.dtype)
-        subject = Evaluated(network, self._device, dtype, setting.seed)
+        seed = self._evaluation.suite.draw_seed(setting.seed, self.asked.job.seed)
+        subject = Evaluated(network, self._device, dtype, seed)
         if self._find is None or self._training is None:
             return subject
         return calibrated(subject, self._find, self._training)

@@ -44,6 +44,7 @@ class Description:
         seed: Of the draws on images.
         batch: Images that are seen together by a model whose answers depend on it; 0 for others.
         protocol: Version of how any suite is asked, `running.evaluate.PROTOCOL`.
+        draws: Training seed, where each has draws of its own; None for others, and then not said.
     """
 
     weights: str
@@ -63,11 +64,17 @@ class Description:
     dtype: str
     batch: int
     protocol: int
+    draws: int | None = None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is stored of it beside the arrays."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
     def key(self) -> str:
         """Return the name of the cell: 64 hexadecimal digits."""
-        return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(canonical(self.said).encode()).hexdigest()
 
 
 class CellStore:
@@ -144,7 +151,7 @@ class CellStore:
             Unwritable: It can be written to, but not now: the disk is full, or fails.
         """
         try:
-            write_arrays(self.path(description.key), arrays, asdict(description))
+            write_arrays(self.path(description.key), arrays, description.said)
         except Unwritable as error:
             if error.errno not in READ_ONLY:
                 raise

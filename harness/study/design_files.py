@@ -1,4 +1,4 @@
-"""Studies as TOML files, the built-in one among them: what may stand in one, and where it is wrong.
+"""Studies as TOML files, built-in ones among them: what may stand in one, and where it is wrong.
 
     title = "Does my idea help?"
     dataset = "digits"
@@ -29,9 +29,12 @@ from harness.storage.spelling import problem_of_name
 from harness.storage.toml_files import read_toml
 from harness.study.design import MARGINS, Design, Kind, Preset, Quantity, Question
 
-BUILT_IN = Path(__file__).with_name("built_in.toml")
+NAME = "study"  # of the one that is asked where none is named
+BUILT_IN = {
+    NAME: Path(__file__).with_name("built_in.toml"),
+    "solvers": Path(__file__).with_name("solvers.toml"),
+}
 MOST = 200  # entries of a list
-NAME = "study"  # of the built-in one
 FOLDER = "imagefolder:"
 QUANTITY = Quantity._fields
 QUESTION = tuple(f.name for f in fields(Question))
@@ -105,7 +108,7 @@ def read_design(path: Path) -> Design:
     }
     own = {key: table[key] for key in SCALE if key in table}
     usual = _preset(place, own, numbers) if own or not presets else next(iter(presets.values()))
-    name = NAME if path == BUILT_IN else path.stem
+    name = NAME if path == BUILT_IN[NAME] else path.stem
     if problem := problem_of_name(name):
         raise Refusal(f"The name of {path} {problem}. Give the file another one.")
     digests = {
@@ -116,9 +119,9 @@ def read_design(path: Path) -> Design:
     return Design(name, title, made, usual, presets, digests)
 
 
-def built_in() -> Design:
-    """Return the program's own study."""
-    return read_design(BUILT_IN)
+def built_in(name: str = NAME) -> Design:
+    """Return one of the program's own studies: "study" or "solvers"."""
+    return read_design(BUILT_IN[name])
 
 
 def _question(place: _Place, table: Any) -> Question:

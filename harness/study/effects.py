@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 
@@ -26,7 +25,6 @@ from harness.analysis import (
 from harness.analysis.collect import Key
 from harness.analysis.groups import describe_group
 from harness.analysis.tails import p_value
-from harness.comparison.wording import bounds, signed
 from harness.refusal import Refusal
 from harness.study.design import Quantity
 from harness.study.stored import StoredEffect
@@ -211,8 +209,13 @@ class Numbers:
 
     def within(self, quantity: Quantity, model: str, group: str, decides: bool) -> Effect:
         """Return the difference of two groups of conditions of one model: its own and `group`."""
-        a, b = (self.sample(place, model) for place in (quantity, quantity._replace(group=group)))
+        a, b = self.pair_within(quantity, model, group)
         return self._effect(difference(a, b), (a, b), quantity, (model, group), decides)
+
+    def pair_within(self, quantity: Quantity, model: str, group: str) -> tuple[Sample, Sample]:
+        """Return the samples of two groups; those of the same runs are of the same images."""
+        a, b = (self.sample(place, model) for place in (quantity, quantity._replace(group=group)))
+        return a, replace(b, on=a.on) if a.runs == b.runs else b
 
     def learned(self, quantity: Quantity, model: str, against: str, decides: bool) -> Effect:
         """Return the difference of two models less that of the same networks untrained."""
@@ -263,38 +266,3 @@ class Numbers:
             other=samples[1].value,
             d=Distribution.of(-d if sign < 0 else d),
         )
-
-
-def phrase(effect: Effect, against: bool = True) -> str:
-    """Return "+1.3 points [0.2, 2.4] against resnet18", from the numbers that are stored."""
-    stored = effect.store()
-    text = signed(stored.metric, stored.effect)
-    if math.isfinite(stored.low):
-        text += f" {bounds(stored.metric, stored.low, stored.high)}"
-    return f"{text} against {stored.against}" if against else text
-
-
-def beats(effect: Effect) -> str:
-    """Say how often one retraining of the model beats one of the other; "" where not known."""
-    if not math.isfinite(effect.beats):
-        return ""
-    return (
-        f"One retraining of {effect.model} beats one of {effect.against} with probability "
-        f"{effect.beats:.2f}."
-    )
-
-
-def found(effects: Sequence[Effect]) -> str:
-    """Say which difference would have been found."""
-    sizes = [e.mde for e in effects if np.isfinite(e.mde)]
-    if not sizes:
-        return ""
-    size = signed(effects[0].quantity.metric, max(sizes)).lstrip("+")
-    return f"A difference of {size} would have been found in 4 of 5 such studies."
-
-
-def scale(effects: Sequence[Effect]) -> str:
-    """Return what stands behind effects; one seed speaks of weights, not of a method."""
-    seeds, images = effects[0].seeds, effects[0].images
-    whose = f", which speaks of these weights of {effects[0].model} alone" if seeds == 1 else ""
-    return f"{seeds} seed{'s' * (seeds > 1)}, {images:,} images{whose}"

@@ -9,7 +9,8 @@ from harness.analysis.verdicts import verdicts
 from harness.comparison.wording import signed
 from harness.study.claims import Claim, Claims, judge
 from harness.study.design import Question
-from harness.study.effects import Effect, Numbers, beats, found, phrase, scale
+from harness.study.effects import Effect, Numbers
+from harness.study.sentences import beats, found, phrase, scale
 from harness.study.stored import StoredAnswer
 from harness.suites.adversarial_metrics import ROBUST_ACCURACY
 

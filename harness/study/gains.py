@@ -19,7 +19,7 @@ from harness.analysis.families import LEVEL
 from harness.analysis.groups import describe_group
 from harness.study.claims import NO, SLIGHT, UNCLEAR, WORSE, YES, Claim, Claims
 from harness.study.design import Question
-from harness.study.effects import Effect, Numbers, phrase
+from harness.study.effects import Effect, Numbers
 from harness.study.findings import (
     Finding,
     doubts,
@@ -29,6 +29,7 @@ from harness.study.findings import (
     several,
     unbelieved,
 )
+from harness.study.sentences import phrase
 from harness.suites.metrics import METRICS
 
 

@@ -25,8 +25,9 @@ from harness.analysis.intervals import mover
 from harness.analysis.pairs import POWER
 from harness.study.claims import NO, SLIGHT, WORSE, YES, Claim, Claims
 from harness.study.design import Quantity, Question
-from harness.study.effects import UNTRAINED, Distribution, Effect, Numbers, found, phrase
+from harness.study.effects import UNTRAINED, Distribution, Effect, Numbers
 from harness.study.findings import Finding, margin_of, several
+from harness.study.sentences import found, phrase
 from harness.suites.metrics import METRICS
 
 MOST_TIES = 0.5

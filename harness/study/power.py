@@ -96,7 +96,8 @@ def variance_of(question: Question, numbers: Numbers) -> Power | None:
     Args:
         question: Its models named as in tables.
     """
-    pairs = [pair for name in question.against if (pair := _pair(question, numbers, name))]
+    others = question.solvers if question.kind == "solver" else question.against
+    pairs = [pair for name in others if (pair := _pair(question, numbers, name))]
     pairs = [pair for pair in pairs if pair[1].seeds >= PILOT]
     found = []
     for name, a, b, margin in pairs:
@@ -123,8 +124,13 @@ Pair = tuple[str, Sample, Sample, float]  # against whom, the two sides, the mar
 def _pair(question: Question, numbers: Numbers, name: str) -> Pair | None:
     """The two sides of a deciding difference; of a difference of differences each is one."""
     try:
-        model = numbers.sample(question.decides, question.model)
-        other: Sample | None = numbers.sample(question.decides, name)
+        model, margin = numbers.sample(question.decides, question.model), question.margin
+        other: Sample | None
+        if question.kind == "solver":
+            model, other = numbers.pair_within(question.decides, question.model, name)
+            margin *= abs(other.value)
+        else:
+            other = numbers.sample(question.decides, name)
         if question.kind == "sum":
             other = _combined(
                 numbers,
@@ -148,7 +154,7 @@ def _pair(question: Question, numbers: Numbers, name: str) -> Pair | None:
         return None
     if other is None or model.outcomes is None or other.outcomes is None:
         return None
-    return name, model, other, question.margin
+    return name, model, other, margin
 
 
 def _combined(numbers: Numbers, question: Question, weights: dict[str, float]) -> Sample | None:

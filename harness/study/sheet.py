@@ -73,7 +73,7 @@ def _two(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else ""
 
 
-UNKNOWN = {"cost": "a rank statistic: not planned", "solver": "one network: not planned"}
+UNKNOWN = {"cost": "a rank statistic: not planned"}
 
 
 def power_sheet(found: "Sequence[Power]") -> Sheet:

@@ -5,15 +5,16 @@
               the first of the others.
 
 Nothing is trained between the two sides: what differs from seed to seed is the network that is
-solved, and of a model without training nothing does. The interval is then that of images alone.
+solved, and the noise that samples start from.
 """
 
 from harness.analysis import holm
 from harness.analysis.groups import describe_group
 from harness.study.claims import NO, SLIGHT, WORSE, YES, Claim, Claims
 from harness.study.design import Question
-from harness.study.effects import Numbers, found
+from harness.study.effects import Numbers
 from harness.study.findings import Finding, margin_of, several
+from harness.study.sentences import found
 from harness.suites.metrics import METRICS
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
-from harness.suites.corruptions import linear
+from harness.suites.corruptions import linear, zooms
 from harness.suites.corruptions.contract import (
     corruption,
     has_loops,
@@ -25,8 +25,8 @@ from harness.suites.corruptions.contract import (
     product_type,
     quantize,
 )
+from harness.suites.corruptions.motion import motion
 
-WINDOWS = 1 << 20  # values in the table of `motion`: 4 MiB
 DIRECT = 5  # side of the largest kernel that is cheaper tap by tap than as products of matrices
 TIE = 2.0**-13  # levels; a product of matrices that close below an integer counts as the integer
 TAPS_TIE = 2.0**-11  # the same for a sum of up to 41 taps
@@ -47,6 +47,8 @@ def defocus_blur(
     kernel = linear.disk(radius, sd)
     if exact or len(kernel) <= DIRECT:
         return quantize(linear.correlate(intensities(images), kernel))
+    if has_loops(images):
+        return _levels(_correlate_disk(images, kernel))
     x = images.to(product_type(images.device))
     return _levels(linear.two_sided(x, _disk_matrices(radius, sd, *_side(x), x.dtype, x.device)))
 
@@ -70,12 +72,12 @@ def glass_blur(
     height, width = _side(images)
     shape = (len(images), passes, height - 2 * d, width - 2 * d)
     word = philox.words(shape, seed, "glass_blur", severity, indices)
-    u = quantize(linear.gauss(intensities(images), sigma))
+    u = _gauss(images, sigma)
     if has_loops(images):
         from harness.suites.corruptions import loops
 
         loops.copy_nearby(u.numpy(), word.numpy(), d)
-        return quantize(linear.gauss(intensities(u), sigma))
+        return _gauss(u, sigma)
     # One word holds both offsets plus d, as the leading two digits of a fraction in base 2d.
     word *= 2 * d
     down, right = word >> 32, word.bitwise_and_(philox.MASK).mul_(2 * d).bitwise_right_shift_(32)
@@ -83,7 +85,7 @@ def glass_blur(
     for dy, dx in zip(down.unbind(1), right.unbind(1), strict=True):
         source = copies(dy, dx, d, height, width)
         u = u.gather(2, source[:, None].expand_as(u))
-    return quantize(linear.gauss(intensities(u.view_as(images)), sigma))
+    return _gauss(u.view_as(images), sigma)
 
 
 @CORRUPTIONS.register
@@ -104,7 +106,7 @@ def motion_blur(
     angle = philox.uniform((len(images),), seed, "motion_blur", severity, indices)
     stops = constants != "cifar10_c"
     blurred = motion(images.float(), radius, sigma, angle * 90 - 45, 0, 2 * radius, stops)
-    return blurred.add_(TAPS_TIE).clamp_(0, 255).to(torch.uint8)
+    return _levels(blurred, TAPS_TIE)
 
 
 @CORRUPTIONS.register
@@ -130,8 +132,10 @@ def zoom_blur(
             [linear.trim(linear.zoom_matrix(size, z), centered) for z in factors]
             for size in _side(x)
         )
-        return quantize(_zoom_as_published(intensities(images), left, right))
-    matrices = _zoom_matrices(factors, centered, *_side(x), x.dtype, x.device)
+        return quantize(zooms.zoom_as_published(intensities(images), left, right))
+    if has_loops(images):
+        return _levels(zooms.sum_of_zooms(images, factors, centered))
+    matrices = zooms.zoom_products(factors, centered, *_side(x), x.dtype, x.device)
     return _levels(linear.two_sided(x, matrices))
 
 
@@ -142,7 +146,7 @@ def gaussian_blur(
 ) -> Tensor:
     """Correlation with Gaussian weights, border nearest. Nothing is drawn."""
     sigma = pick(constants, severity, (0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0))
-    return quantize(linear.gauss(intensities(images), sigma))
+    return _gauss(images, sigma)
 
 
 def copies(dy: Tensor, dx: Tensor, d: int, height: int, width: int) -> Tensor:
@@ -184,59 +188,43 @@ def copies(dy: Tensor, dx: Tensor, d: int, height: int, width: int) -> Tensor:
         links.copy_(further)
 
 
-def motion(
-    x: Tensor, radius: int, sigma: float, degrees: Tensor, left: int, right: int, stops: bool
-) -> Tensor:
-    """Return the blur along a line of float32 images (N, C, H, W), one angle (N,) for each image.
-
-        sum over i = 0..2 radius of w_i x[h + ceil(i sin - 1/2), w + ceil(i cos - 1/2)],
-
-    w_i proportional to exp(-i^2 / 2 sigma^2), normalized; rows count down, border nearest.
-
-    Args:
-        left, right: How far the angles' taps reach to either side at most.
-        stops: Leave out the taps from the first on whose offset reaches the image's side, which
-            then darkens (imagenet_c).
-    """
-    n, c, height, width = x.shape
-    device = x.device
-    taps = np.arange(2 * radius + 1)
-    fall = np.exp(-(taps**2) / (2 * sigma**2))
-    weights = torch.tensor(fall / fall.sum(), dtype=torch.float32, device=device).expand(n, -1)
-    i = torch.tensor(taps, dtype=torch.float64, device=device)
-    radians = degrees.double()[:, None] * (np.pi / 180)
-    dy = (i * radians.sin() - 0.5).ceil().long()  # (N, K)
-    dx = (i * radians.cos() - 0.5).ceil().long()
-    if stops:
-        weights = weights * ((dy.abs() < height) & (dx.abs() < width))
-    # All windows of a row: a tap is a row of this table, and a pixel row a weighted sum of taps.
-    left, right = min(left, width - 1), min(right, width - 1)
-    padded = F.pad(x, (left, right, 0, 0), mode="replicate")
-    starts = left + right + 1
-    h = torch.arange(height, device=device)[:, None]
-    row = (h + dy[:, None]).clamp_(0, height - 1)  # (N, H, K)
-    tap = row * starts + dx.clamp_(-left, right).add_(left)[:, None]
-    per_tap = weights[:, None].expand(n, c * height, len(taps))
-    limit = WINDOWS if device.type == "cpu" else 64 * WINDOWS
-    images = max(1, limit // (c * height * starts * width))
-    plane = torch.arange(min(images, n) * c, device=device).view(-1, c, 1, 1) * (height * starts)
-    out = torch.empty_like(x)
-    for start in range(0, n, images):
-        some = slice(start, start + images)
-        windows = padded[some].unfold(3, width, 1).reshape(-1, width)  # (N C H S, W)
-        bags = (plane[: len(tap[some])] + tap[some, None]).view(-1, len(taps))  # (N C H, K)
-        weight = per_tap[some].reshape(bags.shape)
-        blurred = F.embedding_bag(bags, windows, mode="sum", per_sample_weights=weight)
-        out[some] = blurred.view_as(out[some])
-    return out
-
-
 def _side(images: Tensor) -> tuple[int, int]:
     return images.shape[2], images.shape[3]
 
 
-def _levels(values: Tensor) -> Tensor:
-    return values.add_(TIE).clamp_(0, 255).to(torch.uint8)
+def _levels(values: Tensor, tie: float = TIE) -> Tensor:
+    if has_loops(values) and values.dtype == torch.float32:
+        from harness.suites.corruptions import filters
+
+        out = torch.empty(values.shape, dtype=torch.uint8)
+        filters.to_levels(values.numpy(), tie, out.numpy())
+        return out
+    return values.add_(tie).clamp_(0, 255).to(torch.uint8)
+
+
+def _gauss(images: Tensor, sigma: float) -> Tensor:
+    """Return uint8 images (N, C, H, W) correlated with Gaussian weights, border nearest."""
+    weights = linear.gauss_weights(sigma)
+    if not has_loops(images) or len(weights) == 1:
+        return quantize(linear.gauss(intensities(images), sigma))
+    from harness.suites.corruptions import filters
+
+    out = torch.empty_like(images)
+    filters.blur_levels(images.flatten(0, 1).numpy(), weights, out.flatten(0, 1).numpy())
+    return out
+
+
+def _correlate_disk(images: Tensor, kernel: np.ndarray) -> Tensor:
+    """Return uint8 images (N, C, H, W) correlated with a disk, border mirror, float32."""
+    from harness.suites.corruptions import filters
+
+    radius = len(kernel) // 2
+    x = F.pad(images.float().flatten(0, 1), (radius,) * 4, "reflect")
+    quadrant = np.ascontiguousarray(kernel[radius:, radius:], np.float32)
+    reach = np.array([max(np.flatnonzero(row), default=-1) for row in quadrant])
+    out = torch.empty(images.shape)
+    filters.correlate_symmetric(x.numpy(), quadrant, reach, out.flatten(0, 1).numpy())
+    return out
 
 
 @functools.cache
@@ -250,31 +238,3 @@ def _disk_matrices(
         dtype,
         device,
     )
-
-
-@functools.cache
-def _zoom_matrices(
-    factors: tuple[float, ...],
-    centered: bool,
-    height: int,
-    width: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> linear.Products:
-    left = [linear.trim(linear.zoom_matrix(height, z), centered) for z in factors]
-    right = [linear.trim(linear.zoom_matrix(width, z), centered) for z in factors]
-    share = 1 / (len(factors) + 1)
-    left[0] = 2 * left[0]  # factor 1, and the image itself
-    left, right = linear.fewest([share * a for a in left], right)
-    return linear.stack(left, right, dtype, device)
-
-
-def _zoom_as_published(x: Tensor, left: list[np.ndarray], right: list[np.ndarray]) -> Tensor:
-    # SciPy interpolates in float64 and rounds to float32; the sum is in float32, in order.
-    x = x.float()
-    total = torch.zeros_like(x)
-    for a, b in zip(left, right, strict=True):
-        total += linear.two_sided(
-            x.double(), linear.stack([a], [b], torch.float64, x.device)
-        ).float()
-    return (x + total).div_(torch.full_like(x[:1], len(left) + 1))

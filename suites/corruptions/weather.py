@@ -7,7 +7,6 @@ D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness to Common
 Perturbations, ICLR 2019, https://arxiv.org/abs/1903.12261.
 """
 
-import functools
 import math
 
 import torch
@@ -15,9 +14,15 @@ from torch import Tensor
 
 from harness.models.ops import philox
 from harness.suites.catalog import CORRUPTIONS
-from harness.suites.corruptions import color, drops, linear, textures
-from harness.suites.corruptions.blur import motion
-from harness.suites.corruptions.contract import corruption, intensities, pick, quantize
+from harness.suites.corruptions import color, drops, linear, textures, zooms
+from harness.suites.corruptions.contract import (
+    corruption,
+    has_loops,
+    intensities,
+    pick,
+    quantize,
+)
+from harness.suites.corruptions.motion import motion
 
 GRAY = (0.299, 0.587, 0.114)
 MUD = (63, 42, 20)
@@ -61,7 +66,7 @@ def snow(
     field = normal.double().mul_(sd).add_(mean)
     if z != 1:
         # The package trims the zoomed field only after it was blurred.
-        field = linear.two_sided(field, _zoom(z, published, height, width, field.device))
+        field = zooms.zoomed(field, z, published)
     layer = field.masked_fill_(field < threshold, 0).clamp_(0, 1).mul_(255)
     if published:
         layer = layer.floor_()
@@ -72,6 +77,12 @@ def snow(
     # The layer is 8 bits deep: cut off at them as published, rounded to them in the package.
     layer = layer.add_(2.0**-11).floor_() if published else layer.round_()
     layer = layer.div_(torch.full_like(layer[:1], 255))
+    if has_loops(images):
+        from harness.suites.corruptions import layers
+
+        out, gray = torch.empty_like(images), torch.tensor(GRAY)
+        layers.lay_snow(images.numpy(), layer.numpy(), gray.numpy(), k, out.numpy())
+        return out
     x = images.float().div_(torch.full_like(layer[:1], 255))
     red, green, blue = x.unbind(1)
     gray = (red * GRAY[0] + green * GRAY[1]).add_(blue * GRAY[2])[:, None]
@@ -98,9 +109,16 @@ def frost(
     offset, rows, columns = table[word[:, 0] * len(table) >> 32].unbind(1)
     row = word[:, 1] * (rows - height) >> 32
     column = word[:, 2] * (columns - width) >> 32
+    start = offset + row * columns + column
+    if has_loops(images):
+        from harness.suites.corruptions import layers
+
+        out, of = torch.empty_like(images), (images, flat, start, columns)
+        layers.lay_crops(*(tensor.numpy() for tensor in of), p, q, out.numpy())
+        return out
     h = torch.arange(height, device=images.device)[:, None]
     w = torch.arange(width, device=images.device)
-    at = (offset + row * columns + column)[:, None, None] + h * columns[:, None, None] + w
+    at = start[:, None, None] + h * columns[:, None, None] + w
     crop = torch.stack([channel.take(at) for channel in flat], 1)
     return (crop.double().mul_(q) + images.double().mul_(p)).clamp_(0, 255).to(torch.uint8)
 
@@ -120,7 +138,14 @@ def fog(
     height, width = images.shape[2:]
     side = 1 << (max(height, width) - 1).bit_length()
     u = philox.uniform((len(images), side * side - 1), seed, "fog", severity, indices)
-    haze = plasma(u, side, decay)[:, None, :height, :width].mul_(c)
+    haze = plasma(u, side, decay)
+    if has_loops(images):
+        from harness.suites.corruptions import layers
+
+        out = torch.empty_like(images)
+        layers.add_haze(images.numpy(), haze.numpy(), float(c), out.numpy())
+        return out
+    haze = haze[:, None, :height, :width].mul_(c)
     largest = intensities(images.amax((1, 2, 3), keepdim=True))
     return quantize(intensities(images).add_(haze).mul_(largest).div_(largest + c))
 
@@ -195,8 +220,13 @@ def plasma(u: Tensor, side: int, decay: float) -> Tensor:
             centers, middles of horizontal edges, middles of vertical edges.
     """
     n = len(u)
-    noise = u.double().mul_(2).sub_(1)
     a = torch.zeros((n, side, side), dtype=torch.float64, device=u.device)
+    if has_loops(a):
+        from harness.suites.corruptions import layers
+
+        layers.fractal(u.numpy(), float(decay), a.numpy())
+        return _scaled(a)
+    noise = u.double().mul_(2).sub_(1)
     used, step, w = 0, side, 100.0
     while step >= 2:
         half, count = step // 2, side // step
@@ -211,15 +241,10 @@ def plasma(u: Tensor, side: int, decay: float) -> Tensor:
         upright = down.add_(center).add_(center.roll(1, 2))
         a[:, half::step, ::step] = upright.mul_(0.25).add_(kicks[:, 2])
         step, w = half, w / decay
+    return _scaled(a)
+
+
+def _scaled(a: Tensor) -> Tensor:
+    """Return maps (N, H, W) with 0 for their least and 1 for their largest value; overwrites."""
     a -= a.amin((1, 2), keepdim=True)
     return a.div_(a.amax((1, 2), keepdim=True))
-
-
-@functools.cache
-def _zoom(
-    factor: float, trim: bool, height: int, width: int, device: torch.device
-) -> linear.Products:
-    matrices = [linear.zoom_matrix(size, factor) for size in (height, width)]
-    if trim:
-        matrices = [linear.trim(matrix, centered=True) for matrix in matrices]
-    return linear.stack(matrices[:1], matrices[1:], torch.float64, device)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -155,7 +156,10 @@ def test_corruptions(benchmark: Any, pictures: Tensor, keep: Keep, size: int) ->
     assert min(ratios) > LEAST[size]
 
 
-def test_memory_grows_with_the_batch_by_input_and_output_alone(benchmark: Any, keep: Keep) -> None:
+def test_memory_grows_with_the_batch_by_input_and_output_alone(
+    benchmark: Any, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent)  # the process needs this module
     peaks = []
     for batch in BATCHES:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

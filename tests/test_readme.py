@@ -41,8 +41,12 @@ TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for
 PUBLISHED = ROOT / "results" / "published"
 README = TEXTS["README.md"]
 GUARD = ".github/workflows/guard.yml"
-STUDIES = sorted(ROOT.glob("results/published/*/study.json"))
-QUESTIONS = {"digits": 6, "cifar10": 1}  # that have an answer
+# Answers, how many there are, and where they are told.
+STUDIES = {
+    "digits/study.json": (6, "digits/README.md"),
+    "digits/study-solvers.json": (2, "digits/generation/README.md"),
+    "cifar10/study.json": (1, "cifar10/README.md"),
+}
 INTERVAL = re.compile(r"\d+\.\d-\d+\.\d")
 # In a code block, or between backticks.
 COMMAND = re.compile(r"(?:^ *(?:- run: )?|`|&& )(harness [a-z][^`\n]*)", re.MULTILINE)
@@ -129,16 +133,22 @@ def describe_effect(effect: StoredEffect) -> str:
     return (f"{text} against {against}" if against else text) + further
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
-def test_the_answers_are_those_of_the_study(path: Path) -> None:
-    study, text = read_study(path), TEXTS[f"results/published/{path.parent.name}/README.md"]
+def test_all_published_studies_are_told() -> None:
+    there = {path.relative_to(PUBLISHED).as_posix() for path in PUBLISHED.glob("*/study*.json")}
+    assert {name for name in there if not name.endswith(".plan.json")} == STUDIES.keys()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_answers_are_those_of_the_study(name: str) -> None:
+    (count, place), study = STUDIES[name], read_study(PUBLISHED / name)
+    text = TEXTS[f"results/published/{place}"]
     expected = [
         f"| {q.number} | {q.question} | **{say(q.verdict, q.margin)}** | {q.answer} {q.power} | "
         f"{q.change} |"
         for q in study.questions
     ]
-    assert len(expected) == QUESTIONS[study.dataset] and rows_of(text, "<!-- study:") == expected
-    assert study.scale in text and study.design.items() <= built_in().digests.items()
+    assert len(expected) == count and rows_of(text, "<!-- study:") == expected
+    assert study.scale in text and study.design.items() <= built_in(study.study).digests.items()
     assert study.stale(PUBLISHED) == [], "Run `harness study`: its runs have changed."
     for question in study.questions:
         assert question.checks and not any("does not ask" in said for said in question.checks)
@@ -169,11 +179,11 @@ def test_the_sentence_on_cifar10_is_of_its_study() -> None:
     assert study.scale.removeprefix("cifar10, ") in text
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
-def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
+@pytest.mark.parametrize("name", STUDIES)
+def test_an_answer_can_be_traced_to_its_cells(name: str) -> None:
     """From the sentence to its effects, to rows, to their runs: command, commit, weights, cells."""
-    study, table = json.loads(path.read_text()), read(PUBLISHED)
-    assert study["dataset"] == path.parent.name and re.fullmatch("[0-9a-f]{40}", study["commit"])
+    study, table = json.loads((PUBLISHED / name).read_text()), read(PUBLISHED)
+    assert study["dataset"] == name.partition("/")[0] and re.fullmatch("[0-9a-f]{40}", study["commit"])
     assert study["command"].startswith("harness study")
     checked = 0
     for question in study["questions"]:
@@ -199,17 +209,22 @@ def test_an_answer_can_be_traced_to_its_cells(path: Path) -> None:
         assert len(both) == len(frame) and (both["value_x"] == both["value_y"]).all()
         for effect in question["effects"]:
             assert effect["seeds"] == frame["seed"].nunique()
-            if effect["metric"] != "accuracy" or effect["further"]:
+            if effect["metric"] not in ("accuracy", "path_rms") or effect["further"]:
                 continue
-            here = frame[(frame["metric"] == "accuracy") & (frame["suite"] == effect["suite"])]
+            key = ["suite", "metric", "variant"]
+            here = frame[(frame[key] == [effect[k] for k in key]).all(axis=1)]
             cells = groups_of(frozenset(zip(here["condition"], here["level"], strict=True)))
-            wanted = pd.MultiIndex.from_tuples(cells[effect["group"]])
-            here = here.set_index(["condition", "level"]).loc[wanted]
-            means = here.groupby("model")["value"].mean()
-            apart = means[effect["model"]] - means[effect["against"]]
-            assert effect["effect"] == pytest.approx(apart, abs=2e-6)
+            here = here.set_index(["condition", "level"])
+            sides = [(effect["model"], effect["group"]), (effect["against"], effect["group"])]
+            if effect["against"] in cells:  # of one model
+                sides[1] = effect["model"], effect["against"]
+            one, other = (
+                here[here["model"] == model].loc[pd.MultiIndex.from_tuples(cells[group])]["value"]
+                for model, group in sides
+            )
+            assert effect["effect"] == pytest.approx(one.mean() - other.mean(), abs=2e-6)
             checked += 1
-    assert checked >= 6 * QUESTIONS[path.parent.name]
+    assert checked >= (6 * STUDIES[name][0] if study["study"] == "study" else 3)
 
 
 @pytest.mark.parametrize(

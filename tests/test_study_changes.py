@@ -150,10 +150,13 @@ def test_the_detectable_difference_of_a_plan_is_that_which_its_seeds_find() -> N
     assert detectable_with(parts, 1, N) == np.inf
 
 
+QUESTIONS = (*built_in().questions, *built_in("solvers").questions)
+
+
 def answers() -> Study:
-    """An answer to every question of the built-in study, with numbers of no meaning."""
+    """An answer to every question of the built-in studies, with numbers of no meaning."""
     made = []
-    for q in built_in().questions:
+    for q in QUESTIONS:
         against = q.solvers or q.against or ("",)
         effects = [
             StoredEffect(q.model, name, *w, 0.01 * i, 0.01 * i - 0.02, 0.01 * i + 0.02, 0.3, 3, N,
@@ -179,7 +182,7 @@ def test_answers_are_read_as_written_and_without_what_older_versions_lack(tmp_pa
 
 def test_the_table_has_a_row_for_each_question() -> None:
     lines = answer_table(answers()).splitlines()
-    assert len(lines) == 2 + len(built_in().questions) + 2 and lines[0].startswith("| | question")
+    assert len(lines) == 2 + len(QUESTIONS) + 2 and lines[0].startswith("| | question")
     assert lines[2].endswith("against `resnet18` | A yes needs more. |")
     assert "3 seeds, n = 2,000 behind what decides" in lines[-1]
 
@@ -196,6 +199,7 @@ def test_a_figure_has_a_panel_for_each_quantity_and_a_row_for_each_rival() -> No
     (sums,) = [a for a in answers().questions if a.number == "5"]
     effects = pd.DataFrame([vars(e) for e in sums.effects])
     figure = question_figure(effects, "Caption.", 0.01)
+    assert figure._supxlabel.get_text().startswith("diffusifynet less the model at the left")
     first, second = figure.axes
     labels = [text.get_text().replace("\n", " ") for text in first.get_yticklabels()]
     assert len(labels) == len(set(labels)) == 6 + 4
@@ -204,6 +208,15 @@ def test_a_figure_has_a_panel_for_each_quantity_and_a_row_for_each_rival() -> No
     assert "clean" in second.get_title() and figure.get_label() == "Caption."
     with pytest.raises(ValueError, match="no differences to draw"):
         question_figure(effects.iloc[:0], "")
+
+
+def test_a_figure_of_one_model_says_which_conditions_it_compares() -> None:
+    (solvers,) = [a for a in answers().questions if a.number == "10a"]
+    figure = question_figure(pd.DataFrame([vars(e) for e in solvers.effects]), "Caption.")
+    assert figure._supxlabel.get_text().startswith("dpmpp_2m 9 less the condition at the left")
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["euler 9", "heun 9"]
+    assert axis.get_title().startswith("path error of exact_score")
 
 
 def test_margins_in_words_are_numbers_again() -> None:

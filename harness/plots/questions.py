@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,8 +26,9 @@ def question_figure(
     """By how much does the model of a question differ from each of its rivals?
 
     A panel for each quantity, those that decide first; a row for each difference: from whom, or of
-    another model than the question's, from the same. Filled points with thick bars decide the
-    verdict. The band is the margin: what is smaller does not matter.
+    another model than the question's, from the same; or of one model between conditions. Filled
+    points with thick bars decide the verdict. The band is the margin: what is smaller does not
+    matter.
 
     Args:
         effects: Of one answer: `model`, `against`, `further`, `QUANTITY`, `effect`, `low`, `high`,
@@ -64,9 +66,17 @@ def _explain(effects: pd.DataFrame, margin: float) -> str:
     """What the axis shows: whose differences, and how they are drawn."""
     first = _first(effects)
     whose = f"{first['model']} less the model at the left".replace("'", "")
+    if _within(first):
+        whose = f"{first['group']} less the condition at the left"
     band = "; gray: less than the margin" if math.isfinite(margin) else ""
     said = [whose] * bool(first["against"]) + [f"95 % intervals, filled points decide{band}"]
     return "\n".join(said)
+
+
+def _within(effect: Mapping[str, Any]) -> bool:
+    """Whether a difference is of one model under two conditions, such as "euler 9"."""
+    levels = (str(effect[side]).rpartition(" ")[2] for side in ("group", "against"))
+    return " " in effect["against"] and all(level.isdecimal() for level in levels)
 
 
 def _first(effects: pd.DataFrame) -> pd.Series:
@@ -102,7 +112,9 @@ def _draw(axis: Any, here: pd.DataFrame, rows: list[str], margin: float, letters
         axis.hlines(y, factor * e["low"], factor * e["high"], color=color, linewidth=bold)
         axis.plot(factor * e["effect"], y, "o", color=color, markerfacecolor=face, zorder=3)
     less = "less is better" if metric.sign < 0 else ""
-    title = f"{full_title(name, variant)} {describe_group(group)}{unit}"
+    first = here.iloc[0]
+    place = f"of {first['model']}" if _within(first) else describe_group(group)
+    title = f"{full_title(name, variant)} {place}{unit}"
     lines = textwrap.wrap(title, max(18, letters)) + [less] * bool(less)
     axis.set_title("\n".join(lines), fontweight="bold" if decides else "normal")
     axis.tick_params(axis="y", length=0)

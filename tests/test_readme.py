@@ -179,11 +179,26 @@ def test_the_sentence_on_cifar10_is_of_its_study() -> None:
     assert study.scale.removeprefix("cifar10, ") in text
 
 
+def test_the_sentence_on_solvers_is_of_its_study() -> None:
+    study = read_study(PUBLISHED / "digits" / "study-solvers.json")
+    first, second = study.questions
+    heun, euler = first.effects[-1], second.effects[0]
+    assert (heun.against, euler.against) == ("heun 9", "euler 9")
+    for answer, effect in ((first, heun), (second, euler)):
+        number = signed(effect.metric, effect.effect)
+        interval = bounds(effect.metric, effect.low, effect.high)
+        pattern = rf"\*{say(answer.verdict, answer.margin)}\*, (path error )?"
+        assert re.search(pattern + re.escape(f"{number} {interval}"), README)
+        assert f"{effect.seeds} seeds" in README
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_an_answer_can_be_traced_to_its_cells(name: str) -> None:
     """From the sentence to its effects, to rows, to their runs: command, commit, weights, cells."""
     study, table = json.loads((PUBLISHED / name).read_text()), read(PUBLISHED)
-    assert study["dataset"] == name.partition("/")[0] and re.fullmatch("[0-9a-f]{40}", study["commit"])
+    assert study["dataset"] == name.partition("/")[0] and re.fullmatch(
+        "[0-9a-f]{40}", study["commit"]
+    )
     assert study["command"].startswith("harness study")
     checked = 0
     for question in study["questions"]:

@@ -199,7 +199,7 @@ def test_a_figure_has_a_panel_for_each_quantity_and_a_row_for_each_rival() -> No
     (sums,) = [a for a in answers().questions if a.number == "5"]
     effects = pd.DataFrame([vars(e) for e in sums.effects])
     figure = question_figure(effects, "Caption.", 0.01)
-    assert figure._supxlabel.get_text().startswith("diffusifynet less the model at the left")
+    assert figure.get_supxlabel().startswith("diffusifynet less the model at the left")
     first, second = figure.axes
     labels = [text.get_text().replace("\n", " ") for text in first.get_yticklabels()]
     assert len(labels) == len(set(labels)) == 6 + 4
@@ -213,7 +213,7 @@ def test_a_figure_has_a_panel_for_each_quantity_and_a_row_for_each_rival() -> No
 def test_a_figure_of_one_model_says_which_conditions_it_compares() -> None:
     (solvers,) = [a for a in answers().questions if a.number == "10a"]
     figure = question_figure(pd.DataFrame([vars(e) for e in solvers.effects]), "Caption.")
-    assert figure._supxlabel.get_text().startswith("dpmpp_2m 9 less the condition at the left")
+    assert figure.get_supxlabel().startswith("dpmpp_2m 9 less the condition at the left")
     (axis,) = figure.axes
     assert [text.get_text() for text in axis.get_yticklabels()] == ["euler 9", "heun 9"]
     assert axis.get_title().startswith("path error of exact_score")

@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -73,7 +72,7 @@ def _explain(effects: pd.DataFrame, margin: float) -> str:
     return "\n".join(said)
 
 
-def _within(effect: Mapping[str, Any]) -> bool:
+def _within(effect: pd.Series) -> bool:
     """Whether a difference is of one model under two conditions, such as "euler 9"."""
     levels = (str(effect[side]).rpartition(" ")[2] for side in ("group", "against"))
     return " " in effect["against"] and all(level.isdecimal() for level in levels)

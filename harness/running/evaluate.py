@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.models.folding import fold
 from harness.models.fusing import fuse
+from harness.running.ahead import Ahead, batches_kept, in_turn
 from harness.running.behavior import declared
 from harness.running.shared_images import Shared
 from harness.suites.base import (
@@ -220,6 +221,7 @@ def observe_stepwise(
     earlier: Mapping[Where, Arrays] = {},
     shared: Shared | None = None,
     advance: Callable[[int], None] = lambda n: None,
+    ahead: Ahead = Ahead(),  # noqa: B008  frozen
 ) -> Generator[None, None, Arrays]:
     """Observe `subject` under `cell` batch by batch, so that others can have each batch in between.
 
@@ -230,6 +232,7 @@ def observe_stepwise(
         earlier: What was observed of the same images under the conditions of the cell's `after`.
         shared: Who makes the images, for all subjects that are observed in step.
         advance: Called with the number of images after each batch.
+        ahead: What may be done ahead of its turn, as of `ahead_of`.
 
     Returns:
         `indices` and `labels` (N,), and the suite's own arrays, ordered by name as they are stored:
@@ -239,17 +242,18 @@ def observe_stepwise(
         FloatingPointError: The model gave something that is not a number.
     """
     indices, split = spread_evenly(len(split), limit), split.to(subject.device)
-    memory, shared = memory or Memory(suite, subject), shared or Shared(split)
+    memory, shared = memory or Memory(suite, subject), shared or Shared(split, batches_kept())
     told = {
         where: {name: torch.tensor(found) for name, found in earlier[where].items()}
         for where in cell.after
     }
     # Which images a transductive model sees together is part of what it is.
     parts = indices.split(getattr(subject.model, "graph_batch", batch_size))
-    taken: list[Tensors] = []
-    first = 0
-    for number, part in enumerate(parts):
-        rows = slice(first, first := first + len(part))
+    size = len(parts[0])
+
+    def look(number: int) -> Tensors:
+        part = parts[number]
+        rows = slice(number * size, number * size + len(part))
         before = {
             at: {name: found[rows].to(subject.device) for name, found in arrays.items()}
             for at, arrays in told.items()
@@ -264,9 +268,17 @@ def observe_stepwise(
             forget_stopped(subject.model)
             found = dict(suite.observe(subject, batch, cell))
             stopped = stopped_early(subject.model, len(part))
-        taken.append(found if stopped is None else found | {STOPPED.name: stopped})
-        advance(len(part))
-        yield
+        return found if stopped is None else found | {STOPPED.name: stopped}
+
+    def make(number: int) -> object:
+        return shared.batch(cell, parts, number, subject.seed)
+
+    taken: list[Tensors] = []
+    with contextlib.closing(in_turn(cell, len(parts), make, look, ahead)) as looks:
+        for part, found in zip(parts, looks, strict=True):
+            taken.append(found)
+            advance(len(part))
+            yield
     whole = {k: torch.cat([t[k] for t in taken]).cpu() for k in taken[0]}
     whole |= {"indices": indices, "labels": split.labels.cpu()[indices]}
     arrays = {name: whole[name].numpy() for name in sorted(whole)}

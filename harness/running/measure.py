@@ -10,6 +10,7 @@ from functools import partial
 
 from harness import stopping
 from harness.progress import Progress
+from harness.running.ahead import batches_kept
 from harness.running.jobs import Job
 from harness.running.one_run import Asked, Run, Written
 from harness.running.options import Options, resolve_device
@@ -71,7 +72,8 @@ def _in_step(
             contextlib.ExitStack() as stack,
             stopping.finishing(),
         ):
-            shared = Shared(first.job.split.to(resolve_device(options.device)))
+            split = first.job.split.to(resolve_device(options.device))
+            shared = Shared(split, kept=batches_kept())
             going = [
                 run
                 for run in going

@@ -13,6 +13,7 @@ from torch import nn
 from harness import stopping
 from harness.progress import Progress, Task
 from harness.refusal import user_input
+from harness.running.ahead import ahead_of
 from harness.running.behavior import seeded
 from harness.running.descriptions import (
     describe_cells,
@@ -135,6 +136,7 @@ class Run:
         self._memory = Memory(suite, self._subject)
         self._split = job.split.to(self._device)
         stack.enter_context(folding(suite, self._subject, self._split, ours=job.source.ours))
+        self._ahead = ahead_of(suite, self._subject.model, self._device, ours=job.source.ours)
 
     def _subject_of(self, network: nn.Module) -> Evaluated:
         options, setting = self._options, self._evaluation.setting
@@ -185,6 +187,7 @@ class Run:
                     earlier=self._earlier.of(cell),
                     shared=self._shared,
                     advance=self._advance,
+                    ahead=self._ahead,
                 )
             )
 

@@ -311,7 +311,8 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("--seeds", "-1"), "`--seeds` must be at least 1"),
         (("--dataset", "cifr10"), "cifar10"),
         (("plan", "a.toml", "b.toml"), "A study is one file; got a.toml, b.toml"),
-        (("pln",), "pln cannot be read"),
+        (("pln",), "no study called `pln`. Did you mean `plan`?"),
+        (("pln.toml",), "pln.toml cannot be read"),
     ):
         code, _, err = command(capsys, "study", *arguments, "--results", str(tmp_path))
         assert code == 2 and sentence in err, err

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from harness.analysis import seeds_needed
 from harness.analysis.collect import Key
 from harness.analysis.sample import Sample, from_outcomes
+from harness.cli import app
 from harness.models.cards import MODELS
 from harness.refusal import Refusal
 from harness.storage.results import COLUMNS
@@ -108,6 +110,20 @@ def test_the_built_in_ones_compare_equal_numbers_of_evaluations_that_are_measure
         assert len(spent) == 1
     assert built_in("solvers").name == "solvers" and built_in("solvers").preset.seeds == 20
     assert not {"10a", "10b"} & {question.number for question in built_in().questions}
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("solver",), "There is no study called `solver`. Did you mean `solvers`?"),
+        (("--question", "10"), "Question 10 is one of `harness study solvers`."),
+        (("solvers", "--question", "2a"), "Question 2a is one of `harness study`."),
+        (("--question", "99"), "There is no question called `99`."),
+    ],
+)
+def test_a_study_or_question_elsewhere_is_named(words: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(app, ["study", *words])
+    assert done.exit_code == 2 and said in done.output
 
 
 def test_a_plan_says_which_solver_needs_most_seeds() -> None:

@@ -96,11 +96,12 @@ def study(
     from harness.refusal import user_input
     from harness.storage.files import safe
     from harness.storage.results import QUICK
+    from harness.study.design_files import select
     from harness.study.stored import file_of
 
     action, design = read_words(words or [])
     scale = design.preset_for(preset, dataset)
-    questions = design.select(question or scale.questions, scale.rivals)
+    questions = select(design, question or scale.questions, scale.rivals)
     given |= {
         name: getattr(scale, name) if given[name] is None else given[name]
         for name in ("dataset", "seeds", "width", "epochs", "recipe")
@@ -120,7 +121,7 @@ def study(
 
 def read_words(words: list[str]) -> "tuple[str, Design]":
     """Return what to do, "" to answer, and the study."""
-    from harness.refusal import Refusal
+    from harness.refusal import Refusal, unknown
     from harness.study.design_files import BUILT_IN, built_in, read_design
 
     action = words[0] if words and words[0] in ACTIONS else ""
@@ -129,6 +130,8 @@ def read_words(words: list[str]) -> "tuple[str, Design]":
         raise Refusal(f"A study is one file; got {', '.join(files)}. Run them one by one.")
     if not files or files[0] in BUILT_IN:
         return action, built_in(*files)
+    if not Path(files[0]).suffix and not Path(files[0]).exists():
+        raise unknown("study", files[0], [*ACTIONS, *BUILT_IN])
     return action, read_design(Path(files[0]))
 
 

@@ -149,6 +149,11 @@ class Design:
             raise unknown("preset", name, self.presets)
         return self.presets[name]
 
+    @property
+    def numbers(self) -> frozenset[str]:
+        """What a question can be asked by: "2a", and "2" for all that begin so."""
+        return frozenset(n for q in self.questions for n in (q.number, _group(q.number)))
+
     def select(self, numbers: Sequence[str], rivals: bool = True) -> tuple[Question, ...]:
         """Return the questions of these numbers, all for none; "2" means 2a and 2b.
 
@@ -158,10 +163,9 @@ class Design:
         Raises:
             Refusal: There is no such question.
         """
-        known = [q.number for q in self.questions]
         for number in numbers:
-            if not any(number in (q, _group(q)) for q in known):
-                raise unknown("question", number, known)
+            if number not in self.numbers:
+                raise unknown("question", number, [q.number for q in self.questions])
         return tuple(
             q if rivals else replace(q, rivals=())
             for q in self.questions

@@ -18,7 +18,7 @@ Paths are relative to the file.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -122,6 +122,23 @@ def read_design(path: Path) -> Design:
 def built_in(name: str = NAME) -> Design:
     """Return one of the program's own studies: "study" or "solvers"."""
     return read_design(BUILT_IN[name])
+
+
+def select(design: Design, numbers: Sequence[str], rivals: bool = True) -> tuple[Question, ...]:
+    """Return the questions of these numbers, all for none; "2" means 2a and 2b.
+
+    Raises:
+        Refusal: There is no such question: says which of the program's studies asks it.
+    """
+    try:
+        return design.select(numbers, rivals)
+    except Refusal:
+        for name in BUILT_IN:
+            if set(numbers) & built_in(name).numbers - design.numbers:
+                said = " and ".join(sorted(set(numbers) & built_in(name).numbers))
+                which = f" {name}" * (name != NAME)
+                raise Refusal(f"Question {said} is one of `harness study{which}`.") from None
+        raise
 
 
 def _question(place: _Place, table: Any) -> Question:

@@ -184,7 +184,7 @@ class Numbers:
             raise Refusal(
                 f"There is no {metric}{f' ({variant})' * bool(variant)} of {bare}`{model}` "
                 f"{describe_group(group)} on {self.dataset}, suite {suite}, of {self.seeds} seeds "
-                f"({there} are there). Run `harness study` without `--no-run`."
+                f"({there} are there). Run the same without `--no-run`."
             )
         return (self.untrained if untrained else self.trained)[self._key(quantity, model)]
 

@@ -115,6 +115,6 @@ class Runs:
         first, files = other[0]
         return [
             f"{len(other)} of {total} runs were made by other source code than there is now "
-            f"({first}: {in_words(files, NAMED)}). `harness study` without `--no-run` "
-            "makes them again."
+            f"({first}: {in_words(files, NAMED)}). The same command without "
+            "`--no-run` makes them again."
         ]

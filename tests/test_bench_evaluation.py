@@ -1,4 +1,4 @@
-"""How many images a second a network is asked: as it is, folded, and on all cores.
+"""How many images a second a network is asked: as it is, and with its batch norms folded.
 
     pytest tests/test_bench_evaluation.py --benchmark-only -s
 
@@ -7,8 +7,6 @@ CUDA device also the whole robustness suite of 75 cells, as a command of its own
 """
 
 import contextlib
-import functools
-import os
 import statistics
 import subprocess
 import sys
@@ -23,7 +21,6 @@ import pytest
 import torch
 
 from harness.models.cards import MODELS
-from harness.running.ahead import Ahead
 from harness.running.evaluate import Evaluated, batch_size_for, folding, observe
 from harness.running.initial import initialize
 from harness.running.recipes import recipe_for
@@ -31,10 +28,8 @@ from harness.running.train import train
 from harness.storage import checkpoints
 from harness.storage.files import data_folder
 from harness.suites.base import Cell
-from harness.suites.catalog import CORRUPTIONS
 from harness.suites.clean import clean
 from harness.suites.datasets import Split, load
-from harness.suites.robustness import robustness
 
 pytestmark = pytest.mark.bench
 TITLE = "Evaluation"
@@ -103,52 +98,6 @@ def test_folding(width: int, device: str, benchmark: Any, keep: Callable[[str, s
         lines.append(f"| {name} | {statistics.median(found):.0f} | {ratio:.2f} |")
     keep("\n".join(lines), device)
     benchmark.pedantic(lambda: ask("float32", True), rounds=1)
-
-
-def test_all_cores(benchmark: Any, keep: Callable[[str, str], None]) -> None:
-    """All threads of a CPU at least 0.9 times as many times one as there are: by batches."""
-    count = len(os.sched_getaffinity(0))
-    if count < 2:
-        pytest.skip("needs two cores")
-    split, suite = pictures(4000), robustness()
-    model = initialize(lambda: MODELS["resnet18"](width=16), 0)
-    subject = Evaluated(model, torch.device("cpu"))
-    prepare = functools.partial(CORRUPTIONS["motion_blur"], severity=3)
-    cell = Cell("motion_blur", 3, prepare)
-    batch = batch_size_for(subject.device, split.image_size)
-
-    def ask(threads: int, ahead: Ahead) -> tuple[np.ndarray, float]:
-        torch.set_num_threads(threads)
-        start = time.perf_counter()
-        found = observe(suite, cell, subject, split, batch_size=batch, ahead=ahead)
-        return found["logits"], len(split) / (time.perf_counter() - start)
-
-    contenders = {
-        "one thread": (1, Ahead()),
-        f"{count} threads in a batch": (count, Ahead()),
-        f"{count} threads in a batch, images made ahead": (count, Ahead(count)),
-        f"{count} batches, a thread each": (count, Ahead(count, looks=True)),
-    }
-    with folding(suite, subject, split, ours=True):
-        expected, _ = ask(*contenders["one thread"])
-        last, _ = ask(*list(contenders.values())[-1])
-        assert np.array_equal(last, expected)
-        speeds: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(TURNS):
-            for name, how in contenders.items():
-                speeds[name].append(ask(*how)[1])
-    lines = [
-        f"**resnet18**, width 16, {len(split):,} images of {split.image_size} pixels under motion "
-        f"blur, images made and classified, n = {TURNS}",
-        "",
-        "| | images per second | times one thread |",
-        "|---|---|---|",
-    ]
-    for name, found in speeds.items():
-        ratio = statistics.median(a / b for a, b in zip(found, speeds["one thread"], strict=True))
-        lines.append(f"| {name} | {statistics.median(found):.0f} | {ratio:.2f} |")
-    keep("\n".join(lines), "cpu")
-    benchmark.pedantic(lambda: ask(count, Ahead(count, looks=True)), rounds=1)
 
 
 @pytest.mark.gpu

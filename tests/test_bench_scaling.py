@@ -1,4 +1,4 @@
-"""How costs grow: with the batch, the size of images, the number of models and of cells.
+"""How costs grow: with the batch, the size of images, the number of models, of cells and of cores.
 
     pytest tests/test_bench_scaling.py --benchmark-only -s --tables results/benchmarks
 
@@ -7,12 +7,16 @@ where the cost is in proportion, below where something is paid once, above where
 fixed piece of work takes its turns beside; with it tables of different days are compared.
 """
 
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,9 +26,25 @@ from harness.analysis.leaderboard import leaderboard
 from harness.models.cards import MODELS
 from harness.models.ops import heat, perona_malik
 from harness.models.ops.solvers import solver
+from harness.running.ahead import Ahead
+from harness.running.evaluate import Evaluated, folding, observe
 from harness.storage.results import read
+from harness.suites.base import Cell
+from harness.suites.catalog import CORRUPTIONS
 from harness.suites.corruptions import corrupt
-from tests.side_by_side import YARDSTICK, Keep, Work, ms, slope, turns, yardstick
+from harness.suites.datasets import load
+from harness.suites.robustness import robustness
+from tests.side_by_side import (
+    TURNS,
+    YARDSTICK,
+    Keep,
+    Work,
+    median_ratio,
+    ms,
+    slope,
+    turns,
+    yardstick,
+)
 
 pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]
 TITLE = "Growth of costs"
@@ -139,3 +159,44 @@ def test_models(
     ranks = {n: partial(leaderboard, frame) for n, frame in frames.items()}
     grown("leaderboard of 2 seeds x 11 cells", "models", ranks, keep, 5)
     benchmark.pedantic(yardstick, rounds=1)
+
+
+def test_cores(keep: Keep, benchmark: Any) -> None:
+    """Images made and classified: a batch at a time on all cores, or a batch on each."""
+    count, size = len(os.sched_getaffinity(0)), 100
+    if count < 2:
+        pytest.skip("needs two cores")
+    split = load("digits", train=False, root=Path())
+    which = torch.arange(4000) % len(split)
+    split = replace(split, images=split.images[which], labels=split.labels[which])
+    cell = Cell("motion_blur", 3, partial(CORRUPTIONS["motion_blur"], severity=3))
+    subject = Evaluated(MODELS["resnet18"](width=16), torch.device("cpu"))
+    contenders = {
+        f"{count} batches, a thread each": (count, Ahead(count, looks=True)),
+        f"{count} threads in a batch, images made ahead": (count, Ahead(count)),
+        f"{count} threads in a batch": (count, Ahead()),
+        "one thread": (1, Ahead()),
+    }
+
+    def ask(threads: int, ahead: Ahead) -> np.ndarray:
+        torch.set_num_threads(threads)
+        found = observe(robustness(), cell, subject, split, batch_size=size, ahead=ahead)
+        return found["logits"]
+
+    rounds: dict[str, list[float]] = {name: [] for name in contenders}
+    with folding(robustness(), subject, split, ours=True):
+        expected = ask(1, Ahead())
+        assert np.array_equal(ask(*contenders[next(iter(contenders))]), expected)
+        for _ in range(TURNS):
+            for name, how in contenders.items():
+                start = time.perf_counter()
+                ask(*how)
+                rounds[name].append(time.perf_counter() - start)
+        benchmark.pedantic(ask, contenders[next(iter(contenders))], rounds=1)
+    title = f"resnet18, width 16, {len(split):,} images of 32 pixels under motion blur"
+    lines = [f"**{title}**, made and classified, n = {TURNS}", ""]
+    lines += ["| | images per second | times one thread |", "|---|---|---|"]
+    for name, found in rounds.items():
+        ratio = median_ratio(rounds["one thread"], found)
+        lines.append(f"| {name} | {len(split) / median(found):.0f} | {ratio:.2f} |")
+    keep("\n".join(lines), "cpu", {title: rounds})

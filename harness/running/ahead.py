@@ -3,8 +3,8 @@
 Convolutions of small networks are short for several threads to share one, and images are made by
 one thread. On two cores, making and classifying images of 32 pixels at width 16, two threads in
 one batch were 1.68 times as fast as one, two batches at once 1.83 times; a whole run of 36
-conditions of 1,000 images 1.24 and 1.69 times. Every batch is computed by one thread, so that
-numbers do not depend on how many there are.
+conditions of 1,000 images 1.24 and 1.69 times (tests/test_bench_scaling.py). Every batch is
+computed by one thread, so that numbers do not depend on how many there are.
 """
 
 import contextlib

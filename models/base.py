@@ -238,7 +238,8 @@ def capabilities(model: nn.Module) -> frozenset[str]:
 
     "solver", "attention", "blocks" and "denoiser" can be asked for; a model whose solver is None,
     or that gives no attention maps, has switched it off. The answers of "stochastic" and
-    "transductive" ones are no functions of single images; a "fitted" one has no training to choose.
+    "transductive" ones are no functions of single images; a "fitted" one has no training to choose,
+    and one with a "loss" is not trained by cross-entropy.
     """
     found = {name for name in ("stochastic", "transductive") if getattr(model, name, False)}
     if getattr(model, "solver", None) is not None:
@@ -253,6 +254,8 @@ def capabilities(model: nn.Module) -> frozenset[str]:
         found.add("denoiser")
     if isinstance(model, Fitted):
         found.add("fitted")
+    if isinstance(model, WithOwnLoss):
+        found.add("loss")
     return frozenset(found)
 
 

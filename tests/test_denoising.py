@@ -20,6 +20,8 @@ from harness.models.unet import UNet
 from harness.running import train as training
 from harness.running.average import Average
 from harness.running.initial import initialize
+from harness.running.options import Options
+from harness.running.plan import check_fairness, plan
 from harness.running.recipes import Recipe, describe_recipe, flags, recipe_for
 from harness.running.state import State
 from harness.running.step import Replayed, Step
@@ -304,6 +306,17 @@ def test_the_recipe_is_told_from_the_others(split: Split) -> None:
     assert describe_recipe(told) == "2 epochs by `generative`"
     assert flags(told) == "--epochs 2 --recipe generative"
     assert "optimizer" not in recipe_for(split, 2, CPU).described()
+
+
+def test_it_is_the_usual_one_of_a_model_with_a_loss_of_its_own(tmp_path: Path) -> None:
+    options = Options(results=tmp_path, data=tmp_path)
+    jobs = plan(["flow_matching", "resnet18"], ["digits"], [0], ["clean"], options)
+    check_fairness(jobs, options)  # side by side in one folder
+    own, other = (job.recipe(job.split, options) for job in jobs)
+    assert own.optimizer == "adam" and own.epochs == 60 and other.optimizer == "sgd"
+    asked = dataclasses.replace(options, recipe="fast")
+    assert jobs[0].recipe(jobs[0].split, asked).optimizer == "sgd"
+    assert jobs[1].recipe(jobs[1].split, options, Line()).optimizer == "adam"  # of a user
 
 
 def test_levels_and_draws_are_arguments_of_the_builder() -> None:

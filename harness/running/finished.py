@@ -8,8 +8,8 @@ from typing import Any
 from harness.refusal import Refusal, user_input
 from harness.running.evaluate import dtype_for
 from harness.running.jobs import Evaluation, Job
-from harness.running.options import Options, resolve_device
-from harness.running.recipes import FITTED, describe_recipe, recipe_for
+from harness.running.options import Options
+from harness.running.recipes import FITTED, describe_recipe
 from harness.running.train import TRAINER
 from harness.storage import results
 from harness.suites.datasets import training_fingerprint
@@ -26,10 +26,7 @@ def is_finished(job: Job, options: Options) -> bool:
 
 def _training(job: Job, options: Options) -> dict[str, Any]:
     """What the JSON of a run says of the training that the job would have."""
-    recipe = FITTED
-    if not job.fitted:
-        device = resolve_device(options.device)
-        recipe = recipe_for(job.split, options.epochs, device, options.recipe)
+    recipe = FITTED if job.fitted else job.recipe(job.split, options)
     with user_input():
         images = training_fingerprint(job.spec, options.data, job.split.reading)
     return {

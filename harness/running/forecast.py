@@ -15,7 +15,6 @@ from harness.running.descriptions import describe_cells
 from harness.running.environment import device_name
 from harness.running.jobs import Job
 from harness.running.options import Options, resolve_device
-from harness.running.recipes import recipe_for
 from harness.storage import checkpoints
 from harness.storage.cells import CellStore
 
@@ -49,9 +48,7 @@ def forecast(jobs: Sequence[Job], options: Options) -> list[Step]:
 
 def _steps(job: Job, options: Options, speeds: "_Speeds") -> Iterator[Step]:
     name = job.dataset, job.source.name, job.seed
-    recipe = recipe_for(
-        job.split, options.epochs, resolve_device(options.device), options.recipe, options.compile
-    )
+    recipe = job.recipe(job.split, options)
     if job.trained:
         weights = _digest_weights(job)
     else:

@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from harness.models.base import Fitted
+from harness.models.base import Fitted, WithOwnLoss
 from harness.models.catalog import CATALOG
 from harness.models.lookup import Source
 from harness.running.behavior import ORDINARY, Behavior
 from harness.running.initial import initialize
+from harness.running.options import Options, resolve_device
 from harness.running.overwriting import describe_weights
-from harness.running.recipes import is_fitted
+from harness.running.recipes import Recipe, is_fitted, recipe_for
 from harness.running.weights import Weights
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.datasets import Split
@@ -85,6 +86,25 @@ class Job:
         return is_fitted(self.weights.description.get("recipe") or {}) or (
             entry is not None and "fitted" in entry.capabilities
         )
+
+    @cached_property
+    def own_loss(self) -> bool:
+        """Whether the network has a loss of its own, for which `generative` is its usual recipe."""
+        if self.built:
+            return isinstance(self.built[0], WithOwnLoss)
+        entry = CATALOG.get(self.source.name)
+        return entry is not None and "loss" in entry.capabilities
+
+    def recipe(self, training: Split, options: Options, network: nn.Module | None = None) -> Recipe:
+        """Return how it is trained on a training set, as options ask for it.
+
+        Args:
+            network: The network, where it was built.
+        """
+        own = self.own_loss if network is None else isinstance(network, WithOwnLoss)
+        name = options.recipe or ("generative" if own else None)
+        device = resolve_device(options.device)
+        return recipe_for(training, options.epochs, device, name, options.compile)
 
     @cached_property
     def images(self) -> str:

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness.models.base import Fitted, WithOwnLoss
+from harness.models.base import Fitted
 from harness.progress import Progress
 from harness.refusal import user_input
 from harness.running.environment import environment
 from harness.running.halves import count_seen
 from harness.running.jobs import Job
 from harness.running.options import Options, resolve_device
-from harness.running.recipes import FITTED, Recipe, recipe_for
+from harness.running.recipes import FITTED, Recipe
 from harness.running.scalars import scalars
 from harness.running.train import TRAINER, Report, train
 from harness.running.weights import Weights, find_weights
@@ -81,8 +81,7 @@ def _train(
             "numbers on them do not tell what a model does on new images."
         )
     model = job.build()
-    recipe = recipe_for(split, options.epochs, device, options.recipe, options.compile)
-    recipe = FITTED if isinstance(model, Fitted) else recipe
+    recipe = FITTED if isinstance(model, Fitted) else job.recipe(split, options, model)
     identity = {
         "model": job.source.name,
         "code": dict(job.source.code),
@@ -93,7 +92,7 @@ def _train(
         "num_classes": len(split.classes),
     }
     work = f"training {recipe.epochs} epochs of" if recipe.epochs else "fitting it to"
-    progress.say(f"{_reason(job)}: {work} {len(split)} images.{_advice(model, recipe)}")
+    progress.say(f"{_reason(job)}: {work} {len(split)} images.")
     start = time.monotonic()
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
     with _reporting(job, recipe, steps, options, progress) as report:
@@ -121,13 +120,6 @@ def _train(
     partial(job).unlink(missing_ok=True)
     weights = Weights(path, path, description)
     return model, replace(job, weights=weights)
-
-
-def _advice(model: nn.Module, recipe: Recipe) -> str:
-    """What to say of a recipe that was made for other models."""
-    if not isinstance(model, WithOwnLoss) or recipe.optimizer != "sgd" or not recipe.peak_lr:
-        return ""
-    return " It has a loss of its own: `--recipe generative` is made for such models."
 
 
 def _reason(job: Job) -> str:

@@ -30,9 +30,9 @@ from harness.running.data import Data, describe_preprocessing, prepared
 from harness.running.evaluate import dtype_for, spread_evenly
 from harness.running.jobs import Evaluation, Job
 from harness.running.labels import among_mapped
-from harness.running.options import Options, check_taken, resolve_device
+from harness.running.options import Options, check_taken
 from harness.running.overwriting import refuse_other
-from harness.running.recipes import describe_recipe, flags, recipe_for
+from harness.running.recipes import describe_recipe, flags
 from harness.running.surrogates import surrogates
 from harness.running.weights import find_weights, with_own_weights
 from harness.running.writable import check_name, check_seeds, check_writable
@@ -119,13 +119,13 @@ def check_fairness(jobs: Sequence[Job], options: Options) -> None:
     Raises:
         Refusal: Names both.
     """
-    device = resolve_device(options.device)
     for new in jobs:
         if new.trained or new.fitted:
             continue
-        recipe = recipe_for(new.split, options.epochs, device, options.recipe)
-        wanted = describe_recipe(recipe.described())
+        wanted = describe_recipe(new.recipe(new.split, options).described())
         for old in jobs:
+            if old.own_loss != new.own_loss:  # each kind has its usual recipe
+                continue
             recipe_of_old = old.weights.description.get("recipe") or {}
             found = describe_recipe(recipe_of_old) if recipe_of_old else wanted
             if old.dataset == new.dataset and not old.fitted and found != wanted:

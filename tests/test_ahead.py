@@ -107,15 +107,16 @@ def test_what_a_task_raises_comes_in_its_turn() -> None:
 @pytest.mark.usefixtures("two_threads")
 def test_networks_of_ours_that_are_functions_of_an_image_are_looked_at_by_several() -> None:
     def looks(name: str, ours: bool = True) -> Ahead:
-        return ahead_of(robustness(), MODELS[name](width=8), CPU, ours=ours)
+        return ahead_of(robustness(), MODELS[name](width=8), CPU, 10**6, ours=ours)
 
     assert looks("resnet18") == Ahead(2, looks=True)
     assert looks("resnet18", ours=False) == Ahead(2)
     # A solver says what it did in the last call; a graph is of a batch; draws are kept as draws.
     assert looks("ode_block") == looks("diff_resnet") == looks("neural_sde_noisy") == Ahead(2)
-    assert ahead_of(clean(), nn.Identity(), CPU, ours=True).looks
-    assert not ahead_of(nfe(), MODELS["resnet18"](width=8), CPU, ours=True).looks
-    assert ahead_of(clean(), nn.Identity(), torch.device("cuda"), ours=True) == Ahead()
+    assert ahead_of(clean(), nn.Identity(), CPU, 10**6, ours=True).looks
+    assert not ahead_of(clean(), nn.Identity(), CPU, 10**7, ours=True).looks  # large images
+    assert not ahead_of(nfe(), MODELS["resnet18"](width=8), CPU, 10**6, ours=True).looks
+    assert ahead_of(clean(), nn.Identity(), torch.device("cuda"), 1, ours=True) == Ahead()
 
 
 def test_only_images_that_we_make_are_made_by_several() -> None:

@@ -23,6 +23,7 @@ from harness.suites.catalog import CORRUPTIONS
 from harness.suites.observe import logits
 
 T = TypeVar("T")
+MOST_PIXELS = 1 << 23  # looked at at once; the maps of a network of width 64 take 2 GB then
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,17 @@ class Ahead:
     looks: bool = False
 
 
-def ahead_of(suite: Suite, model: nn.Module, device: torch.device, *, ours: bool) -> Ahead:
+def ahead_of(
+    suite: Suite, model: nn.Module, device: torch.device, pixels: int, *, ours: bool
+) -> Ahead:
     """Return what may be done ahead: on a CPU, a look at a batch where it cannot show in another.
 
     It could in models of others, of which only they know what happens in a forward pass, and where
-    anything but logits is observed of it.
+    anything but logits is observed of it. Large images are long work for all threads, and their
+    maps fill the memory: of these, one batch is looked at at a time.
+
+    Args:
+        pixels: In a batch.
     """
     if device.type != "cpu":
         return Ahead()
@@ -52,7 +59,8 @@ def ahead_of(suite: Suite, model: nn.Module, device: torch.device, *, ours: bool
         or bool(declared(model).words)
         or any(hasattr(part, "spent") for part in model.modules())  # of the last call
     )
-    return Ahead(torch.get_num_threads(), looks=ours and not alone)
+    threads = torch.get_num_threads()
+    return Ahead(threads, looks=ours and not alone and threads * pixels <= MOST_PIXELS)
 
 
 def can_be_made_ahead(cell: Cell) -> bool:

@@ -136,7 +136,6 @@ class Run:
         self._memory = Memory(suite, self._subject)
         self._split = job.split.to(self._device)
         stack.enter_context(folding(suite, self._subject, self._split, ours=job.source.ours))
-        self._ahead = ahead_of(suite, self._subject.model, self._device, ours=job.source.ours)
 
     def _subject_of(self, network: nn.Module) -> Evaluated:
         options, setting = self._options, self._evaluation.setting
@@ -174,20 +173,23 @@ class Run:
                 stack.enter_context(seeded(key, self._device))
                 self._subject = self._subject_of(copy.deepcopy(self.asked.model))
                 self._memory = Memory(suite, self._subject)
-            usual = batch_size_of(suite, self._device, self.asked.job.split.image_size)
+            job = self.asked.job
+            side = job.split.image_size
+            size = behavior.batch or options.batch_size or batch_size_of(suite, self._device, side)
+            model, ours = self._subject.model, job.source.ours
             return (
                 yield from observe_stepwise(
                     suite,
                     cell,
                     self._subject,
                     self._split,
-                    batch_size=behavior.batch or options.batch_size or usual,
+                    batch_size=size,
                     limit=options.limit,
                     memory=self._memory,
                     earlier=self._earlier.of(cell),
                     shared=self._shared,
                     advance=self._advance,
-                    ahead=self._ahead,
+                    ahead=ahead_of(suite, model, self._device, size * side**2, ours=ours),
                 )
             )
 

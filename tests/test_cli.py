@@ -82,6 +82,11 @@ def test_a_run_trains_measures_writes_and_draws(here: Path) -> None:
     told = json.loads((here / "results/digits/robustness/tiny/seed0.json").read_text())
     assert told["training"]["recipe"]["epochs"] == 2 and told["images"] == 355
     assert set(frame["run"]) == {told["run"]} and len(told["cells"]) == 6
+    took = told["training_run"]
+    history = json.loads((here / "results/checkpoints/digits/tiny/seed0.json").read_text())
+    assert took["wall_s"] == history["wall_s"] > 0
+    assert took["device"] == told["environment"]["device"]
+    assert took["commit"] == told["environment"]["commit"]
     assert (here / "results/figures/digits-robustness.png").read_bytes()[:4] == b"\x89PNG"
     assert "results/figures/digits-robustness.png" in result.stdout.splitlines()
     assert "gaussian_noise" in result.stdout

@@ -27,7 +27,7 @@ from harness.running.recipes import (
     learning_rate,
     recipe_for,
 )
-from harness.running.state import State
+from harness.running.state import State, Stopwatch
 from harness.running.step import Step
 from harness.running.train import train
 from harness.storage import checkpoints
@@ -95,6 +95,20 @@ def test_a_killed_training_goes_on_bit_for_bit(split: Split, step: int, tmp_path
             trained(split, partial=partial, report=die)
     assert partial.exists() == (step > 3)
     assert equal(trained(split, partial=partial), trained(split))
+
+
+def test_the_time_of_earlier_stretches_counts(split: Split, tmp_path: Path) -> None:
+    partial = tmp_path / "seed0.partial"
+
+    def die(*, step: int, **kwargs: Any) -> None:
+        if step > 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(split, partial=partial, report=die, watch=Stopwatch(earlier=1000.0))
+    watch = Stopwatch()
+    trained(split, partial=partial, watch=watch)
+    assert 1000 < watch.seconds < 2000
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if takes_width(MODELS[name])])

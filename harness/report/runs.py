@@ -15,7 +15,10 @@ from harness.storage.files import canonical
 from harness.storage.results import KEY, csv_path, read_provenances
 
 # What differs between runs.
-OWN = ("run", "csv", "weights", "origin", "finished", "wall_s", "cells_measured", "cells", "rows")
+OWN = (
+    "run", "csv", "weights", "origin", "training_run", "finished", "wall_s", "cells_measured",
+    "cells", "rows",
+)  # fmt: skip
 Place = Mapping[tuple[str, str, str], Mapping[str, int]]  # by (dataset, suite, model) and key
 
 

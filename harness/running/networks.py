@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,13 @@ from harness.running.jobs import Job
 from harness.running.options import Options, resolve_device
 from harness.running.recipes import FITTED, Recipe
 from harness.running.scalars import scalars
+from harness.running.state import Stopwatch
 from harness.running.train import TRAINER, Report, train
 from harness.running.weights import Weights, find_weights
-from harness.storage import checkpoints
+from harness.storage import checkpoints, histories
 from harness.storage.json_files import write_json
 from harness.storage.locks import alone
 from harness.storage.provenance import command_line
-from harness.storage.results import CHECKPOINTS
 from harness.suites.datasets import load
 
 
@@ -93,7 +92,7 @@ def _train(
     }
     work = f"training {recipe.epochs} epochs of" if recipe.epochs else "fitting it to"
     progress.say(f"{_reason(job)}: {work} {len(split)} images.")
-    start = time.monotonic()
+    watch = Stopwatch()
     steps = recipe.epochs * recipe.steps_per_epoch(len(split))
     with _reporting(job, recipe, steps, options, progress) as report:
         model, history = train(
@@ -106,13 +105,15 @@ def _train(
             identity=identity,
             report=report,
             tell=progress.say,
+            watch=watch,
         )
     description = identity | {"seed": job.seed, "recipe": recipe.described()}
     if seen:
         description["seen"] = seen  # test images that are training images
-    log = {"history": history, "wall_s": round(time.monotonic() - start, 1)}
+    log = {"history": history, "wall_s": watch.seconds}
     log |= description | {"command": command_line(), "environment": environment(device)}
-    path, beside = job.weights.path, history_path(job, options)
+    path = job.weights.path
+    beside = histories.path_of(options.results, job.dataset, job.source.name, job.seed)
     for old in set_aside(path, beside):
         progress.say(f"The weights that were there before are kept as {old}.")
     write_json(beside, log)
@@ -147,16 +148,6 @@ def _reporting(
                 board(step=step, steps=steps, loss=loss, accuracy=accuracy)
 
         yield report
-
-
-def history_path(job: Job, options: Options) -> Path:
-    """Return where it is told how a training went: in the results, wherever its weights lie.
-
-    So whoever reads a results folder finds it there.
-    """
-    root = options.results / CHECKPOINTS
-    weights = checkpoints.weights_path(root, job.dataset, job.source.name, job.seed)
-    return weights.with_suffix(".json")
 
 
 def set_aside(path: Path, history: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Where a training is: all that it needs to go on bit for bit, and the file that keeps it."""
 
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,18 @@ KEPT = {
 
 
 @dataclass
+class Stopwatch:
+    """How long a training took, its stretches before it was stopped among them."""
+
+    earlier: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return round(self.earlier + time.monotonic() - self.began, 1)
+
+
+@dataclass
 class State:
     """A training between two steps.
 
@@ -45,6 +58,7 @@ class State:
     step: int = 0
     within: dict[str, Tensor] = field(default_factory=dict)
     average: Average | None = None
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     @classmethod
     def start(cls, model: nn.Module, recipe: Recipe) -> "State":
@@ -86,6 +100,7 @@ class State:
             "epoch": self.epoch,
             "step": self.step,
             "history": self.history,
+            "seconds": self.watch.seconds,
         }
         checkpoints.write(partial, self.tensors(), description)
 
@@ -113,6 +128,7 @@ class State:
         self.within = _below("within.", tensors)
         self.epoch, self.history = description["epoch"], description["history"]
         self.step = description.get("step", 0)
+        self.watch.earlier = float(description.get("seconds", 0))
 
     def finish(self) -> None:
         """Give the model the weights that count: the best, else their average, else the last."""

@@ -23,7 +23,7 @@ from harness.refusal import Failure
 from harness.running.crops import crop_and_flip, draw_crops
 from harness.running.recipes import Recipe, attack_radius, learning_rate
 from harness.running.repeatable import repeatable, seed_for
-from harness.running.state import State
+from harness.running.state import State, Stopwatch
 from harness.running.step import Replayed, Step, arithmetic
 from harness.suites.datasets import Split, as_input
 from harness.suites.stored_images import Images, blocks, take
@@ -53,6 +53,7 @@ def train(
     identity: dict[str, Any] | None = None,
     report: Report | None = None,
     tell: Callable[[str], None] = lambda sentence: None,
+    watch: Stopwatch | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train a model from its initial weights; return it with loss and accuracy of each epoch.
 
@@ -66,6 +67,7 @@ def train(
         identity: What is trained on what; JSON-able.
         report: Called about twice a second.
         tell: Called with a sentence on the state that was found.
+        watch: Runs from before the call; gets the time of earlier stretches of the training.
 
     Raises:
         Failure: The loss is no longer finite.
@@ -78,6 +80,7 @@ def train(
         model.fit(*_whole(split, device))
         return model.eval(), []
     state = State.start(model, recipe)
+    state.watch = watch or state.watch
     if partial is not None and (found := state.resume(partial, identity)):
         tell(found)
     keep = _Keeping(state, partial, identity)

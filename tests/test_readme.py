@@ -173,10 +173,34 @@ def test_the_sentence_on_cifar10_is_of_its_study() -> None:
     study, text = read_study(PUBLISHED / "cifar10" / "study.json"), " ".join(README.split())
     (answer,) = study.questions
     assert f"question {answer.number} is *{say(answer.verdict, answer.margin)}*" in text
-    for effect in (e for e in answer.effects if e.decides):
+    deciding = [e for e in answer.effects if e.decides]
+    (question,) = [q for q in built_in().questions if q.number == answer.number]
+    words = ["none", "one", "two", "three", "four", "five"]
+    assert f"{words[len(deciding)]} of {words[len(question.against)]} rivals are" in text
+    for effect in deciding:
         accuracy = signed("accuracy", effect.effect), bounds("accuracy", effect.low, effect.high)
         assert f"{' '.join(accuracy)} against `{effect.against}`" in text
     assert study.scale.removeprefix("cifar10, ") in text
+
+
+def test_the_words_on_a_learned_denoiser_are_its_rows() -> None:
+    folder = PUBLISHED / "digits/generation"
+    text = " ".join(TEXTS["results/published/digits/generation/README.md"].split())
+    rows = pd.read_csv(folder / "flow_matching/seed0.csv", keep_default_na=False)
+    rows = rows.set_index(["condition", "level", "metric", "variant"])["value"].sort_index()
+    fine, drawn = (rows[where] for where in (("fine solution", 317.0), ("training images", 0.0)))
+    for side in (fine, drawn):
+        mmd = [side["feature_mmd2", end] for end in ("", "low", "high")]
+        assert re.search(rf"\{mmd[0]:+.3f} \[{mmd[1]:+.3f}, \{mmd[2]:+.3f}\]", text), mmd
+    for metric, said in (("sample_precision", "look real"), ("class_agreement", "are taken")):
+        value, real = (100 * side[metric, ""] for side in (fine, drawn))
+        assert re.search(rf"{value:.0f} % (of its samples )?{said}[^;,]*\({real:.0f} %\)", text)
+    assert fine["memorized", ""] == 0 and drawn["memorized", ""] == 1
+    euler, heun = (rows.xs(("path_rms", ""), level=(2, 3))[name] for name in ("euler", "heun"))
+    assert heun[9] > euler[9] and heun[15] < euler[15]
+    clean = pd.read_csv(PUBLISHED / "digits/clean/flow_matching/seed0.csv", keep_default_na=False)
+    accuracy = clean[(clean["metric"] == "accuracy") & (clean["variant"] == "")]["value"]
+    assert f"it has {100 * accuracy.item():.1f} % [92.1, 96.8] right" in text
 
 
 def test_the_sentence_on_solvers_is_of_its_study() -> None:

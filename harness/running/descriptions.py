@@ -19,7 +19,7 @@ from harness.running.behavior import declared
 from harness.running.evaluate import PROTOCOL, batch_size_of, dtype_for
 from harness.running.jobs import Evaluation, Job
 from harness.running.options import Options, resolve_device
-from harness.storage import histories, results
+from harness.storage import logs, results
 from harness.storage.cells import CellStore, Description
 from harness.storage.provenance import command_line
 from harness.suites.base import Cell
@@ -69,8 +69,8 @@ def describe_run(
         words.append(f"{job.split.damaged} damaged images are left out")
     said = preprocessing_of(model).describe(job.split.framing)
     told = {} if job.labels is None else {"labels": job.labels.as_table()}
-    history = histories.path_of(options.results, job.dataset, job.source.name, job.seed)
-    if cost := histories.cost_of(history, job.weights.description):
+    history = logs.path_of(options.results, job.dataset, job.source.name, job.seed)
+    if cost := logs.cost_of(history, job.weights.description):
         told["training_run"] = cost
     return told | {
         "version": cell.version,

@@ -21,7 +21,7 @@ from harness.running.scalars import scalars
 from harness.running.state import Stopwatch
 from harness.running.train import TRAINER, Report, train
 from harness.running.weights import Weights, find_weights
-from harness.storage import checkpoints, histories
+from harness.storage import checkpoints, logs
 from harness.storage.json_files import write_json
 from harness.storage.locks import alone
 from harness.storage.provenance import command_line
@@ -113,7 +113,7 @@ def _train(
     log = {"history": history, "wall_s": watch.seconds}
     log |= description | {"command": command_line(), "environment": environment(device)}
     path = job.weights.path
-    beside = histories.path_of(options.results, job.dataset, job.source.name, job.seed)
+    beside = logs.path_of(options.results, job.dataset, job.source.name, job.seed)
     for old in set_aside(path, beside):
         progress.say(f"The weights that were there before are kept as {old}.")
     write_json(beside, log)

@@ -213,9 +213,14 @@ def test_a_figure_has_a_panel_for_each_quantity_and_a_row_for_each_rival() -> No
 def test_a_figure_of_one_model_says_which_conditions_it_compares() -> None:
     (solvers,) = [a for a in answers().questions if a.number == "10a"]
     figure = question_figure(pd.DataFrame([vars(e) for e in solvers.effects]), "Caption.")
-    assert figure.get_supxlabel().startswith("dpmpp_2m 9 less the condition at the left")
+    assert figure.get_supxlabel().startswith(
+        "DPM-Solver++(2M), 9 evaluations less the condition at the left"
+    )
     (axis,) = figure.axes
-    assert [text.get_text() for text in axis.get_yticklabels()] == ["euler 9", "heun 9"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == [
+        "Euler, 9 evaluations",
+        "Heun, 9 evaluations",
+    ]
     assert axis.get_title().startswith("path error of exact_score")
 
 

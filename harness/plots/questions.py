@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.groups import describe_group
+from harness.plots.generation import NAMES
 from harness.plots.style import COLORS, GRAY, PAGE, Size, fill, styled
 from harness.suites.metrics import METRICS, full_title
 
@@ -66,7 +67,7 @@ def _explain(effects: pd.DataFrame, margin: float) -> str:
     first = _first(effects)
     whose = f"{first['model']} less the model at the left".replace("'", "")
     if _within(first):
-        whose = f"{first['group']} less the condition at the left"
+        whose = f"{_condition(first['group'])} less the condition at the left"
     band = "; gray: less than the margin" if math.isfinite(margin) else ""
     said = [whose] * bool(first["against"]) + [f"95 % intervals, filled points decide{band}"]
     return "\n".join(said)
@@ -78,6 +79,13 @@ def _within(effect: pd.Series) -> bool:
     return " " in effect["against"] and all(level.isdecimal() for level in levels)
 
 
+def _condition(group: str) -> str:
+    """A condition in words: "Heun, 9 evaluations" for "heun 9"."""
+    name, _, level = group.rpartition(" ")
+    counted = name in NAMES and level.isdecimal()  # not the tolerance of an adaptive one
+    return f"{NAMES[name]}, {level} evaluations" if counted else group
+
+
 def _first(effects: pd.DataFrame) -> pd.Series:
     deciding = effects[effects["decides"]]
     return (deciding if len(deciding) else effects).iloc[0]
@@ -87,7 +95,7 @@ def _rows(effects: pd.DataFrame) -> list[str]:
     """The name of each difference: of whom the model is ahead, or of a part what it is."""
     first, names = _first(effects), []
     for e in effects.to_dict("records"):
-        name = e["against"]
+        name = _condition(e["against"])
         if e["model"] != first["model"]:
             own = e["against"] in ("", first["against"])
             name = f"gain of {e['model']}" if own else f"{e['model']} less {e['against']}"

@@ -10,7 +10,7 @@ from harness.cli import app
 from harness.models.catalog import CATALOG
 from harness.models.papers import Paper
 from harness.models.reported import IMAGENET, REPORTED
-from harness.present.families import family_of, say
+from harness.present.families import FAMILIES, NULL, family_of, say
 from harness.suites.catalog import DATASETS
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
@@ -56,9 +56,12 @@ def test_another_data_set_is_named() -> None:
 
 def test_rows_stand_by_family_with_their_ranks() -> None:
     shown = table("--results", str(PUBLISHED), "--suite", "robustness", "--dataset", "digits")
-    families = [line.split()[1] for line in shown.splitlines() if line.startswith("digits ")]
-    assert list(dict.fromkeys(families)) == ["baseline", "touchpoint", "null"]
-    assert len(families) == 19 and "models that cannot be told apart share them" in shown
+    rows = [line.split() for line in shown.splitlines() if line.startswith("digits ")]
+    families = [row[1] for row in rows]
+    assert {"baseline", "touchpoint", NULL} <= set(families) <= set(FAMILIES)
+    assert families == sorted(families, key=FAMILIES.index)  # the null models last
+    assert len({row[2] for row in rows}) == len(rows)
+    assert "models that cannot be told apart share them" in shown
 
 
 def test_results_without_accuracy_are_refused(tmp_path: Path) -> None:

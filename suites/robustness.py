@@ -18,7 +18,6 @@ from harness.models.source_code import code_of, digest
 from harness.models.user_code import is_file
 from harness.suites.base import Cell, Setting, Suite
 from harness.suites.catalog import COMMON, CORRUPTIONS, FAMILIES, SEVERITIES, SUITES
-from harness.suites.corruptions import digital
 from harness.suites.corruptions.contract import CONSTANTS, Corruption, usual_constants
 from harness.suites.corruptions.external import external, version
 from harness.suites.corruptions.kinds import corruption_of
@@ -92,9 +91,10 @@ def cells(setting: Setting) -> tuple[Cell, ...]:
 
 def made_with(kind: Corruption, constants: str) -> dict[str, str]:
     """Return what determines a corruption's images other than its name and severity."""
-    codec = {"codec": digital.codec(constants)} if kind is digital.jpeg_compression else {}
+    codec = getattr(kind, "codec", None)  # of corruptions that reproduce one
+    said = {"codec": codec(constants)} if codec else {}
     code = code_of(getattr(kind, "function", kind))
-    return {"constants": constants} | codec | {"code": digest(code)}
+    return {"constants": constants} | said | {"code": digest(code)}
 
 
 def made_by_package() -> dict[str, str]:

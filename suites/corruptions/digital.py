@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.models.ops import philox
+from harness.models.ops import loops, philox
 from harness.suites.catalog import CORRUPTIONS
-from harness.suites.corruptions import color, jpeg, linear, pillow
+from harness.suites.corruptions import color, jpeg, linear
 from harness.suites.corruptions.contract import (
     corruption,
     intensities,
@@ -91,16 +91,17 @@ def pixelate(
     Integer arithmetic, equal to Pillow's. Nothing is drawn.
     """
     share = pick(constants, severity, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25))
-    height, width = images.shape[2:]
-    rows, columns = int(height * share), int(width * share)
-    if pillow.is_faster(images) and _is_pillows(height, rows) and _is_pillows(width, columns):
-        small = pillow.shrunk(images, rows, columns)
-        small = small.take(_source(width, columns, constants), 3)
-        return torch.from_numpy(small.take(_source(height, rows, constants), 2))
+    if images.device.type == "cpu" and loops.has_loops():
+        from harness.suites.corruptions import integers
+
+        down, across = (_boxes(side, int(side * share), constants) for side in images.shape[2:])
+        out = torch.empty_like(images)
+        integers.boxes(images.flatten(0, 1).numpy(), across, down, BITS, out.flatten(0, 1).numpy())
+        return out
     x = images.to(torch.float32)  # exact: sums are below 2^24
     for dim in (3, 2):
         size = images.shape[dim]
-        sums, weights = _box(size, int(size * share), constants, images.device)
+        sums, weights = _box_sums(size, int(size * share), constants, images.device)
         if dim == 3:
             x = (x.reshape(-1, size) @ sums.T).view(*x.shape[:3], size)
         else:
@@ -116,9 +117,17 @@ def pixelate(
 def jpeg_compression(
     images: Tensor, indices: Tensor, seed: int, severity: int, constants: str, exact: bool
 ) -> Tensor:
-    """JPEG of a quality, in the arithmetic of `codec(constants)`. Nothing is drawn."""
+    """JPEG of a quality, in the arithmetic of a codec, see `codec`. Nothing is drawn."""
     quality = pick(constants, severity, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7))
     return jpeg.roundtrip(images, quality, CODECS[constants])
+
+
+def codec(constants: str = "cifar10_c") -> str:
+    """Return which codec's arithmetic `jpeg_compression` follows, for a result's provenance."""
+    return {"libjpeg": "IJG libjpeg 9", "libjpeg-turbo": "libjpeg-turbo 3"}[CODECS[constants]]
+
+
+jpeg_compression.codec = codec
 
 
 @CORRUPTIONS.register
@@ -134,11 +143,6 @@ def saturate(
         ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
     )
     return color.recolor(images, float(a), float(b))
-
-
-def codec(constants: str = "cifar10_c") -> str:
-    """Return which codec's arithmetic `jpeg_compression` follows, for a result's provenance."""
-    return {"libjpeg": "IJG libjpeg 9", "libjpeg-turbo": "libjpeg-turbo 3"}[CODECS[constants]]
 
 
 def warp(x: Tensor, moves: Tensor) -> Tensor:
@@ -219,50 +223,37 @@ def _smooth(
 
 
 @functools.cache
-def _box(size: int, points: int, constants: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return which pixels each output sums, (size, size) of 0 and 1, and their weights (size,).
+def _box_sums(
+    size: int, points: int, constants: str, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return which pixels each output sums, (size, size) of 0 and 1, and their weights (size,)."""
+    first, after, weights, place = _boxes(size, points, constants)
+    pixels = np.arange(size)
+    sums = ((pixels >= first[place, None]) & (pixels < after[place, None])).astype(np.float32)
+    of_outputs = torch.from_numpy(weights[place].astype(np.int32))
+    return torch.from_numpy(sums).to(device), of_outputs.to(device)
+
+
+@functools.cache
+def _boxes(size: int, points: int, constants: str) -> tuple[np.ndarray, ...]:
+    """Return each mean's first pixel, the one after its last and its weight; then outputs' means.
 
     Point i of `points` is the mean of the pixels whose centers lie within half a step of
-    (i + 1/2) size / points; output j repeats point `_source(...)[j]`.
+    (i + 1/2) size / points; output j repeats point floor((j + 1/2) points / size). The published
+    files are enlarged by averages too, which is the same; the package picks the nearest point with
+    Pillow's running sum, whose round-off shows where that is an integer.
+
+    Returns:
+        int64 (points,) three times, a weight being 2^BITS over the number of pixels, and (size,).
     """
     step = size / points
-    place = _source(size, points, constants)
-    sums, weights = np.zeros((size, size)), np.zeros(size)
-    for j in range(size):
-        center = (place[j] + 0.5) * step
-        away = (np.arange(size) - center + 0.5) * (1 / step)
-        sums[j] = (away > -0.5) & (away <= 0.5)
-        weights[j] = int(0.5 + (1 << BITS) / sums[j].sum())
-    return (
-        torch.tensor(sums, dtype=torch.float32, device=device),
-        torch.tensor(weights, dtype=torch.int32, device=device),
-    )
-
-
-@functools.cache
-def _is_pillows(size: int, points: int) -> bool:
-    """Return whether Pillow takes the means over the same pixels.
-
-    At some odd sizes a pixel lies half a step from a center but for round-off, and Pillow's falls
-    on the other side.
-    """
-    sums, weights = _box(size, points, "cifar10_c", torch.device("cpu"))
-    row = torch.randint(0, 256, (size,), generator=torch.Generator().manual_seed(size))
-    means = (sums @ row.float()).to(torch.int32).mul_(weights).add_(1 << BITS - 1) >> BITS
-    planes = row.to(torch.uint8).expand(1, 3, 1, size).contiguous()
-    found = pillow.shrunk(planes, 1, points)[0, 0, 0]
-    return bool((found[_source(size, points, "cifar10_c")] == means.numpy()).all())
-
-
-@functools.cache
-def _source(size: int, points: int, constants: str) -> np.ndarray:
-    """Return the point of `points` that each of `size` outputs repeats.
-
-    That is floor((j + 1/2) points / size). The published files are enlarged by averages too,
-    which is the same; the package picks the nearest point with Pillow's running sum, whose
-    round-off shows where that is an integer.
-    """
     place = (np.arange(size) + 0.5) * (points / size)
     if constants != "cifar10_c":
         place = np.cumsum(np.r_[0.5 * (points / size), np.full(size - 1, points / size)])
-    return np.floor(place).astype(np.intp)
+    centers = (np.arange(points) + 0.5) * step
+    away = (np.arange(size) - centers[:, None] + 0.5) * (1 / step)
+    inside = (away > -0.5) & (away <= 0.5)
+    count = inside.sum(1)
+    first = inside.argmax(1)
+    weights = np.floor(0.5 + (1 << BITS) / count).astype(np.int64)
+    return first, first + count, weights, np.floor(place).astype(np.int64)

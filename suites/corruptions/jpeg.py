@@ -4,7 +4,7 @@
 
 Entropy coding loses nothing, so it is left out. What remains is integer arithmetic: a pass of the
 accurate integer DCT is an integer matrix, 2^13 times a cosine transform, then one rounding shift.
-Products are made in float64, where these integers are exact.
+On a CPU loops do it; elsewhere products of matrices in float64, where these integers are exact.
 
 Two codecs are reproduced, because the published files and today's wheels differ (chroma is always
 halved both ways, 4:2:0):
@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.suites.corruptions import pillow
+from harness.models.ops import loops
 
 SCALE = 13  # bits of a matrix entry
 EXTRA = 2  # bits kept between the two passes
@@ -43,40 +43,35 @@ CHROMINANCE = (
 def roundtrip(images: Tensor, quality: int, codec: str) -> Tensor:
     """Return uint8 images (N, 3, H, W) as they come back from a JPEG file.
 
-    The installed codec does the work where it gives these integers, and is faster.
-
     Args:
         quality: 1 to 100, on the codecs' common scale.
         codec: "libjpeg" or "libjpeg-turbo".
     """
-    if codec == "libjpeg-turbo" and pillow.is_faster(images) and _is_installed():
-        return pillow.jpeg(images, quality)
-    return _by_integers(images, quality, codec)
+    if images.device.type == "cpu" and loops.has_loops():
+        return _by_loops(images, quality, codec)
+    return _by_products(images, quality, codec)
 
 
-@functools.cache
-def _is_installed() -> bool:
-    """Return whether the installed codec is libjpeg-turbo, by a grainy picture."""
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (1, 3, 40, 56), dtype=torch.uint8, generator=generator)
-    try:
-        found = pillow.jpeg(image, 50)
-    except OSError:  # built without a codec
-        return False
-    return torch.equal(found, _by_integers(image, 50, "libjpeg-turbo"))
+def _by_loops(images: Tensor, quality: int, codec: str) -> Tensor:
+    from harness.suites.corruptions import integers
+
+    out, dct8 = torch.empty_like(images), _dct8()
+    chroma = _dct16() if codec == "libjpeg" else dct8
+    integers.roundtrip(images.numpy(), _tables(quality), dct8, chroma, out.numpy())
+    return out
 
 
-def _by_integers(images: Tensor, quality: int, codec: str) -> Tensor:
+def _by_products(images: Tensor, quality: int, codec: str) -> Tensor:
     height, width = images.shape[2:]
     x = images.to(torch.float64)
     if height % 16 or width % 16:  # the border is repeated up to whole blocks
         x = F.pad(x, (0, -width % 16, 0, -height % 16), mode="replicate")
     y, chroma = _to_ycc(x, precise=codec == "libjpeg")
-    luminance, chrominance = _tables(quality, images.device)
-    forward, inverse = _dct8(images.device)
+    luminance, chrominance, forward, inverse, forward16, inverse16 = _as_tensors(
+        quality, images.device
+    )
     y = _code(y, luminance, forward, inverse, 8)
     if codec == "libjpeg":
-        forward16, inverse16 = _dct16(images.device)
         chroma = _code(chroma, chrominance, forward16, inverse16, 16)
     else:
         small = _halve(chroma)
@@ -161,18 +156,22 @@ def _double(x: Tensor) -> Tensor:
 
 
 @functools.cache
-def _tables(quality: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    tables = []
-    for text in (LUMINANCE, CHROMINANCE):
-        base = np.array(text.split(), dtype=int).reshape(8, 8)
-        steps = np.clip((base * scale + 50) // 100, 1, 255)
-        tables.append(torch.tensor(steps, dtype=torch.float64, device=device))
-    return tables[0], tables[1]
+def _as_tensors(quality: int, device: torch.device) -> list[Tensor]:
+    """Return both tables, then both matrices of a block of 8 and of 16, float64."""
+    arrays = (*_tables(quality), *_dct8(), *_dct16())
+    return [torch.tensor(array, dtype=torch.float64, device=device) for array in arrays]
 
 
 @functools.cache
-def _dct8(device: torch.device) -> tuple[Tensor, Tensor]:
+def _tables(quality: int) -> np.ndarray:
+    """Return the steps of luminance and chrominance, int32 (2, 8, 8)."""
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    base = np.array([text.split() for text in (LUMINANCE, CHROMINANCE)], dtype=np.int32)
+    return np.clip((base * scale + 50) // 100, 1, 255).reshape(2, 8, 8)
+
+
+@functools.cache
+def _dct8() -> tuple[np.ndarray, np.ndarray]:
     """Return the integer matrices (8, 8) of the transform and its inverse, its transpose."""
     x = np.eye(8, dtype=np.int64)
     even, odd = x[:4] + x[:3:-1], x[:4] - x[:3:-1]
@@ -194,12 +193,12 @@ def _dct8(device: torch.device) -> tuple[Tensor, Tensor]:
             o3 * _fix(0.298631336) + outer + left,
         ]
     )
-    forward = torch.tensor(matrix, dtype=torch.float64, device=device)
-    return forward, forward.T.contiguous()
+    forward = matrix.astype(np.int32)
+    return forward, forward.T.copy()
 
 
 @functools.cache
-def _dct16(device: torch.device) -> tuple[Tensor, Tensor]:
+def _dct16() -> tuple[np.ndarray, np.ndarray]:
     """Return the integer matrices (8, 16) and (16, 8) between 16 values and 8 coefficients.
 
     With c_k = sqrt(2) cos(k pi / 32), rows are 2^13 c_(k (2 j + 1)) but for the rounding of sums
@@ -256,7 +255,4 @@ def _dct16(device: torch.device) -> tuple[Tensor, Tensor]:
     ]
     inverse = [p + q for p, q in zip(evens, odds, strict=True)]
     inverse += [p - q for p, q in zip(evens[::-1], odds[::-1], strict=True)]
-    return (
-        torch.tensor(forward, dtype=torch.float64, device=device),
-        torch.tensor(np.stack(inverse), dtype=torch.float64, device=device),
-    )
+    return forward.astype(np.int32), np.stack(inverse).astype(np.int32)

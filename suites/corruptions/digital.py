@@ -230,7 +230,7 @@ def _box_sums(
     first, after, weights, place = _boxes(size, points, constants)
     pixels = np.arange(size)
     sums = ((pixels >= first[place, None]) & (pixels < after[place, None])).astype(np.float32)
-    of_outputs = torch.from_numpy(weights[place].astype(np.int32))
+    of_outputs = torch.from_numpy(weights[place])
     return torch.from_numpy(sums).to(device), of_outputs.to(device)
 
 
@@ -244,7 +244,8 @@ def _boxes(size: int, points: int, constants: str) -> tuple[np.ndarray, ...]:
     Pillow's running sum, whose round-off shows where that is an integer.
 
     Returns:
-        int64 (points,) three times, a weight being 2^BITS over the number of pixels, and (size,).
+        uint64, uint64 and int32 (points,), a weight being 2^BITS over the number of pixels; uint64
+        (size,).
     """
     step = size / points
     place = (np.arange(size) + 0.5) * (points / size)
@@ -255,5 +256,6 @@ def _boxes(size: int, points: int, constants: str) -> tuple[np.ndarray, ...]:
     inside = (away > -0.5) & (away <= 0.5)
     count = inside.sum(1)
     first = inside.argmax(1)
-    weights = np.floor(0.5 + (1 << BITS) / count).astype(np.int64)
-    return first, first + count, weights, np.floor(place).astype(np.int64)
+    weights = np.floor(0.5 + (1 << BITS) / count).astype(np.int32)
+    first, after, place = (k.astype(np.uint64) for k in (first, first + count, np.floor(place)))
+    return first, after, weights, place

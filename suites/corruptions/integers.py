@@ -231,34 +231,36 @@ def boxes(
     """Write uint8 planes (P, H, W) as means of boxes, each repeated to the planes' size.
 
     Args:
-        across: For columns int64 first pixel and pixel after the last of each mean, (points,), its
-            weight times 2^bits, and which mean each output repeats, (W,). `down`: The same for
-            rows.
+        across: For columns each mean's first pixel and the one after its last, uint64, its weight
+            times 2^bits, int32, and which mean each output repeats, uint64. `down`: For rows.
     """
     planes, height, width = images.shape
     first, after, weights, place = across
     top, below, heights, source = down
-    half = np.int64(1 << bits - 1)
-    means = np.empty((height, len(first)), np.uint8)
-    total = np.empty(len(first), np.int64)
+    half, points = np.int32(1 << bits - 1), len(first)
+    means, small = np.empty((height, points), np.uint8), np.empty(points, np.uint8)
+    total = np.empty(points, np.int32)
     for p in range(planes):
         for h in range(height):
-            for i in range(len(first)):
-                level = np.int64(0)
+            row, result = images[p, h], means[h]
+            for i in range(points):
+                level = np.uint64(0)
                 for w in range(first[i], after[i]):
-                    level += images[p, h, w]
-                means[h, i] = level * weights[i] + half >> bits
-        last = -1
+                    level += np.uint64(row[w])
+                total[i] = level
+            for i in range(points):
+                result[i] = np.int32(total[i] * weights[i] + half) >> bits
         for h in range(height):
-            if source[h] == last:
+            if h > 0 and source[h] == source[h - 1]:
                 out[p, h] = out[p, h - 1]
                 continue
-            last = source[h]
             total[:] = 0
-            for r in range(top[last], below[last]):
-                for i in range(len(first)):
-                    total[i] += means[r, i]
-            for i in range(len(first)):
-                total[i] = total[i] * heights[last] + half >> bits
+            for r in range(top[source[h]], below[source[h]]):
+                row = means[r]
+                for i in range(points):
+                    total[i] += row[i]
+            weight, row = heights[source[h]], out[p, h]
+            for i in range(points):
+                small[i] = np.int32(total[i] * weight + half) >> bits
             for w in range(width):
-                out[p, h, w] = total[place[w]]
+                row[w] = small[place[w]]

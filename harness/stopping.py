@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,8 @@ class Stopped(BaseException):
 
 _asked: tuple[int, float] | None = None  # the first signal, and when
 _finishing = 0
+_at_most_s = math.inf  # that the work in hand may take to finish
+_overdue = False
 _swallowed = False  # by Python itself, as in `__del__`
 _limit = ""  # the time limit, once it is reached
 _begun = time.monotonic()
@@ -130,14 +133,27 @@ def _raise_again(what: "sys.UnraisableHookArgs") -> None:
 
 
 def _ask(number: int, frame: FrameType | None) -> None:
-    global _asked, _swallowed
-    if _asked is None or _swallowed:
+    global _asked, _swallowed, _overdue
+    if _asked is None or _swallowed or _overdue:
         _asked, _swallowed = _asked or (number, time.monotonic()), False
-        if not _finishing:
+        if _overdue or not _finishing:
+            _overdue = False
             raise Stopped
+        if _at_most_s < math.inf:
+            timer = threading.Timer(_at_most_s, _ask_again)
+            timer.daemon = True
+            timer.start()
     elif time.monotonic() - _asked[1] > ONCE_S:
         _say()
         os._exit(_code(number))
+
+
+def _ask_again() -> None:
+    """Ask for the end of work that was given time to finish, and took longer."""
+    global _overdue
+    if _finishing and _asked is not None:
+        _overdue = True
+        os.kill(os.getpid(), _asked[0])
 
 
 def _say() -> None:
@@ -147,14 +163,16 @@ def _say() -> None:
 
 
 @contextlib.contextmanager
-def finishing() -> Iterator[None]:
-    """Let a signal wait until `check`, since what is in hand can be kept."""
-    global _finishing
+def finishing(at_most_s: float = math.inf) -> Iterator[None]:
+    """Let a signal wait until `check`, since what is in hand can be kept; no longer than that."""
+    global _finishing, _at_most_s
+    before, _at_most_s = _at_most_s, at_most_s
     _finishing += 1
     try:
         yield
     finally:
         _finishing -= 1
+        _at_most_s = before
 
 
 def asked() -> bool:

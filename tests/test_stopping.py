@@ -18,8 +18,8 @@ PROGRAM = """
 import sys, time
 from harness import stopping
 
-def work():
-    with stopping.finishing():
+def work(*at_most_s):
+    with stopping.finishing(*at_most_s):
         for step in range(600):
             print(step, flush=True)
             time.sleep(0.05)
@@ -76,6 +76,15 @@ def test_a_signal_is_one_sentence_wherever_the_program_is(
     _, told = program.communicate(timeout=60)
     code = UNFINISHED if number == signal.SIGTERM else 130
     assert (program.returncode, told) == (code, SENTENCE + "\n")
+
+
+def test_work_that_takes_longer_than_it_may_is_left() -> None:
+    program = start("lambda: work(1.5)", checked=False)
+    begun = time.monotonic()
+    program.send_signal(signal.SIGTERM)
+    _, told = program.communicate(timeout=60)
+    assert 1.4 < time.monotonic() - begun < 12
+    assert (program.returncode, told) == (UNFINISHED, SENTENCE + "\n")
 
 
 def test_a_second_signal_ends_work_that_takes_long() -> None:

@@ -70,7 +70,7 @@ def _in_step(
         with (
             progress.task(f"{first.evaluation.name}: {label}", total, "images") as task,
             contextlib.ExitStack() as stack,
-            stopping.finishing(),
+            stopping.finishing(stopping.PATIENCE_S),
         ):
             split = first.job.split.to(resolve_device(options.device))
             shared = Shared(split, kept=batches_kept())

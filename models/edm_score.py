@@ -14,6 +14,8 @@ network; levels from 0.02 in place of 0.002, since a step of 8-bit images is 0.0
 the class is left out of a tenth of the images, so that it knows images of any class as well.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -22,11 +24,21 @@ from harness.models.denoising import Denoiser, column, mean_square, normal_like,
 from harness.models.papers import CHEN_2024, KARRAS_2022, LI_2023
 
 DATA = 0.5  # d, standard deviation of images in [-1, 1]
-MEAN, SPREAD = -1.2, 1.2  # of log s in training
+SPREAD = 1.2  # standard deviation of log s in training
 
 
 class EDM(Denoiser):
-    """A denoiser of preconditioned input and output."""
+    """A denoiser of preconditioned input and output.
+
+    Args:
+        log_mean: Mean of log s in training; the others as of `Denoiser`.
+    """
+
+    def __init__(
+        self, num_classes: int, width: int, levels: int, draws: int, log_mean: float
+    ) -> None:
+        super().__init__(num_classes, width, levels, draws)
+        self.log_mean = log_mean
 
     def denoise(self, noisy: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
         """Return D(noisy; sigma); see `base.Denoising`.
@@ -44,7 +56,8 @@ class EDM(Denoiser):
     def training_loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the weighted mean square error; see `base.WithOwnLoss`."""
         x = 2 * images - 1
-        sigma = torch.randn(len(x), generator=generator).mul(SPREAD).add(MEAN).exp().to(x)
+        sigma = torch.randn(len(x), generator=generator)
+        sigma = sigma.mul(SPREAD).add(self.log_mean).exp().to(x)
         noisy = x + column(sigma) * normal_like(x, generator)
         c_skip, c_out, c_in = coefficients(sigma)
         found = self.residual(c_in * noisy, sigma, told(labels, generator))
@@ -65,9 +78,19 @@ def coefficients(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     papers=(KARRAS_2022, LI_2023, CHEN_2024),
     nulls=("gaussian_fit",),
 )
-def edm_score(num_classes: int = 10, width: int = 64, levels: int = 6, draws: int = 1) -> nn.Module:
+def edm_score(
+    num_classes: int = 10,
+    width: int = 64,
+    levels: int = 6,
+    draws: int = 1,
+    log_mean: float = -1.2,
+) -> nn.Module:
     """Diffusion model of Karras et al. by a small U-Net; classifies by Bayes' rule.
 
-    Its null has no trained weights: two moments of the images.
+    Its null has no trained weights: two moments of the images. `log_mean` is that of the levels of
+    noise in training, -1.2 in the paper: right for photographs of 32 pixels. Smooth images keep
+    what they show at higher levels: enlarged k times, at those log k above.
     """
-    return EDM(num_classes, width, levels, draws)
+    if not math.isfinite(log_mean):
+        raise ValueError(f"`log_mean` must be finite; got {log_mean}. The paper has -1.2.")
+    return EDM(num_classes, width, levels, draws, log_mean)

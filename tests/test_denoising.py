@@ -79,16 +79,23 @@ def test_before_training_it_is_the_denoiser_of_a_gaussian() -> None:
     torch.testing.assert_close(model.denoise(y, SIGMAS, None), shrunk[:, None, None, None] * y)
 
 
-def test_the_loss_is_the_weighted_error_of_denoising() -> None:
-    model, images, labels = moved(edm_score), torch.rand(6, 3, 32, 32), torch.arange(6) % 4
+@pytest.mark.parametrize("log_mean", [-1.2, 0.2])
+def test_the_loss_is_the_weighted_error_of_denoising(log_mean: float) -> None:
+    model, images = moved(partial(edm_score, log_mean=log_mean)), torch.rand(6, 3, 32, 32)
+    labels = torch.arange(6) % 4
     found = model.training_loss(images, labels, torch.Generator().manual_seed(3))
     generator, x = torch.Generator().manual_seed(3), 2 * images - 1
-    sigma = (1.2 * torch.randn(6, generator=generator) - 1.2).exp()
+    sigma = (1.2 * torch.randn(6, generator=generator) + log_mean).exp()
     noisy = x + sigma[:, None, None, None] * torch.randn(x.shape, generator=generator)
     known = labels.where(torch.rand(6, generator=generator) >= 0.1, -1)
     error = (model.denoise(noisy, sigma, known) - x).square().flatten(1).mean(1)
     weights = (sigma**2 + DATA**2) / (sigma * DATA) ** 2
     torch.testing.assert_close(found, (weights * error).mean(), rtol=1e-4, atol=0)
+
+
+def test_a_mean_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="`log_mean` must be finite; got inf"):
+        edm_score(log_mean=math.inf)
 
 
 def test_a_velocity_and_a_denoiser_are_two_forms_of_one_thing() -> None:

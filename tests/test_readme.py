@@ -203,6 +203,37 @@ def test_the_words_on_a_learned_denoiser_are_its_rows() -> None:
     assert f"it has {100 * accuracy.item():.1f} % [92.1, 96.8] right" in text
 
 
+def values(path: str) -> pd.Series:
+    """The values of a published run by condition, level, metric and variant."""
+    rows = pd.read_csv(PUBLISHED / path / "seed0.csv", keep_default_na=False)
+    return rows.set_index(["condition", "level", "metric", "variant"])["value"].sort_index()
+
+
+@pytest.mark.parametrize("name", ["edm_score", "edm_score-log_mean-0.2-5d2b2677"])
+def test_the_words_on_levels_of_noise_are_their_rows(name: str) -> None:
+    text = TEXTS["results/published/digits/generation/README.md"]
+    text = " ".join(text[text.index("### Levels of noise") :].split())
+    fine = values(f"digits/generation/{name}")["fine solution", 317.0]
+    clean = values(f"digits/clean/{name}")["clean", 0.0]
+    mmd = [fine["feature_mmd2", end] for end in ("", "low", "high")]
+    assert f"{mmd[0]:+.3f} [{mmd[1]:+.3f}, {mmd[2]:+.3f}]" in text
+    assert re.search(rf"{100 * fine['class_agreement', '']:.0f} %[ ,]", text)
+    assert f"{100 * clean['accuracy', '']:.1f} % [" in text
+
+
+def test_the_words_on_denoisers_as_classifiers_are_their_comparison() -> None:
+    words = f"compare --results {PUBLISHED} --suite robustness --dataset digits --json --models"
+    text = TEXTS["results/published/digits/generation/README.md"]
+    for models in ("diffusion_classifier,nearest_neighbors", "flow_matching,diffusion_classifier"):
+        made = CliRunner().invoke(app, [*words.split(), models])
+        (row,) = [r for r in json.loads(made.stdout) if r.get("group") == "noise+blur"]
+        low, high = 100 * row["low"], 100 * row["high"]
+        number = f"{100 * row['difference']:+.2g} points ["
+        where = text.index(number) + len(number)
+        said = [float(x) for x in text[where : text.index("]", where)].split(",")]
+        assert said == pytest.approx([low, high], abs=0.06)
+
+
 def test_the_sentence_on_solvers_is_of_its_study() -> None:
     study = read_study(PUBLISHED / "digits" / "study-solvers.json")
     first, second = study.questions

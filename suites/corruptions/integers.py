@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from harness.models.ops.loops import compiled
+from harness.suites.corruptions.jpeg import EXTRA, SCALE
 
 Array = Any  # np.ndarray
-SCALE, EXTRA = 13, 2  # bits of a matrix entry, and those kept between two passes
 LANES = 128  # blocks at a time
 F = np.float32
 
@@ -122,7 +122,7 @@ def _code(x: Array, table: Array, forward: Array, inverse: Array) -> None:
 
 @compiled
 def _cut(x: Array, blocks: Array) -> None:
-    """Write a strip (H, W) as blocks (S, S, N), columns first."""
+    """Write a strip (H, W) as N blocks of side S, (S, S, N), columns first."""
     size, across = len(blocks), x.shape[1] // len(blocks)
     for h in range(len(x)):
         for j in range(size):

@@ -96,13 +96,13 @@ def checkpoints(iterations: int) -> dict[int, int]:
     return found
 
 
-def _start(problem: Problem, loss: Loss, number: int) -> tuple[Search, Tensor]:
+def _start(problem: Problem, loss: Loss) -> tuple[Search, Tensor]:
     ball, images = problem.ball, problem.images
     if ball.norm == "linf":
-        t = 2 * problem.uniform(number) - 1
+        t = 2 * problem.uniform() - 1
         t = t / column(ball.size(t))
     else:
-        t = ball.direction(problem.normal(number))
+        t = ball.direction(problem.normal())
     points = ball.project(images + ball.eps * t, images)
     logits, value, gradient = problem.ascend(points, loss)
     search = Search(
@@ -122,11 +122,9 @@ def _start(problem: Problem, loss: Loss, number: int) -> tuple[Search, Tensor]:
     return search, logits
 
 
-def run(
-    problem: Problem, number: int, loss: Loss, iterations: int, rho: float
-) -> tuple[Tensor, Tensor]:
-    """Search once, from the start of that number."""
-    search, logits = _start(problem, loss, number)
+def run(problem: Problem, loss: Loss, iterations: int, rho: float) -> tuple[Tensor, Tensor]:
+    """Search once, each row from the start of its run."""
+    search, logits = _start(problem, loss)
     found = search.points.clone()
     broken = torch.zeros_like(search.halved)
     due, whole = checkpoints(iterations), problem
@@ -139,7 +137,8 @@ def run(
         if problem.draws == 1 and wrong.any():
             lost = search.rows[wrong]
             found[lost], broken[lost] = search.points[wrong], True
-            search, problem = search.part(~wrong), problem.part(~wrong)
+            stay = ~problem.of_same_images(wrong)
+            search, problem = search.part(stay), problem.part(stay)
             if not len(problem):
                 break
         if k in due:

@@ -18,6 +18,10 @@ Only images that are classified correctly are attacked; the others are returned 
 image that is broken, by any iterate, leaves the batch at once. One that is not broken is returned
 as the strongest point of the last run, by FAB as it was.
 
+After its first target class an attack aims at up to TOGETHER others at once, as rows of one search,
+which an image leaves with all of its rows: few images would keep no processor busy. A search has at
+most as many rows as there are images, or ROWS.
+
 Row i depends on `images[i]`, `labels[i]`, `indices[i]` and the seed alone: every random draw is
 keyed by (seed, attack, index) as `harness.models.ops.philox` describes, so batch and order do not
 matter beyond the rounding of the subject. The global generators are left alone. Draws are the same
@@ -42,7 +46,9 @@ from harness.suites.attacks.balls import NORMS, Ball
 from harness.suites.attacks.losses import Loss, cross_entropy
 from harness.suites.attacks.problem import Classifier, Problem, ask, is_right
 
-Run = Callable[[Problem, int], tuple[Tensor, Tensor]]
+Run = Callable[[Problem], tuple[Tensor, Tensor]]
+TOGETHER = 8  # runs on one image that are rows of one search
+ROWS = {"cpu": 100, "cuda": 2000}  # of 32 x 32 pixels that a search is filled up to
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Plan:
     """How one attack goes about it.
 
     Args:
-        run: `(problem, number)` to points (n, 3, H, W) and whether they are misclassified (n,).
+        run: A problem's points (n, 3, H, W), and whether they are misclassified (n,).
         restarts: Number of runs, each on the images that the ones before did not break.
         targets: Number of target classes, those of the largest logits of the clean image after its
             label's, all where there are fewer; each has all restarts. 0 for an attack without.
@@ -92,9 +98,11 @@ def attack(plan: Callable[..., Plan]) -> Attack:
             images, labels = images.detach().clone(), labels.clone()  # none of inference mode
             keys = torch.arange(len(images)) if indices is None else indices.clone()
             keys, ball = keys.to(images.device), Ball(eps, norm)
+            each = torch.arange(len(images), device=images.device)
             problem = Problem(
-                name, subject, images, labels, keys, ball, seed, planned.draws, labels, labels
-            )
+                name, subject, images, labels, keys, ball, seed, planned.draws,
+                clean=labels, targets=labels, owners=each, runs=torch.zeros_like(each),
+            )  # fmt: skip
             return _carry_out(planned, problem) if eps and len(images) else images
 
     attacked.__name__, attacked.__doc__, attacked.__module__ = name, plan.__doc__, plan.__module__
@@ -112,20 +120,43 @@ def _carry_out(plan: Plan, problem: Problem) -> Tensor:
     alive, problem = right.nonzero()[:, 0], replace(problem, clean=clean)
     targets = min(plan.targets, clean.shape[1] - 1)
     least = torch.full_like(out[:, 0, 0, 0], math.inf)  # distances of the points in `out`
-    for number in range(plan.restarts * max(targets, 1)):
+    for numbers in _turns(plan, targets):
         if not len(alive):
             break
-        part = problem.part(alive)
-        points, broken = plan.run(
-            part.towards(number // plan.restarts) if targets else part, number
-        )
-        if plan.nearest:
-            size = problem.ball.size(points - part.images)
-            broken &= size < least[alive]
-            out[alive[broken]], least[alive[broken]] = points[broken], size[broken]
-        else:
-            out[alive], alive = points, alive[~broken]
+        broken = torch.zeros_like(right)
+        for some in alive.split(_images_at_once(problem.images, len(numbers))):
+            rows = problem.part(some).in_runs(numbers, plan.restarts, targets)
+            points, won = plan.run(rows)
+            by_run = zip(points.split(len(some)), won.split(len(some)), strict=True)
+            for point, hit in by_run:
+                if plan.nearest:
+                    size = problem.ball.size(point - problem.images[some])
+                    better = hit & (size < least[some])
+                    least[some] = torch.where(better, size, least[some])
+                else:
+                    better = ~broken[some]
+                out[some[better]] = point[better]
+                broken[some] |= hit
+        alive = alive if plan.nearest else alive[~broken[alive]]
     return out
+
+
+def _turns(plan: Plan, targets: int) -> list[range]:
+    """The numbers of the runs that are made together, turn after turn.
+
+    The first run has a turn of its own, since it breaks most of what can be broken. A random
+    subject's runs are made one by one, so that each has draws of its own.
+    """
+    count = plan.restarts * max(targets, 1)
+    together = TOGETHER if targets and plan.draws == 1 else 1
+    return [range(1), *(range(a, min(a + together, count)) for a in range(1, count, together))]
+
+
+def _images_at_once(images: Tensor, runs: int) -> int:
+    """How many images have their runs in one search: all, if each has one."""
+    _, _, height, width = images.shape
+    rows = ROWS.get(images.device.type, ROWS["cpu"]) * 32**2 // (height * width)
+    return max(1, max(len(images), rows) // runs) if runs > 1 else max(1, len(images))
 
 
 def unseen(

@@ -82,7 +82,6 @@ def _step(problem: Problem, points: Tensor, plane: Plane) -> Tensor:
 
 def run(
     problem: Problem,
-    number: int,
     iterations: int,
     targeted: bool,
     restarts: int,
@@ -93,9 +92,10 @@ def run(
     found, points = problem.images.clone(), problem.images
     broken = torch.zeros_like(problem.labels, dtype=torch.bool)
     rows = torch.arange(len(problem), device=points.device)
-    if number % restarts:
-        t = 2 * problem.uniform(number) - 1 if ball.norm == "linf" else problem.normal(number)
-        points = (points + ball.eps / 2 * t / column(ball.size(t))).clamp(0, 1)
+    if (again := problem.runs % restarts > 0).any():
+        t = 2 * problem.uniform() - 1 if ball.norm == "linf" else problem.normal()
+        start = (points + ball.eps / 2 * t / column(ball.size(t))).clamp(0, 1)
+        points = torch.where(column(again), start, points)
     plane = _plane_of_target if targeted else _nearest_plane
     least = torch.full_like(points[:, 0, 0, 0], ball.eps)  # distance of the nearest point yet
     for _ in range(iterations):
@@ -109,7 +109,8 @@ def run(
         if nearest:
             least[won] = size[won]
         elif won.any():
-            problem, rows, points = problem.part(~won), rows[~won], points[~won]
+            stay = ~problem.of_same_images(won)
+            problem, rows, points = problem.part(stay), rows[stay], points[stay]
             if not len(rows):
                 break
     return found, broken

@@ -26,20 +26,20 @@ from harness.suites.attacks.losses import cross_entropy
 from harness.suites.attacks.problem import Problem, is_right
 
 
-def _fgsm(problem: Problem, number: int) -> tuple[Tensor, Tensor]:
+def _fgsm(problem: Problem) -> tuple[Tensor, Tensor]:
     _, _, gradient = problem.ascend(problem.images, cross_entropy)
     points = problem.images + problem.ball.eps * problem.ball.direction(gradient)
     points = problem.ball.project(points, problem.images)
     return points, ~problem.right(points)
 
 
-def _pgd(problem: Problem, number: int, iterations: int, step: float) -> tuple[Tensor, Tensor]:
+def _pgd(problem: Problem, iterations: int, step: float) -> tuple[Tensor, Tensor]:
     ball, images = problem.ball, problem.images
     if ball.norm == "linf":
-        start = 2 * problem.uniform(2 * number) - 1
+        start = 2 * problem.uniform(0, 2) - 1
     else:
-        radius = problem.uniform(2 * number + 1, ()) ** (1 / math.prod(images.shape[1:]))
-        start = column(radius) * ball.direction(problem.normal(2 * number))
+        radius = problem.uniform(1, 2, ()) ** (1 / math.prod(images.shape[1:]))
+        start = column(radius) * ball.direction(problem.normal(0, 2))
     points = ball.project(images + ball.eps * start, images)
     found, rows = points.clone(), torch.arange(len(problem), device=images.device)
     broken = torch.zeros(len(problem), dtype=torch.bool, device=images.device)

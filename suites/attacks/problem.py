@@ -1,6 +1,10 @@
-"""Images under attack: what a search knows of them, its gradients and its random draws."""
+"""Images under attack: what a search knows of them, its gradients and its random draws.
 
-from collections.abc import Callable
+A row is a run on an image. Several runs on one image, such as those towards its target classes, may
+be rows of one search: they begin with their own draws, and leave together when one is successful.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,9 +12,10 @@ from torch import Tensor
 
 from harness.models.ops import philox
 from harness.suites.attacks.balls import NORMS, Ball, column
-from harness.suites.attacks.losses import Loss, without
+from harness.suites.attacks.losses import Loss, at, without
 
 Classifier = Callable[..., Tensor]  # images to logits, or images and indices: see `ask`
+OF_ROWS = ("images", "labels", "indices", "clean", "targets", "owners", "runs")
 
 
 def ask(subject: Classifier, images: Tensor, indices: Tensor) -> Tensor:
@@ -52,6 +57,8 @@ class Problem:
             random numbers itself; 1 for all others.
         clean: Logits of the images, (N, K).
         targets: Class that each image shall be moved to; its label where there is none.
+        owners: int64 (N,), which image a row is of.
+        runs: int64 (N,), numbers of the rows' runs, which key their random draws.
     """
 
     name: str
@@ -64,23 +71,43 @@ class Problem:
     draws: int
     clean: Tensor
     targets: Tensor
+    owners: Tensor
+    runs: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def part(self, rows: Tensor) -> "Problem":
         """Return the problem of some images; `rows` are positions, or a mask."""
-        names = ("images", "labels", "indices", "clean", "targets")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+        return replace(self, **{name: getattr(self, name)[rows] for name in OF_ROWS})
 
-    def towards(self, rank: int) -> "Problem":
-        """Return the problem with the class of that rank as target.
+    def in_runs(self, numbers: Sequence[int], restarts: int = 1, targets: int = 0) -> "Problem":
+        """Return the problem with a row for each image in each run, run after run.
+
+        Args:
+            numbers: Of the runs, each target's restarts before the next target.
+            restarts: Number of runs of each target.
+            targets: Number of targets; 0 for a search without.
+        """
+        count = len(self)
+        made = self.part(torch.arange(count).repeat(len(numbers)).to(self.labels.device))
+        runs = torch.tensor(numbers, device=self.labels.device).repeat_interleave(count)
+        made = replace(made, runs=runs)
+        return made.towards(runs // restarts) if targets else made
+
+    def towards(self, rank: int | Tensor) -> "Problem":
+        """Return the problem with the class of that rank as target, or of each row's rank.
 
         Rank 0 has the largest logit of the clean image, of all classes but the label.
         """
         others = without(self.clean, self.labels)
         order = others.argsort(dim=1, descending=True, stable=True)
-        return replace(self, targets=order[:, rank])
+        ranks = torch.as_tensor(rank, device=order.device).expand(len(self))
+        return replace(self, targets=at(order, ranks))
+
+    def of_same_images(self, rows: Tensor) -> Tensor:
+        """Return which rows are of an image that one of some rows, a mask, is of, (N,)."""
+        return torch.isin(self.owners, self.owners[rows])
 
     def logits(self, points: Tensor) -> Tensor:
         """Return logits in at least float32."""
@@ -137,19 +164,36 @@ class Problem:
         weight = torch.where(weight.isnan(), lightest, weight).clamp_min(lightest)
         return logits.detach(), value.detach(), weight, slope
 
-    def uniform(self, draw: int, shape: tuple[int, ...] | None = None) -> Tensor:
-        """Return numbers uniform in [0, 1), (N, *shape), by default of the shape of the images."""
-        return philox.uniform(*self._key(shape), draw).to(self.images.dtype)
+    def uniform(
+        self, part: int = 0, parts: int = 1, shape: tuple[int, ...] | None = None
+    ) -> Tensor:
+        """Return numbers uniform in [0, 1), (N, *shape), by default of the shape of the images.
 
-    def normal(self, draw: int) -> Tensor:
-        """Return standard normal numbers of the shape of the images."""
-        return philox.normal(*self._key(None), draw).to(self.images.dtype)
+        Args:
+            part: Which of the draws of a run, of `parts`.
+        """
+        return self._drawn(philox.uniform, part, parts, shape).to(self.images.dtype)
 
-    def words(self, draw: int, shape: tuple[int, ...]) -> Tensor:
-        """Return int64 numbers uniform in 0..2^32-1, (N, *shape)."""
-        return philox.words(*self._key(shape), draw)
+    def normal(self, part: int = 0, parts: int = 1) -> Tensor:
+        """Return standard normal numbers of the shape of the images; arguments of `uniform`."""
+        return self._drawn(philox.normal, part, parts, None).to(self.images.dtype)
 
-    def _key(self, shape: tuple[int, ...] | None) -> tuple[tuple[int, ...], int, str, int, Tensor]:
-        rows = tuple(self.images.shape[1:]) if shape is None else shape
+    def words(self, part: int, parts: int, shape: tuple[int, ...]) -> Tensor:
+        """Return int64 numbers uniform in 0..2^32-1, (N, *shape); arguments of `uniform`."""
+        return self._drawn(philox.words, part, parts, shape)
+
+    def _drawn(
+        self, draw: Callable[..., Tensor], part: int, parts: int, shape: tuple[int, ...] | None
+    ) -> Tensor:
+        size = tuple(self.images.shape[1:]) if shape is None else shape
         level = NORMS.index(self.ball.norm)
-        return (len(self), *rows), self.seed, f"attack:{self.name}", level, self.indices
+        found = None
+        for number in self.runs.unique().tolist():
+            rows = self.runs == number
+            keys = self.indices[rows]
+            key = (len(keys), *size), self.seed, f"attack:{self.name}", level, keys
+            made = draw(*key, number * parts + part)
+            found = made.new_empty((len(self), *size)) if found is None else found
+            found[rows] = made
+        assert found is not None
+        return found

@@ -42,6 +42,7 @@ from harness.suites.attacks.problem import Problem, is_right
 HALVED = (11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)  # queries
 QUERIES, WORDS = 64, 6  # random numbers come for that many queries, each with that many words
 MOST_CHANNELS = 32  # bits of a word
+DRAWS = 1 << 20  # of a run: 0 for its start, then one for each QUERIES
 
 
 def side(query: int, p: float, height: int, width: int) -> int:
@@ -61,9 +62,9 @@ def _signs(words: Tensor, channels: int) -> Tensor:
     return 2 * (bits & 1) - 1
 
 
-def _linf_start(problem: Problem, number: int) -> Tensor:
+def _linf_start(problem: Problem) -> Tensor:
     _, channels, _, width = problem.images.shape
-    word = problem.words(_draw(number, 0), (channels, 1, width))
+    word = problem.words(0, DRAWS, (channels, 1, width))
     signs = 2 * (word >> 31) - 1
     return problem.ball.project(problem.images + problem.ball.eps * signs, problem.images)
 
@@ -110,13 +111,13 @@ def _scaled(ball: Ball, images: Tensor, moves: Tensor) -> Tensor:
     return (images + moves * column(ball.eps / size)).clamp(0, 1)
 
 
-def _l2_start(problem: Problem, number: int) -> Tensor:
+def _l2_start(problem: Problem) -> Tensor:
     images = problem.images
     _, channels, height, width = images.shape
     s = max(min(height, width) // 5, 1)
     tops = range((height - height // s * s) // 2, height - s + 1, s)
     lefts = range((width - width // s * s) // 2, width - s + 1, s)
-    words = problem.words(_draw(number, 0), (len(tops), len(lefts), 2))
+    words = problem.words(0, DRAWS, (len(tops), len(lefts), 2))
     moves = torch.zeros_like(images)
     for a, top in enumerate(tops):
         for b, left in enumerate(lefts):
@@ -157,18 +158,13 @@ def _l2_proposal(ball: Ball, images: Tensor, best: Tensor, words: Tensor, s: int
     return _scaled(ball, images, nu.permute(0, 3, 1, 2))
 
 
-def _draw(number: int, part: int) -> int:
-    """Return the number of a draw: 0 for the start of a run, then one for each QUERIES."""
-    return number << 20 | part
-
-
-def run(problem: Problem, number: int, queries: int, p: float) -> tuple[Tensor, Tensor]:
-    """Search once, from the start of that number."""
+def run(problem: Problem, queries: int, p: float) -> tuple[Tensor, Tensor]:
+    """Search once, each row from the start of its run."""
     _, channels, height, width = problem.images.shape
     if channels > MOST_CHANNELS:
         raise ValueError(f"Images may have {MOST_CHANNELS} channels; got {channels}.")
     linf = problem.ball.norm == "linf"
-    best = _linf_start(problem, number) if linf else _l2_start(problem, number)
+    best = _linf_start(problem) if linf else _l2_start(problem)
     propose = _linf_proposal if linf else _l2_proposal
     logits = problem.logits(best)
     lowest, right = margin(logits, problem.labels), is_right(logits, problem.labels)
@@ -179,7 +175,7 @@ def run(problem: Problem, number: int, queries: int, p: float) -> tuple[Tensor, 
         if query:
             at = (query - 1) % QUERIES
             if at == 0:
-                words = problem.words(_draw(number, 1 + (query - 1) // QUERIES), (QUERIES, WORDS))
+                words = problem.words(1 + (query - 1) // QUERIES, DRAWS, (QUERIES, WORDS))
             s = side(query - 1, p, height, width)
             points = propose(problem.ball, problem.images, best, words[:, at], s)
             logits = problem.logits(points)

@@ -21,6 +21,8 @@ from harness.study.design import Preset, Quantity
 from harness.study.design_files import read_design
 from harness.study.run import names_of
 from harness.study.schema import read_study
+from harness.suites import attack_cells
+from harness.suites.attacks.ensembles import Entry
 
 GOOD = """\
 title = "Does my layer help on my pictures?"
@@ -109,6 +111,8 @@ def test_the_digest_is_of_what_is_asked(tmp_path: Path) -> None:
         ("[[question]]\n", "[question]\n", "`question`|is no TOML"),
         ("seeds = 2", "seeds = = 2", r"is no TOML: .*line 3"),
         ("seeds = 2", "[preset.a]\nseed = 2", "line 4: .*`seed`.*Did you mean `seeds`"),
+        ("seeds = 2", 'attack = ["linv 8"]', "line 3: There is no attack `linv 8`"),
+        ("seeds = 2", 'attack = "linf"', "line 3: `attack` must be a list of texts"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(
@@ -287,6 +291,37 @@ def test_several_processes_give_the_same(
     assert files[0].keys() == files[1].keys() and len(files[0]) == 6
     for place, frame in files[0].items():
         pd.testing.assert_frame_equal(frame, files[1][place])
+
+
+def test_chosen_attacks_are_made_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = (Entry("apgd_ce", {"iterations": 2}),)
+    monkeypatch.setattr(attack_cells, "standard", lambda classes: few)
+    pictures(tmp_path / "pictures")
+    (tmp_path / "my_net.py").write_text(NET)
+    content = GOOD.replace('rivals = ["resnet18"]\n', "")
+    content = content.replace("seeds = 2", 'seeds = 2\nattack = ["linf 1"]')
+    quantity = '"adversarial", metric = "robust_accuracy", group = "linf 1" }'
+    content = content.replace('"clean", metric = "accuracy" }', quantity)
+    content = content[: content.index('[[question]]\nnumber = "2"')]
+    asked = ("study", str(written(tmp_path, content)), "--results", str(tmp_path / "r"))
+    for _ in range(2):
+        code, out, err = command(capsys, *asked, "--workers", "1")
+        assert code == 0, err
+    assert "training" not in err
+    (path,) = (tmp_path / "r").rglob("study-my.json")
+    (answer,) = read_study(path).questions
+    assert {effect.group for effect in answer.effects} == {"linf 1"} and len(answer.runs) == 6
+    for run in answer.runs:
+        table = pd.read_csv(tmp_path / "r" / run)
+        assert set(table["dataset"].str.endswith("[linf 1]")) == {True}
+        assert not table["condition"].str.startswith("l2").any()
+        assert set(table.loc[table["metric"] == "robust_accuracy", "level"]) == {1.0}
+    code, out, err = command(capsys, *asked, "--workers", "1", "--attack", "linf 2", "--dry-run")
+    assert code == 0 and "[linf 2]" in out, err
+    code, _, err = command(capsys, *asked, "--no-run", "--attack", "linf 2")
+    assert code == 2 and "adversarial" in err
 
 
 def test_a_plan_and_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,12 @@ TensorBoard = Annotated[
     Path | None, training("Folder to write loss, accuracy, learning rate and speed to.")
 ]
 Limit = Annotated[int, evaluation("Number of test images, 0 for all; written to results/quick/.")]
+Attack = Annotated[
+    list[str],
+    evaluation(
+        '"linf 8": AutoAttack at 8/255 alone; linf: that norm alone \\[all]; repeats.', "--attack"
+    ),
+]
 Device = Annotated[str, evaluation("auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, evaluation("float32, or bfloat16 for suites that need logits alone.")]
 Data = Annotated[

@@ -51,12 +51,6 @@ AttackSource = Annotated[
     str,
     opt.evaluation("harness, or pyautoattack to compare.", "--attack-source"),
 ]
-Attack = Annotated[
-    list[str],
-    opt.evaluation(
-        '"linf 8": AutoAttack at 8/255 alone; linf: that norm alone \\[all]; repeats.', "--attack"
-    ),
-]
 TransferFrom = Annotated[
     list[str],
     opt.evaluation("Show it the adversarial images of this model too; repeats.", "--transfer-from"),
@@ -102,7 +96,7 @@ def run(
     constants: opt.Constants = "auto",
     source: Source = "harness",
     attack_source: AttackSource = "harness",
-    attack: Attack = [],
+    attack: opt.Attack = [],
     transfer_from: TransferFrom = [],
     batch_size: BatchSize = None,
     device: opt.Device = "auto",

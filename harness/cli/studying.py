@@ -72,6 +72,7 @@ def study(
     compile: opt.Compile = False,
     tensorboard: opt.TensorBoard = None,
     limit: opt.Limit = 0,
+    attack: opt.Attack = [],
     workers: opt.Workers = "auto",
     shard: opt.ShardOf = None,
     device: opt.Device = "auto",
@@ -106,6 +107,7 @@ def study(
         name: getattr(scale, name) if given[name] is None else given[name]
         for name in ("dataset", "seeds", "width", "epochs", "recipe")
     }
+    given["attack"] = attack or scale.attack
     with user_input():
         name = dataset_name(given["dataset"])
     folder = folder_to_read(results) if stored else results
@@ -156,6 +158,7 @@ def answer(
     from harness.study import history, making, run
     from harness.study.figures import draw_answers
     from harness.study.reading import models_to_draw
+    from harness.study.runs import dataset_of
     from harness.study.schema import write_study
 
     workers = number_of_workers(given["workers"], given["device"])
@@ -188,7 +191,8 @@ def answer(
     figures = [
         figure
         for suite, names in models_to_draw(made.named(asked)).items()
-        for figure in draw(options.root, [suite], [dataset], options.data, names)
+        for name in [dataset_of(suite, dataset, options.attack)]
+        for figure in draw(options.root, [suite], [name], options.data, names)
     ]
     figures += draw_answers(options.root, [dataset], numbers=numbers)
     return [path, *figures]

@@ -105,6 +105,7 @@ class Preset:
         width: None takes the data set's own; `epochs` and `recipe` likewise.
         questions: Numbers; empty for all.
         rivals: Whether rivals, which decide nothing, are trained too.
+        attack: Attacks of the suite `adversarial` in place of all, such as "linf".
     """
 
     dataset: str
@@ -114,6 +115,7 @@ class Preset:
     recipe: str | None = None
     questions: tuple[str, ...] = ()
     rivals: bool = True
+    attack: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

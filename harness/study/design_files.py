@@ -28,6 +28,7 @@ from harness.storage.files import canonical
 from harness.storage.spelling import problem_of_name
 from harness.storage.toml_files import read_toml
 from harness.study.design import MARGINS, Design, Kind, Preset, Quantity, Question
+from harness.suites.radii import chosen
 
 NAME = "study"  # of the one that is asked where none is named
 BUILT_IN = {
@@ -39,7 +40,7 @@ FOLDER = "imagefolder:"
 QUANTITY = Quantity._fields
 QUESTION = tuple(f.name for f in fields(Question))
 NEEDED = tuple(f.name for f in fields(Question) if f.default is MISSING)
-SCALE = ("dataset", "seeds", "width", "epochs", "recipe")
+SCALE = ("dataset", "seeds", "width", "epochs", "recipe", "attack")
 TOP = ("title", *SCALE, "question", "preset")
 PARTS = {  # what a kind needs beside a model
     "gain": ("baseline",),
@@ -208,6 +209,12 @@ def _preset(place: _Place, table: Any, numbers: list[str]) -> Preset:
             raise place.refuse(key, f"`{key}` must be a whole number >= 1; got {value!r}.")
         counts[key] = value
     recipe = _text(place, "recipe", table["recipe"]) if "recipe" in table else None
+    attack = _list(place, "attack", table.get("attack", []), str)
+    for one in attack:
+        try:
+            chosen(one)
+        except ValueError as problem:
+            raise place.refuse("attack", str(problem)) from None
     dataset = _beside(place, _text(place, "dataset", table.get("dataset", "digits")))
     rivals = table.get("rivals", True)
     if not isinstance(rivals, bool):
@@ -220,6 +227,7 @@ def _preset(place: _Place, table: Any, numbers: list[str]) -> Preset:
         recipe,
         tuple(questions),
         rivals,
+        tuple(attack),
     )
 
 

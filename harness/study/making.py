@@ -46,7 +46,8 @@ class Making:
         """Return the runs behind the questions of these numbers."""
         asked = [question for question in self.family if question.number in numbers]
         roots = self.options.root, untrained_options(self.options).root
-        return Runs(asked, names_of(asked), self.dataset, self.seeds, *roots)
+        attack = self.options.attack
+        return Runs(asked, names_of(asked), self.dataset, self.seeds, *roots, attack)
 
     def numbers(self, classes: int, planned: int, progress: Progress, seeds: int = 0) -> Numbers:
         """Return what was measured; all as of `Numbers`, but that fewer `seeds` may be enough."""

@@ -1,6 +1,7 @@
 """What a results folder holds of a study: samples of its networks, trained and untrained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from harness.storage import results
 from harness.study.design import Quantity, Question, needs_of
 from harness.study.effects import Numbers, Samples
 from harness.study.run import untrained_options
+from harness.study.runs import dataset_of
 from harness.suites.adversarial_metrics import ROBUST_ACCURACY
 
 CURVES = (
@@ -44,24 +46,34 @@ def read_numbers(
     quantities = {quantity for q in questions for quantity in (q.decides, *q.also)}
     found = []
     for root in (options.root, untrained_options(options).root):
-        table = _rows(root, dataset, seeds, models, quantities)
+        suites = {suite for need in needs_of(questions) for suite in need.suites}
+        names = {suite: dataset_of(suite, dataset, options.attack) for suite in suites}
+        table = _rows(root, names, seeds, models, quantities)
         samples: Samples = {}
         if not table.empty:
             with boards.open_outcomes(root, table, progress) as outcomes:
                 samples = collect_samples(table, outcomes, keep=True)
-        found.append((samples, table))
+        samples = {replace(key, dataset=dataset): sample for key, sample in samples.items()}
+        found.append((samples, table.assign(dataset=dataset)))
     (trained, table), (untrained, _) = found
     return Numbers(trained, untrained, table, dataset, classes, seeds, planned)
 
 
 def _rows(
-    root: Path, dataset: str, seeds: int, models: set[str], quantities: set[Quantity]
+    root: Path,
+    datasets: Mapping[str, str],
+    seeds: int,
+    models: set[str],
+    quantities: set[Quantity],
 ) -> pd.DataFrame:
-    """The rows that questions are about: few of all metrics that a suite has."""
+    """The rows that questions are about: few of all metrics that a suite has.
+
+    Args:
+        datasets: The data set's name in tables, by suite.
+    """
     table = results.read(root)
-    table = table[
-        (table["dataset"] == dataset) & table["model"].isin(models) & (table["seed"] < seeds)
-    ]
+    wanted = table["suite"].map(datasets) == table["dataset"]
+    table = table[wanted & table["model"].isin(models) & (table["seed"] < seeds)]
     names = {(q.suite, q.metric, q.variant) for q in quantities}
     names |= {("nfe", metric, "") for metric in CURVES}
     names |= {
@@ -80,8 +92,9 @@ def runs_of(question: Question, options: Options, dataset: str, seeds: int) -> l
     for need in needs_of((question,)):
         root = untrained_options(options).root if need.untrained else options.root
         for suite in need.suites:
+            name = dataset_of(suite, dataset, options.attack)
             for seed in range(seeds):
-                path = results.csv_path(root, dataset, suite, need.model, seed)
+                path = results.csv_path(root, name, suite, need.model, seed)
                 if path.is_file():
                     found.append(path.relative_to(options.results).as_posix())
     return found

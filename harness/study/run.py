@@ -10,7 +10,7 @@ from harness.refusal import Failure, Refusal, user_input
 from harness.running.execute import execute
 from harness.running.finished import is_finished
 from harness.running.jobs import Job
-from harness.running.options import Options
+from harness.running.options import TAKEN_BY, Options
 from harness.running.plan import plan
 from harness.running.shards import Shard
 from harness.running.workers import devices_for, share
@@ -35,11 +35,16 @@ class Network:
     untrained: bool = False
 
     def options(self, options: Options) -> Options:
-        """Return the options of a study as they are for it: a width for whom has one to choose."""
+        """Return the options of a study as they are for it, without those that it cannot take."""
         with user_input():
             scalable = source(self.model).scalable
         own = untrained_options(options) if self.untrained else options
-        return own if scalable else replace(own, width=None)
+        attacked = not set(self.suites).isdisjoint(TAKEN_BY["attack"])
+        return replace(
+            own,
+            width=own.width if scalable else None,
+            attack=own.attack if attacked else (),
+        )
 
     def plan(self, options: Options) -> Job:
         """Check it; raises as `running.plan`."""

@@ -13,10 +13,18 @@ from harness.models.source_code import code_of, difference, in_words
 from harness.refusal import user_input
 from harness.storage import results
 from harness.study.design import Need, Question, needs_of
+from harness.suites.base import Setting
 from harness.suites.catalog import SUITES
 from harness.suites.lookup import suite_of
 
 NAMED = 2  # files in a sentence
+
+
+def dataset_of(suite: str, dataset: str, attack: Sequence[str]) -> str:
+    """Return the name in tables of a data set in a suite, which tells some attacks from all."""
+    with user_input():
+        _, asked = suite_of(suite)
+    return dataset + asked.variant(Setting(image_size=0, num_classes=0, attack=tuple(attack)))
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Runs:
     Args:
         questions: Their models as for `--model`; `names` are those in tables.
         trained: Results folder of networks as trained; `untrained` that of the same untrained.
+        attack: Attacks in place of all.
     """
 
     def __init__(
@@ -61,9 +70,10 @@ class Runs:
         seeds: int,
         trained: Path,
         untrained: Path,
+        attack: Sequence[str] = (),
     ) -> None:
         self._needs, self._names = needs_of(questions), names
-        self._dataset, self._seeds = dataset, seeds
+        self._dataset, self._seeds, self._attack = dataset, seeds, attack
         self._known = {
             bare: results.read_provenances(root)
             for bare, root in ((False, trained), (True, untrained))
@@ -75,8 +85,9 @@ class Runs:
         for spec in need.suites:
             with user_input():
                 suite, _ = suite_of(spec)
+            dataset = dataset_of(suite, self._dataset, self._attack)
             for seed in range(self._seeds):
-                key = (self._dataset, suite, self._names[need.model], seed)
+                key = (dataset, suite, self._names[need.model], seed)
                 if run := self._known.get(need.untrained, {}).get(key):
                     yield suite, seed, run
 

@@ -313,6 +313,7 @@ def test_chosen_attacks_are_made_and_nothing_else(
     (path,) = (tmp_path / "r").rglob("study-my.json")
     (answer,) = read_study(path).questions
     assert {effect.group for effect in answer.effects} == {"linf 1"} and len(answer.runs) == 6
+    assert "not checked" not in answer.answer
     for run in answer.runs:
         table = pd.read_csv(tmp_path / "r" / run)
         assert set(table["dataset"].str.endswith("[linf 1]")) == {True}

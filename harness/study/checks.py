@@ -167,7 +167,7 @@ def _exchanged(
 
 def _key(numbers: Numbers, quantity: Quantity, model: str) -> Key:
     suite, metric, group, variant = quantity
-    return Key(numbers.dataset, suite, metric, variant, group, model)
+    return Key(numbers.dataset_in(suite), suite, metric, variant, group, model)
 
 
 def _swap(a: Sample, b: Sample, generator: np.random.Generator) -> tuple[Sample, Sample] | None:
@@ -192,10 +192,11 @@ def _deal(sample: Sample, generator: np.random.Generator) -> Sample:
 def relabel(question: Question, numbers: Numbers, results: Path) -> Mapping[Key, Sample] | None:
     """Return samples of the deciding quantity with every image's label given to another image."""
     made, store = {}, CellStore(cells_root(results))
+    dataset = numbers.dataset_in(question.decides.suite)
     for model in (question.model, *question.against, *question.parts):
         key = _key(numbers, question.decides, model)
         rows = [
-            _relabelled(question.decides, numbers.dataset, model, seed, results, store)
+            _relabelled(question.decides, dataset, model, seed, results, store)
             for seed in range(numbers.seeds)
         ]
         kept = [row for row in rows if row is not None]

@@ -162,6 +162,7 @@ class Numbers:
         classes: How many the data set has; 0 where that is not known.
         seeds: How many every model must have.
         planned: Seeds at the first answer, where there are more now; 0 where none were added.
+        datasets: The data set's name in tables of a suite, where it is another one.
     """
 
     trained: Samples
@@ -171,6 +172,11 @@ class Numbers:
     classes: int
     seeds: int
     planned: int = 0
+    datasets: Mapping[str, str] = field(default_factory=dict)
+
+    def dataset_in(self, suite: str) -> str:
+        """Return the data set's name in tables of a suite."""
+        return self.datasets.get(suite, self.dataset)
 
     def sample(self, quantity: Quantity, model: str, untrained: bool = False) -> Sample:
         """Return the sample of a model.
@@ -183,14 +189,14 @@ class Numbers:
             bare = "untrained " * untrained
             raise Refusal(
                 f"There is no {metric}{f' ({variant})' * bool(variant)} of {bare}`{model}` "
-                f"{describe_group(group)} on {self.dataset}, suite {suite}, of {self.seeds} seeds "
-                f"({there} are there). Run the same without `--no-run`."
+                f"{describe_group(group)} on {self.dataset_in(suite)}, suite {suite}, of "
+                f"{self.seeds} seeds ({there} are there). Run the same without `--no-run`."
             )
         return (self.untrained if untrained else self.trained)[self._key(quantity, model)]
 
     def _key(self, quantity: Quantity, model: str) -> Key:
         suite, metric, group, variant = quantity
-        return Key(self.dataset, suite, metric, variant, group, model)
+        return Key(self.dataset_in(suite), suite, metric, variant, group, model)
 
     def _seeds_of(self, quantity: Quantity, model: str, untrained: bool = False) -> int:
         found = (self.untrained if untrained else self.trained).get(self._key(quantity, model))

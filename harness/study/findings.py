@@ -121,7 +121,9 @@ def unbelieved(question: Question, numbers: Numbers) -> tuple[str, ...]:
     if question.decides.metric != ROBUST_ACCURACY.name:
         return ()
     names, found = (question.model, *question.against), verdicts(numbers.table)
-    said = {name: found.get((numbers.dataset, question.decides.suite, name), "") for name in names}
+    suite = question.decides.suite
+    where = numbers.dataset_in(suite), suite
+    said = {name: found.get((*where, name), "") for name in names}
     bounds = [f"{name}: {text or BOUND + 'not checked'}" for name, text in said.items()
               if text != BELIEVED]  # fmt: skip
     if not bounds:

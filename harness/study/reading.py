@@ -1,7 +1,6 @@
 """What a results folder holds of a study: samples of its networks, trained and untrained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -44,19 +43,18 @@ def read_numbers(
     """
     models = {need.model for need in needs_of(questions)}
     quantities = {quantity for q in questions for quantity in (q.decides, *q.also)}
+    suites = {suite for need in needs_of(questions) for suite in need.suites}
+    names = {suite: dataset_of(suite, dataset, options.attack) for suite in suites}
     found = []
     for root in (options.root, untrained_options(options).root):
-        suites = {suite for need in needs_of(questions) for suite in need.suites}
-        names = {suite: dataset_of(suite, dataset, options.attack) for suite in suites}
         table = _rows(root, names, seeds, models, quantities)
         samples: Samples = {}
         if not table.empty:
             with boards.open_outcomes(root, table, progress) as outcomes:
                 samples = collect_samples(table, outcomes, keep=True)
-        samples = {replace(key, dataset=dataset): sample for key, sample in samples.items()}
-        found.append((samples, table.assign(dataset=dataset)))
+        found.append((samples, table))
     (trained, table), (untrained, _) = found
-    return Numbers(trained, untrained, table, dataset, classes, seeds, planned)
+    return Numbers(trained, untrained, table, dataset, classes, seeds, planned, names)
 
 
 def _rows(

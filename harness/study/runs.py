@@ -22,6 +22,8 @@ NAMED = 2  # files in a sentence
 
 def dataset_of(suite: str, dataset: str, attack: Sequence[str]) -> str:
     """Return the name in tables of a data set in a suite, which tells some attacks from all."""
+    if not attack:
+        return dataset
     with user_input():
         _, asked = suite_of(suite)
     return dataset + asked.variant(Setting(image_size=0, num_classes=0, attack=tuple(attack)))

@@ -9,7 +9,6 @@ timm/hf-hub:OWNER/NAME    an architecture and its weights, as timm loads them;
 timm/local-dir:FOLDER     the same from a folder
 """
 
-import ast
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from torch import nn
 
 from harness.models.cards import MODELS, takes_width
 from harness.models.preprocessing import Preprocessing
-from harness.models.registry import unknown
+from harness.models.registry import read_call, unknown, write_call
 from harness.models.source_code import code_of, code_of_parts
 from harness.models.timm_weights import check_tag, load_pretrained
 from harness.models.user_code import is_file, load_code, origin_of
@@ -83,18 +82,13 @@ GIVEN = ("num_classes", "width")  # by the data set and by an option, not in a n
 
 
 def _with_arguments(name: str) -> Source:
-    try:
-        call = ast.parse(name, mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-            raise SyntaxError
-        arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-        if len(arguments) < len(call.keywords) or "None" in arguments:
-            raise SyntaxError
-    except (SyntaxError, ValueError):
+    call = read_call(name)
+    if call is None:
         raise ValueError(
             f'`{name}` is no model with arguments. Write it as in `rk_resnet(method="heun")`.'
-        ) from None
-    builder = MODELS[call.func.id]
+        )
+    function, arguments = call
+    builder = MODELS[function]
     known = [k for k in inspect.signature(builder).parameters if k not in GIVEN]
     for argument in arguments:
         if argument in GIVEN:
@@ -102,14 +96,13 @@ def _with_arguments(name: str) -> Source:
                 f"`{argument}` is not given in a model's name. Use `--width`, or another data set."
             )
         if argument not in known:
-            raise unknown(f"argument of `{call.func.id}`", argument, known)
+            raise unknown(f"argument of `{function}`", argument, known)
     defaults = {k: p.default for k, p in inspect.signature(builder).parameters.items()}
     arguments = {k: v for k, v in sorted(arguments.items()) if v != defaults[k]}
     if not arguments:  # one model, one name
-        return Source(call.func.id, builder, takes_width(builder), code=code_of(builder))
-    spelled = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
+        return Source(function, builder, takes_width(builder), code=code_of(builder))
     return Source(
-        f"{call.func.id}({spelled})",
+        write_call(function, arguments),
         functools.partial(builder, **arguments),
         takes_width(builder),
         code=code_of(builder),

@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 LOG = logging.getLogger(__name__)
 MOST = 60  # names in a sentence
@@ -24,6 +24,30 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LookupError:
     more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
     cure = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(names[:MOST])}{more}."
     return LookupError(f"There is no {kind} called `{name}`. {cure}")
+
+
+def read_call(text: str) -> tuple[str, dict[str, Any]] | None:
+    """Return the name and the arguments of `f(a=1, b="x")`; None of what is no such call."""
+    try:
+        call = ast.parse(text, mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            return None
+        arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
+        return None
+    whole = len(arguments) == len(call.keywords) and "None" not in arguments
+    return (call.func.id, arguments) if whole else None
+
+
+def write_call(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return `f(a=1, b='x')`, the arguments by name: one spelling of one model."""
+    return f"{name}({', '.join(f'{k}={v!r}' for k, v in sorted(arguments.items()))})"
+
+
+def spell(name: str) -> str:
+    """Return a model's name as tables spell it: that of `f(b="x",a=1)` is `f(a=1, b='x')`."""
+    call = read_call(name) if "(" in name else None
+    return name if call is None else write_call(*call)
 
 
 T = TypeVar("T")

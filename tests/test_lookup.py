@@ -1,9 +1,11 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
+import pandas as pd
 import pytest
 import safetensors.torch
 import timm
@@ -11,9 +13,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as F
 
+from harness.comparison.compare import split
 from harness.models.cards import MODELS
 from harness.models.lookup import source
 from harness.models.preprocessing import Framing, prepare, preprocessing_of, said_by
+from harness.models.registry import spell
+from harness.storage import results
 
 USER_FILE = """
 from torch import nn
@@ -173,6 +178,32 @@ def test_arguments_in_a_name_reach_the_builder_and_have_one_spelling(
     assert found.name == "probe(method='b', steps=2)"
     assert found.build(num_classes=3, width=8) == (3, 8, 2, "b")
     assert source("probe(steps=4)").name == "probe", "a default is not another model"
+
+
+def test_results_are_asked_for_in_any_spelling(
+    tmp_path: Path, store_table: Callable[..., None]
+) -> None:
+    name = "probe(method='b', steps=2)"
+    rows = [(m, "clean", "d", 0, "clean", 0, "accuracy", 0.5, 9, m) for m in (name, "other")]
+    columns = [
+        "model",
+        "suite",
+        "dataset",
+        "seed",
+        "condition",
+        "level",
+        "metric",
+        "value",
+        "n",
+        "run",
+    ]
+    store_table(tmp_path, pd.DataFrame(rows, columns=columns))
+    for given in (name, 'probe( steps = 2,method="b" )'):
+        frame = results.order_models(results.select(tmp_path, [], [], [given, "other"]), [given])
+        assert [*frame["model"]] == [name, "other"]
+        assert split(f"other,{given}", ["other"], [name]) == ["other", name]
+    for text in ("other", "my net (2)", "f(g(1))", "f(a=1", "f(a=open)", "f(1)"):
+        assert spell(text) == text
 
 
 @pytest.mark.parametrize(

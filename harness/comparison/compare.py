@@ -13,6 +13,7 @@ from harness.comparison.foreign import OURS, PERCENT, read_pairs
 from harness.comparison.names import UNSAID, Better, sign_of
 from harness.comparison.sentences import caveats, sentences
 from harness.comparison.sides import Side, made_by, of_shared_seeds, open_side, samples_of
+from harness.models.registry import spell
 from harness.progress import Progress
 from harness.refusal import Refusal
 from harness.storage.files import write_bytes
@@ -25,7 +26,7 @@ def split(models: str, of_a: Sequence[str], of_b: Sequence[str]) -> list[str]:
     """Return the names in `a,b`: a model of A and one of B; a name may have commas itself."""
     words = models.split(",")
     for i in range(1, len(words)):
-        pair = [",".join(part).strip() for part in (words[:i], words[i:])]
+        pair = [spell(",".join(part).strip()) for part in (words[:i], words[i:])]
         if pair[0] in of_a and pair[1] in of_b:
             return pair
     return split_names(models)
@@ -33,7 +34,7 @@ def split(models: str, of_a: Sequence[str], of_b: Sequence[str]) -> list[str]:
 
 def split_names(models: str) -> list[str]:
     """Return the names between commas; those in brackets are a name's own."""
-    return [name.strip() for name in re.split(r",(?![^(]*\))", models) if name.strip()]
+    return [spell(name.strip()) for name in re.split(r",(?![^(]*\))", models) if name.strip()]
 
 
 def opponents(a: Side, b: Side, models: str) -> list[tuple[str, str]]:

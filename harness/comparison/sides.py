@@ -14,6 +14,7 @@ from harness.analysis.leaderboard import COLUMNS as OF_BOARD
 from harness.comparison.foreign import is_known, translate
 from harness.comparison.names import Name, select_names
 from harness.comparison.spreadsheets import read_spreadsheet
+from harness.models.registry import spell
 from harness.progress import Progress
 from harness.refusal import Refusal, unknown
 from harness.storage import results
@@ -60,6 +61,7 @@ class Side:
         Raises:
             Refusal: A name is not there, or nothing has all of them.
         """
+        names = {column: [spell(name) for name in wanted] for column, wanted in names.items()}
         for column, wanted in names.items():
             there = set(self.rows[column].unique()) if wanted else set()
             for name in wanted:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.models.registry import spell
 from harness.refusal import Failure, Refusal, unknown
 from harness.storage import packed_outcomes
 from harness.storage.files import NO_DATASETS, PUBLISHED, canonical, list_folder, safe, write_bytes
@@ -248,7 +249,7 @@ def select(
     Raises:
         Refusal: There are none at all, or none of one of these names.
     """
-    frame = read(results, whole=whole)
+    frame, models = read(results, whole=whole), [spell(name) for name in models]
     if frame.empty and whole and run_files(results):
         raise Refusal(
             f"All results in {results} are of a subset of the test images, which are not compared "
@@ -270,7 +271,7 @@ def select(
 
 def order_models(frame: "pd.DataFrame", models: Iterable[str]) -> "pd.DataFrame":
     """Return `frame` with its models in the order of `models`, those not in it last."""
-    place = {name: i for i, name in enumerate(models)}
+    place = {spell(name): i for i, name in enumerate(models)}
     rank = frame["model"].map(lambda name: place.get(name, len(place)))
     return frame.iloc[rank.argsort(kind="stable")]
 

@@ -234,6 +234,19 @@ def test_the_words_on_denoisers_as_classifiers_are_their_comparison() -> None:
         assert said == pytest.approx([low, high], abs=0.06)
 
 
+def test_the_words_on_an_ode_block_and_one_step_are_their_comparison() -> None:
+    words = f"compare --results {PUBLISHED} --suite robustness --dataset cifar10 --json --models"
+    pair = "ode_block,ode_block(num_steps=1,solver='euler')"
+    rows = json.loads(CliRunner().invoke(app, [*words.split(), pair]).stdout)
+    rows = [row for row in rows if row.get("family") == "groups" and row["metric"] == "accuracy"]
+    text = TEXTS["results/published/cifar10/README.md"]
+    assert [row["group"] for row in rows] == ["clean", "noise", "blur", "noise+blur"]
+    for row in rows:
+        low, high = (100 * row[end] for end in ("low", "high"))
+        assert f"{100 * row['difference']:+.2f} points [{low:.2f}, {high:.2f}]" in text
+    assert [row["p_holm"] < 0.05 for row in rows] == [False, True, True, False]
+
+
 def test_the_sentence_on_solvers_is_of_its_study() -> None:
     study = read_study(PUBLISHED / "digits" / "study-solvers.json")
     first, second = study.questions

@@ -184,20 +184,8 @@ def test_results_are_asked_for_in_any_spelling(
     tmp_path: Path, store_table: Callable[..., None]
 ) -> None:
     name = "probe(method='b', steps=2)"
-    rows = [(m, "clean", "d", 0, "clean", 0, "accuracy", 0.5, 9, m) for m in (name, "other")]
-    columns = [
-        "model",
-        "suite",
-        "dataset",
-        "seed",
-        "condition",
-        "level",
-        "metric",
-        "value",
-        "n",
-        "run",
-    ]
-    store_table(tmp_path, pd.DataFrame(rows, columns=columns))
+    rows = [(m, "clean", "d", 0, "clean", 0, "accuracy", "", 0.5, 9, m) for m in (name, "other")]
+    store_table(tmp_path, pd.DataFrame(rows, columns=results.COLUMNS))
     for given in (name, 'probe( steps = 2,method="b" )'):
         frame = results.order_models(results.select(tmp_path, [], [], [given, "other"]), [given])
         assert [*frame["model"]] == [name, "other"]

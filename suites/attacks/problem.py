@@ -89,9 +89,9 @@ class Problem:
             restarts: Number of runs of each target.
             targets: Number of targets; 0 for a search without.
         """
-        count = len(self)
-        made = self.part(torch.arange(count).repeat(len(numbers)).to(self.labels.device))
-        runs = torch.tensor(numbers, device=self.labels.device).repeat_interleave(count)
+        count, device = len(self), self.labels.device
+        made = self.part(torch.arange(count, device=device).repeat(len(numbers)))
+        runs = torch.tensor(numbers, device=device).repeat_interleave(count)
         made = replace(made, runs=runs)
         return made.towards(runs // restarts) if targets else made
 
